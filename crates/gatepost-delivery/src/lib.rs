@@ -1,0 +1,1 @@
+//! To the upstream: profile, pool, connection.

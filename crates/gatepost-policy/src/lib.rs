@@ -1,0 +1,1 @@
+//! Who may do what: pure decisions on an immutable ruleset.

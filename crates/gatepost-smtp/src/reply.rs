@@ -1,0 +1,323 @@
+//! Replies: what a server says to a command (RFC 5321 §4.2, RFC 3463).
+//!
+//! A [`Reply`] is the same type whether Gatepost says it to a client or hears it from an upstream,
+//! because in `sync` mode the second becomes the first. Its text is therefore never trusted: it is
+//! made printable and cut to the line limit when it is encoded, whoever wrote it.
+
+use std::fmt;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Octets of one reply line, code and CRLF included (RFC 5321 §4.5.3.1.5).
+pub const LINE_OCTETS_MAX: usize = 512;
+
+/// What the first digit of a reply code says (RFC 5321 §4.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// 2yz: done.
+    Positive,
+    /// 3yz: go on.
+    Intermediate,
+    /// 4yz: not now.
+    Transient,
+    /// 5yz: not ever.
+    Permanent,
+}
+
+/// A reply code, 200 to 599 (RFC 5321 §4.2: three digits, the first 2 to 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplyCode(u16);
+
+impl ReplyCode {
+    /// A code that is known when the program is compiled; any other must be parsed.
+    pub const fn new(code: u16) -> Self {
+        assert!(code >= 200 && code < 600, "a reply code is 200 to 599");
+        Self(code)
+    }
+
+    /// Reads three digits.
+    pub fn parse(digits: &[u8]) -> Option<Self> {
+        let &[first @ b'2'..=b'5', second @ b'0'..=b'9', third @ b'0'..=b'9'] = digits else {
+            return None;
+        };
+        let value = |digit: u8| u16::from(digit - b'0');
+        Some(Self(value(first) * 100 + value(second) * 10 + value(third)))
+    }
+
+    /// The number.
+    pub const fn as_u16(self) -> u16 {
+        self.0
+    }
+
+    /// The meaning of the first digit.
+    pub const fn severity(self) -> Severity {
+        match self.0 / 100 {
+            2 => Severity::Positive,
+            3 => Severity::Intermediate,
+            4 => Severity::Transient,
+            _ => Severity::Permanent,
+        }
+    }
+
+    fn digits(self) -> [u8; 3] {
+        let digit = |n: u16| b'0' + n as u8;
+        [digit(self.0 / 100), digit(self.0 / 10 % 10), digit(self.0 % 10)]
+    }
+}
+
+impl fmt::Display for ReplyCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An enhanced status code, `class.subject.detail` (RFC 3463 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EnhancedStatus {
+    class: u8,
+    subject: u16,
+    detail: u16,
+}
+
+impl EnhancedStatus {
+    /// A status that is known when the program is compiled.
+    pub const fn new(class: u8, subject: u16, detail: u16) -> Self {
+        assert!(matches!(class, 2 | 4 | 5), "the class is 2, 4 or 5");
+        assert!(subject < 1000 && detail < 1000, "subject and detail have three digits at most");
+        Self { class, subject, detail }
+    }
+
+    /// The status that stands in for one a server did not give: `x.0.0` (RFC 3463 §3.1).
+    pub const fn undefined(severity: Severity) -> Self {
+        let class = match severity {
+            Severity::Positive | Severity::Intermediate => 2,
+            Severity::Transient => 4,
+            Severity::Permanent => 5,
+        };
+        Self::new(class, 0, 0)
+    }
+
+    /// Reads the status that begins a reply text, if its class agrees with the code
+    /// (RFC 2034 §4), and says where the text goes on.
+    fn split_from(text: &[u8], code: ReplyCode) -> Option<(Self, usize)> {
+        let end = text.iter().position(|&b| b == b' ').unwrap_or(text.len());
+        let mut parts = text[..end].split(|&b| b == b'.');
+        let (class, subject, detail) = (parts.next()?, parts.next()?, parts.next()?);
+        if parts.next().is_some()
+            || class != [code.digits()[0]]
+            || !matches!(class, b"2" | b"4" | b"5")
+        {
+            return None;
+        }
+        let status =
+            Self { class: class[0] - b'0', subject: number(subject)?, detail: number(detail)? };
+        Some((status, (end + 1).min(text.len())))
+    }
+}
+
+impl fmt::Display for EnhancedStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.class, self.subject, self.detail)
+    }
+}
+
+/// A reply: code, enhanced status code, and text of one or more lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    code: ReplyCode,
+    enhanced: Option<EnhancedStatus>,
+    /// Lines are separated by LF. Static, built, or a slice of what the upstream sent.
+    text: Bytes,
+}
+
+impl Reply {
+    /// A reply whose words are known when the program is compiled.
+    pub const fn fixed(code: u16, enhanced: (u8, u16, u16), text: &'static str) -> Self {
+        let (class, subject, detail) = enhanced;
+        Self {
+            code: ReplyCode::new(code),
+            enhanced: Some(EnhancedStatus::new(class, subject, detail)),
+            text: Bytes::from_static(text.as_bytes()),
+        }
+    }
+
+    /// A reply with words of the moment. LF in `text` separates lines.
+    pub fn new(code: u16, enhanced: (u8, u16, u16), text: impl Into<String>) -> Self {
+        let (class, subject, detail) = enhanced;
+        Self {
+            code: ReplyCode::new(code),
+            enhanced: Some(EnhancedStatus::new(class, subject, detail)),
+            text: Bytes::from(text.into()),
+        }
+    }
+
+    /// A reply that carries no enhanced status code: the 220 greeting, the answer to EHLO, 354.
+    pub fn plain(code: u16, text: impl Into<Bytes>) -> Self {
+        Self { code: ReplyCode::new(code), enhanced: None, text: text.into() }
+    }
+
+    /// A reply as it was heard: an enhanced status code that begins the text is taken from it.
+    pub fn heard(code: ReplyCode, text: Bytes) -> Self {
+        match EnhancedStatus::split_from(&text, code) {
+            Some((enhanced, at)) => Self { code, enhanced: Some(enhanced), text: text.slice(at..) },
+            None => Self { code, enhanced: None, text },
+        }
+    }
+
+    /// The same reply with an enhanced status code: its own, or the undefined one of its class.
+    #[must_use]
+    pub fn with_status(mut self) -> Self {
+        self.enhanced.get_or_insert(EnhancedStatus::undefined(self.code.severity()));
+        self
+    }
+
+    /// The reply code.
+    pub const fn code(&self) -> ReplyCode {
+        self.code
+    }
+
+    /// The enhanced status code, if there is one.
+    pub const fn enhanced(&self) -> Option<EnhancedStatus> {
+        self.enhanced
+    }
+
+    /// The meaning of the code's first digit.
+    pub const fn severity(&self) -> Severity {
+        self.code.severity()
+    }
+
+    /// Whether the code is 2yz.
+    pub const fn is_positive(&self) -> bool {
+        matches!(self.severity(), Severity::Positive)
+    }
+
+    /// The text without code and status; lines are separated by LF. Not made printable.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Appends the reply in wire form, and returns how many octets that is.
+    ///
+    /// Octets that are not printable ASCII become `?`, and a line is cut at
+    /// [`LINE_OCTETS_MAX`]: no text, wherever it comes from, can end a line or start another.
+    /// The status stands on every line (RFC 2034 §4).
+    pub fn encode(&self, out: &mut BytesMut) -> usize {
+        let before = out.len();
+        let mut lines = self.text.split(|&b| b == b'\n').peekable();
+        while let Some(line) = lines.next() {
+            let start = out.len();
+            out.put_slice(&self.code.digits());
+            out.put_u8(if lines.peek().is_some() { b'-' } else { b' ' });
+            if let Some(enhanced) = self.enhanced {
+                put_status(enhanced, out);
+            }
+            let room = LINE_OCTETS_MAX - 2 - (out.len() - start);
+            out.extend(
+                line.iter().take(room).map(|&b| if (b' '..=b'~').contains(&b) { b } else { b'?' }),
+            );
+            out.put_slice(b"\r\n");
+        }
+        out.len() - before
+    }
+}
+
+/// One line for logs and for `explain`: code, status and text, made printable, lines joined by `/`.
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code)?;
+        if let Some(enhanced) = self.enhanced {
+            write!(f, " {enhanced}")?;
+        }
+        if !self.text.is_empty() {
+            f.write_str(" ")?;
+        }
+        for &octet in self.text.iter().take(LINE_OCTETS_MAX) {
+            let shown = match octet {
+                b'\n' => '/',
+                b' '..=b'~' => octet as char,
+                _ => '?',
+            };
+            write!(f, "{shown}")?;
+        }
+        Ok(())
+    }
+}
+
+fn put_status(status: EnhancedStatus, out: &mut BytesMut) {
+    out.put_u8(b'0' + status.class);
+    for part in [status.subject, status.detail] {
+        out.put_u8(b'.');
+        let mut divisor = 100;
+        while divisor > 1 && part < divisor {
+            divisor /= 10;
+        }
+        while divisor > 0 {
+            out.put_u8(b'0' + (part / divisor % 10) as u8);
+            divisor /= 10;
+        }
+    }
+    out.put_u8(b' ');
+}
+
+/// One to three digits, as subject and detail are written (RFC 3463 §2).
+fn number(digits: &[u8]) -> Option<u16> {
+    if digits.is_empty() || digits.len() > 3 || (digits.len() > 1 && digits[0] == b'0') {
+        return None;
+    }
+    digits.iter().try_fold(0, |sum, &digit| {
+        digit.is_ascii_digit().then(|| sum * 10 + u16::from(digit - b'0'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(reply: &Reply) -> String {
+        let mut out = BytesMut::new();
+        reply.encode(&mut out);
+        String::from_utf8(out.to_vec()).expect("encode writes ASCII")
+    }
+
+    #[test]
+    fn lines_carry_code_and_status() {
+        let reply = Reply::new(550, (5, 7, 1), "first\nsecond");
+        assert_eq!(wire(&reply), "550-5.7.1 first\r\n550 5.7.1 second\r\n");
+        assert_eq!(wire(&Reply::plain(354, "go")), "354 go\r\n");
+        assert_eq!(wire(&Reply::fixed(250, (2, 100, 999), "x")), "250 2.100.999 x\r\n");
+    }
+
+    #[test]
+    fn no_text_can_start_a_line() {
+        let reply = Reply::new(451, (4, 4, 1), "a\r\0\u{1b}[31mb\u{e9}");
+        assert_eq!(wire(&reply), "451 4.4.1 a???[31mb??\r\n");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_to_the_line_limit() {
+        let reply = Reply::new(550, (5, 0, 0), "x".repeat(2000));
+        assert_eq!(wire(&reply).len(), LINE_OCTETS_MAX);
+    }
+
+    #[test]
+    fn a_heard_status_must_agree_with_the_code() {
+        let heard = |code, text| Reply::heard(ReplyCode::new(code), Bytes::from_static(text));
+        let agreed = heard(550, b"5.1.1 unknown");
+        assert_eq!(agreed.enhanced(), Some(EnhancedStatus::new(5, 1, 1)));
+        assert_eq!(agreed.text(), b"unknown");
+        assert_eq!(heard(250, b"5.1.1 odd").enhanced(), None);
+        assert_eq!(heard(250, b"2.1 odd").enhanced(), None);
+        assert_eq!(heard(250, b"2.01.1 odd").enhanced(), None);
+        assert_eq!(heard(354, b"3.0.0 go").enhanced(), None);
+        assert_eq!(heard(250, b"2.0.0").text(), b"");
+        assert_eq!(wire(&heard(450, b"busy").with_status()), "450 4.0.0 busy\r\n");
+    }
+
+    #[test]
+    fn codes_are_three_digits_from_200_to_599() {
+        assert_eq!(ReplyCode::parse(b"250").map(ReplyCode::as_u16), Some(250));
+        for wrong in [&b"199"[..], b"600", b"25", b"2500", b"2 0", b""] {
+            assert_eq!(ReplyCode::parse(wrong), None);
+        }
+    }
+}

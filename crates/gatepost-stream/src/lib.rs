@@ -1,0 +1,1 @@
+//! The byte stream under both sides of the relay.

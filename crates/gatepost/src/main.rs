@@ -1,0 +1,2 @@
+//! The gatepost program.
+fn main() {}
