@@ -1,5 +1,22 @@
 //! RFC 5321 without I/O, clock or runtime.
-#![forbid(unsafe_code)]
+//!
+//! Octets come in, events and octets come out; whoever calls owns sockets and time. Everything
+//! here is framed first and parsed second, and nothing is rewritten: what was judged is what goes
+//! on. Both roles of a relay live here:
+//!
+//! - [`server`]: the side that clients talk to, one struct per state of a session;
+//! - [`client`]: the side that talks to an upstream, likewise;
+//! - [`line`], [`command`], [`path`], [`reply`], [`data`], [`header`], [`extension`]: the words
+//!   that both are made of.
+//!
+//! This crate must never depend on a runtime, a socket, TLS or a clock.
 
+pub mod client;
+pub mod command;
+pub mod data;
+pub mod extension;
+pub mod header;
+pub mod line;
 pub mod path;
 pub mod reply;
+pub mod server;

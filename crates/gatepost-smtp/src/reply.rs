@@ -158,10 +158,19 @@ impl Reply {
 
     /// A reply as it was heard: an enhanced status code that begins the text is taken from it.
     pub fn heard(code: ReplyCode, text: Bytes) -> Self {
-        match EnhancedStatus::split_from(&text, code) {
-            Some((enhanced, at)) => Self { code, enhanced: Some(enhanced), text: text.slice(at..) },
-            None => Self { code, enhanced: None, text },
-        }
+        let Some((enhanced, at)) = EnhancedStatus::split_from(&text, code) else {
+            return Self { code, enhanced: None, text };
+        };
+        let text = if text.contains(&b'\n') {
+            // RFC 2034 §4: the status stands on every line; here it is kept once.
+            let without =
+                |line| EnhancedStatus::split_from(line, code).map_or(line, |(_, at)| &line[at..]);
+            let lines: Vec<&[u8]> = text.split(|&b| b == b'\n').map(without).collect();
+            Bytes::from(lines.join(&b'\n'))
+        } else {
+            text.slice(at..)
+        };
+        Self { code, enhanced: Some(enhanced), text }
     }
 
     /// The same reply with an enhanced status code: its own, or the undefined one of its class.
@@ -310,6 +319,7 @@ mod tests {
         assert_eq!(heard(250, b"2.01.1 odd").enhanced(), None);
         assert_eq!(heard(354, b"3.0.0 go").enhanced(), None);
         assert_eq!(heard(250, b"2.0.0").text(), b"");
+        assert_eq!(heard(550, b"5.1.1 a\n5.1.1 b").text(), b"a\nb");
         assert_eq!(wire(&heard(450, b"busy").with_status()), "450 4.0.0 busy\r\n");
     }
 

@@ -1,0 +1,78 @@
+//! Reads replies out of what an upstream sends (RFC 5321 §4.2, §4.2.1).
+//!
+//! Lines end with CRLF, every line carries the same code, and there is a bound on all of it: an
+//! upstream that never comes to an end is a fault, not a reason to allocate.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::reply::{Reply, ReplyCode};
+
+/// Octets of a whole reply. RFC 5321 §4.5.3.1.5 has 512 a line; an EHLO answer takes 20 of them.
+const REPLY_OCTETS_MAX: usize = 16 * 1024;
+
+/// Why what an upstream sent is no reply. The connection cannot be used any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplyFault {
+    /// Lines of one reply with different codes.
+    #[error("the lines of a reply have different codes")]
+    CodeChanged,
+    /// Not `code SP text` or `code-text`, or LF without CR.
+    #[error("not an SMTP reply")]
+    Malformed,
+    /// No end within the bound.
+    #[error("a reply without an end")]
+    TooLong,
+}
+
+/// Takes the next complete reply from the front of `input`; `None` if more octets are needed.
+///
+/// The text of a one-line reply is a slice of `input`, not a copy.
+pub fn next_reply(input: &mut BytesMut) -> Result<Option<Reply>, ReplyFault> {
+    let mut octets = 0;
+    let mut first: Option<ReplyCode> = None;
+    loop {
+        let Some(feed) = memchr::memchr(b'\n', &input[octets..]) else {
+            return if input.len() > REPLY_OCTETS_MAX {
+                Err(ReplyFault::TooLong)
+            } else {
+                Ok(None)
+            };
+        };
+        let (code, last) = line(&input[octets..=octets + feed])?;
+        octets += feed + 1;
+        if octets > REPLY_OCTETS_MAX {
+            return Err(ReplyFault::TooLong);
+        }
+        if *first.get_or_insert(code) != code {
+            return Err(ReplyFault::CodeChanged);
+        }
+        if last {
+            return Ok(Some(Reply::heard(code, text(&input.split_to(octets).freeze()))));
+        }
+    }
+}
+
+/// One line with its CRLF: its code, and whether it is the last.
+fn line(line: &[u8]) -> Result<(ReplyCode, bool), ReplyFault> {
+    let content = line.strip_suffix(b"\r\n").ok_or(ReplyFault::Malformed)?;
+    let (digits, rest) = content.split_at_checked(3).ok_or(ReplyFault::Malformed)?;
+    let code = ReplyCode::parse(digits).ok_or(ReplyFault::Malformed)?;
+    match rest.first() {
+        None | Some(b' ') => Ok((code, true)),
+        Some(b'-') => Ok((code, false)),
+        Some(_) => Err(ReplyFault::Malformed),
+    }
+}
+
+/// The text of a whole reply, lines separated by LF.
+fn text(reply: &Bytes) -> Bytes {
+    let content_end = reply.len() - 2;
+    if memchr::memchr(b'\n', reply) == Some(reply.len() - 1) {
+        return reply.slice(content_end.min(4)..content_end);
+    }
+    let texts: Vec<&[u8]> = reply[..content_end]
+        .split(|&b| b == b'\n')
+        .map(|line| line.get(4..).unwrap_or_default().trim_ascii_end())
+        .collect();
+    Bytes::from(texts.join(&b'\n'))
+}

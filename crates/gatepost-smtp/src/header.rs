@@ -1,0 +1,125 @@
+//! The header section of a message that passes by (RFC 5322 §2.1).
+//!
+//! A relay does not parse messages. It counts `Received:` fields, by which loops are found
+//! (RFC 5321 §6.3), and notes 8-bit octets, which a next hop without SMTPUTF8 cannot take there.
+//! Content is looked at in place, in whatever pieces it comes, and only up to the empty line.
+
+const RECEIVED: &[u8] = b"received:";
+
+/// What has been seen of a header section so far.
+#[derive(Clone, Debug)]
+pub struct HeaderScan {
+    state: State,
+    received: u32,
+    eight_bit: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// This many octets of the line agree with [`RECEIVED`].
+    Matching(usize),
+    /// The line is some other field, or its rest does not matter.
+    Skipping,
+    /// CR at the start of a line.
+    EmptyLine,
+    /// The body has begun.
+    Over,
+}
+
+impl Default for HeaderScan {
+    fn default() -> Self {
+        Self { state: State::Matching(0), received: 0, eight_bit: false }
+    }
+}
+
+impl HeaderScan {
+    /// A scan at the first octet of the content.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many `Received:` fields there are so far.
+    pub const fn received(&self) -> u32 {
+        self.received
+    }
+
+    /// Whether an octet over 127 stands in the header section so far.
+    pub const fn eight_bit(&self) -> bool {
+        self.eight_bit
+    }
+
+    /// Whether the empty line has been seen.
+    pub fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
+    /// Looks at the next piece of content, which holds CR and LF only as CRLF.
+    pub fn scan(&mut self, content: &[u8]) {
+        if self.is_over() {
+            return;
+        }
+        let mut at = 0;
+        while at < content.len() && self.state != State::Over {
+            at += self.step(&content[at..]);
+        }
+        self.eight_bit |= !content[..at].is_ascii();
+    }
+
+    /// Takes at least one octet of `content`, and says how many.
+    fn step(&mut self, content: &[u8]) -> usize {
+        match self.state {
+            State::Matching(0) if content[0] == b'\r' => self.state = State::EmptyLine,
+            State::Matching(matched) if content[0].eq_ignore_ascii_case(&RECEIVED[matched]) => {
+                self.state = if matched + 1 == RECEIVED.len() {
+                    self.received += 1;
+                    State::Skipping
+                } else {
+                    State::Matching(matched + 1)
+                };
+            }
+            State::Matching(_) | State::Skipping => {
+                let feed = memchr::memchr(b'\n', content);
+                self.state = if feed.is_some() { State::Matching(0) } else { State::Skipping };
+                return feed.map_or(content.len(), |feed| feed + 1);
+            }
+            State::EmptyLine | State::Over => self.state = State::Over,
+        }
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGE: &[u8] =
+        b"Received: a\r\nrECEIVED:b\r\n\tReceived: folded\r\nX-Received: c\r\nReceive: d\r\n\r\nReceived: body\r\n";
+
+    #[test]
+    fn received_fields_of_the_header_section_are_counted() {
+        for size in 1..MESSAGE.len() {
+            let mut scan = HeaderScan::new();
+            for piece in MESSAGE.chunks(size) {
+                scan.scan(piece);
+            }
+            assert_eq!(
+                (scan.received(), scan.is_over(), scan.eight_bit()),
+                (2, true, false),
+                "pieces of {size}"
+            );
+        }
+    }
+
+    #[test]
+    fn eight_bit_octets_count_in_the_header_section_only() {
+        let mut scan = HeaderScan::new();
+        scan.scan(b"Subject: x\r\n\r\n\xc3\xa9\r\n");
+        assert!(!scan.eight_bit());
+        let mut scan = HeaderScan::new();
+        scan.scan(b"Subject: \xc3\xa9\r\n");
+        assert!(scan.eight_bit());
+        let mut empty = HeaderScan::new();
+        empty.scan(b"\r\nReceived: body\r\n");
+        assert_eq!((empty.received(), empty.is_over()), (0, true));
+    }
+}

@@ -1,0 +1,101 @@
+//! Command lines: where one ends, and whether it may be looked at (RFC 5321 §2.3.8, §4.5.3.1.4).
+//!
+//! A line ends with CRLF and with nothing else. A bare LF is not taken as an end, and not skipped
+//! either: two programs that disagree about it is how commands are smuggled, so the session ends
+//! there. Framing never looks at the words of a line, and parsing never looks past it.
+
+/// Octets of a command line, CRLF included. RFC 5321 asks for 512 and its extensions for more;
+/// this holds the longest path (1,000 octets) with every parameter we know, four times over.
+pub const COMMAND_OCTETS_MAX: usize = 4096;
+
+/// Octets in which a line end must come: past them there is nothing to keep in step with.
+pub const UNENDED_OCTETS_MAX: usize = 64 * 1024;
+
+/// What stands at the start of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// A line of this many octets, CRLF included.
+    Line(usize),
+    /// A line that ends but must not be parsed: it is dropped and answered with a fault.
+    Faulty(usize, LineFault),
+    /// No line end yet.
+    Incomplete,
+    /// No way to go on: the session is over.
+    Lost(LineFault),
+}
+
+/// Why a line is not parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LineFault {
+    /// LF without CR before it.
+    #[error("bare LF: a line ends with CRLF")]
+    BareLf,
+    /// CR without LF, NUL, TAB or another control character inside a line.
+    #[error("control character in a command line")]
+    Control,
+    /// Longer than [`COMMAND_OCTETS_MAX`], or unended after [`UNENDED_OCTETS_MAX`].
+    #[error("line too long")]
+    TooLong,
+}
+
+/// Finds the line at the start of `input`.
+pub fn frame(input: &[u8]) -> Frame {
+    let Some(feed) = memchr::memchr(b'\n', input) else {
+        return if input.len() >= UNENDED_OCTETS_MAX {
+            Frame::Lost(LineFault::TooLong)
+        } else {
+            Frame::Incomplete
+        };
+    };
+    if feed == 0 || input[feed - 1] != b'\r' {
+        return Frame::Lost(LineFault::BareLf);
+    }
+    let octets = feed + 1;
+    if octets > COMMAND_OCTETS_MAX {
+        return Frame::Faulty(octets, LineFault::TooLong);
+    }
+    if input[..feed - 1].iter().any(u8::is_ascii_control) {
+        return Frame::Faulty(octets, LineFault::Control);
+    }
+    Frame::Line(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_crlf_ends_a_line() {
+        assert_eq!(frame(b"NOOP\r\nRSET\r\n"), Frame::Line(6));
+        assert_eq!(frame(b"NOOP\r"), Frame::Incomplete);
+        assert_eq!(frame(b""), Frame::Incomplete);
+        assert_eq!(frame(b"NOOP\n"), Frame::Lost(LineFault::BareLf));
+        assert_eq!(frame(b"\n"), Frame::Lost(LineFault::BareLf));
+        assert_eq!(frame(b"NOOP x\nRCPT TO:<v@w>\r\n"), Frame::Lost(LineFault::BareLf));
+        assert_eq!(frame(b"\r\n"), Frame::Line(2));
+    }
+
+    #[test]
+    fn control_characters_are_not_parsed() {
+        for line in [
+            &b"MAIL FROM:<a\rb@c.d>\r\n"[..],
+            b"NOOP\0\r\n",
+            b"MAIL\tFROM:<>\r\n",
+            b"NOOP\x7f\r\n",
+            b"X\r\r\n",
+        ] {
+            assert_eq!(frame(line), Frame::Faulty(line.len(), LineFault::Control));
+        }
+    }
+
+    #[test]
+    fn lengths_are_bounded() {
+        let mut line = vec![b'x'; COMMAND_OCTETS_MAX - 2];
+        line.extend(b"\r\n");
+        assert_eq!(frame(&line), Frame::Line(COMMAND_OCTETS_MAX));
+        line.insert(0, b'x');
+        assert_eq!(frame(&line), Frame::Faulty(line.len(), LineFault::TooLong));
+        assert_eq!(frame(&vec![b'x'; UNENDED_OCTETS_MAX]), Frame::Lost(LineFault::TooLong));
+        assert_eq!(frame(&vec![b'x'; UNENDED_OCTETS_MAX - 1]), Frame::Incomplete);
+    }
+}

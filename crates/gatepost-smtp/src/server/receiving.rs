@@ -1,0 +1,27 @@
+//! 354 was said; the client sends mail data (RFC 5321 §4.1.1.4).
+
+use crate::data::{DataScanner, Scan};
+use crate::server::Ready;
+
+/// A session that receives mail data.
+#[derive(Debug)]
+pub struct Receiving {
+    ready: Ready,
+    scanner: DataScanner,
+}
+
+impl Receiving {
+    pub(super) fn new(ready: Ready) -> Self {
+        Self { ready, scanner: DataScanner::new() }
+    }
+
+    /// Looks at the octets that were not yet taken; see [`DataScanner::scan`].
+    pub fn scan(&mut self, input: &[u8]) -> Scan {
+        self.scanner.scan(input)
+    }
+
+    /// The data has ended and was answered, whatever the answer.
+    pub fn end(self) -> Ready {
+        self.ready
+    }
+}

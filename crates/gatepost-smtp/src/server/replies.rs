@@ -1,0 +1,33 @@
+//! What the server machine says by itself (RFC 5321 §4.2.3, enhanced status codes of RFC 3463).
+
+use crate::reply::Reply;
+
+/// QUIT.
+pub const BYE: Reply = Reply::fixed(221, (2, 0, 0), "bye");
+/// DATA without any RCPT.
+pub const DATA_NEEDS_RCPT: Reply =
+    Reply::fixed(503, (5, 5, 1), "DATA needs a recipient: send RCPT first");
+/// Octets right behind DATA, which must end a group (RFC 2920 §3.1): they might be meant as data
+/// or as commands, so neither is believed.
+pub const DATA_NOT_AWAITED: Reply =
+    Reply::fixed(503, (5, 5, 0), "wait for 354 before sending data");
+/// EXPN.
+pub const EXPN: Reply = Reply::fixed(502, (5, 5, 1), "EXPN is not offered");
+/// HELP.
+pub const HELP: Reply =
+    Reply::fixed(214, (2, 0, 0), "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT");
+/// MAIL, RCPT or DATA before EHLO.
+pub const HELLO_FIRST: Reply = Reply::fixed(503, (5, 5, 1), "send EHLO first");
+/// MAIL inside a transaction.
+pub const NESTED_MAIL: Reply = Reply::fixed(503, (5, 5, 1), "nested MAIL: a transaction is open");
+/// RCPT or DATA outside a transaction.
+pub const NEEDS_MAIL: Reply =
+    Reply::fixed(503, (5, 5, 1), "no transaction is open: send MAIL first");
+/// DATA after every recipient was refused (RFC 5321 §3.3).
+pub const NO_VALID_RECIPIENTS: Reply = Reply::fixed(554, (5, 5, 1), "no valid recipients");
+/// Success without more to say.
+pub const OK: Reply = Reply::fixed(250, (2, 0, 0), "Ok");
+/// RSET.
+pub const RESET: Reply = Reply::fixed(250, (2, 0, 0), "reset");
+/// VRFY (RFC 5321 §3.5.3).
+pub const VRFY: Reply = Reply::fixed(252, (2, 1, 5), "send some mail, and see");
