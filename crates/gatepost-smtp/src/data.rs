@@ -137,7 +137,7 @@ mod tests {
             loop {
                 match scanner.scan(&buffer) {
                     Scan::More(octets) => {
-                        let taken = buffer.drain(..octets);
+                        let taken: Vec<u8> = buffer.drain(..octets).collect();
                         if fault.is_none() {
                             content.extend(taken);
                         }
@@ -150,7 +150,7 @@ mod tests {
                         fault = Some(found);
                     }
                     Scan::End(octets) => {
-                        let taken = buffer.drain(..octets);
+                        let taken: Vec<u8> = buffer.drain(..octets).collect();
                         if fault.is_none() {
                             content.extend(taken);
                         }

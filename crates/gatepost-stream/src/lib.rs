@@ -1,1 +1,14 @@
-//! The byte stream under both sides of the relay.
+//! The byte stream under both sides of the relay: a socket, its buffers and its deadline.
+//!
+//! A [`Stream`] is driven by exactly one task. It reads into a buffer that exists only while
+//! there is something in it, so that an idle session is small; it writes what was gathered in one
+//! system call; and it gives up at a deadline that costs nothing to move (see [`Clock`]).
+//!
+//! This crate knows no SMTP. TLS will be a second kind of socket here, and nowhere else.
+
+mod clock;
+mod deadline;
+mod stream;
+
+pub use clock::Clock;
+pub use stream::{Stream, StreamError};

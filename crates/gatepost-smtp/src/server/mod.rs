@@ -26,7 +26,7 @@
 //! let Step::Take(OpenEvent::Data) = open.handle(b"DATA") else { unreachable!() };
 //! let receiving = open.receive().expect("a recipient stands");
 //! let ready = receiving.end();
-//! assert_eq!(ready.hello().name, "app.example.com");
+//! assert_eq!(&*ready.hello().name, "app.example.com");
 //! ```
 
 mod connected;

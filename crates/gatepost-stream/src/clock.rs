@@ -1,0 +1,61 @@
+//! A clock that is read with one atomic load.
+//!
+//! A session moves its deadline with every command. Reading the real clock and arming a timer
+//! each time would cost more than the command; deadlines of seconds do not need it. One task
+//! counts ticks of [`Clock::TICK`], and everybody else reads the count.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+
+/// Coarse time since the clock was started. Clones read the same clock.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    started: Instant,
+    now_millis: Arc<AtomicU64>,
+}
+
+impl Clock {
+    /// How far the clock may lag behind. Deadlines are this much late at the most, and never early.
+    pub const TICK: Duration = Duration::from_millis(250);
+
+    /// Starts a clock; its task ends when the last clone is dropped.
+    pub fn start() -> Self {
+        let clock = Self { started: Instant::now(), now_millis: Arc::default() };
+        let (started, now_millis) = (clock.started, Arc::downgrade(&clock.now_millis));
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Self::TICK);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            loop {
+                ticks.tick().await;
+                let Some(now_millis) = now_millis.upgrade() else { return };
+                // Relaxed: the count orders nothing but itself.
+                now_millis.store(started.elapsed().as_millis() as u64, Ordering::Relaxed);
+            }
+        });
+        clock
+    }
+
+    /// The coarse time `limit` from now, rounded up so that it is never too early.
+    pub(crate) fn after(&self, limit: Duration) -> CoarseInstant {
+        let millis = (limit + Self::TICK).as_millis().try_into().unwrap_or(u64::MAX);
+        CoarseInstant(self.now().0.saturating_add(millis))
+    }
+
+    pub(crate) fn now(&self) -> CoarseInstant {
+        CoarseInstant(self.now_millis.load(Ordering::Relaxed))
+    }
+
+    /// The moment of the real clock that is meant by `instant`.
+    pub(crate) fn instant(&self, instant: CoarseInstant) -> Instant {
+        // Far futures are clamped: a timer of 30 years is as good as none.
+        const FAR: Duration = Duration::from_hours(30 * 365 * 24);
+        self.started + Duration::from_millis(instant.0).min(FAR)
+    }
+}
+
+/// Milliseconds since a [`Clock`] was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CoarseInstant(u64);

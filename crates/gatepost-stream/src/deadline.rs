@@ -1,0 +1,52 @@
+//! A deadline that is cheap to move and late by a tick at the most.
+//!
+//! The timer behind it is armed lazily: moving the deadline away only stores a number. When the
+//! timer fires too early for what the deadline has become, it is armed again; so a session that
+//! sends a thousand commands in a minute touches the timer wheel once or twice.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Sleep;
+
+use crate::clock::{Clock, CoarseInstant};
+
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    clock: Clock,
+    due: CoarseInstant,
+    /// What the timer is set to, once there is one.
+    armed: Option<(CoarseInstant, Pin<Box<Sleep>>)>,
+}
+
+impl Deadline {
+    pub(crate) fn new(clock: Clock, limit: Duration) -> Self {
+        Self { due: clock.after(limit), armed: None, clock }
+    }
+
+    /// Moves the deadline to `limit` from now.
+    pub(crate) fn move_to(&mut self, limit: Duration) {
+        self.due = self.clock.after(limit);
+    }
+
+    /// Ready when the deadline has passed; otherwise the task is woken when it may have.
+    pub(crate) fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let (armed_for, sleep) = match &mut self.armed {
+                Some((armed_for, sleep)) if *armed_for <= self.due => (armed_for, sleep),
+                armed => {
+                    let sleep = Box::pin(tokio::time::sleep_until(self.clock.instant(self.due)));
+                    let (armed_for, sleep) = armed.insert((self.due, sleep));
+                    (armed_for, sleep)
+                }
+            };
+            std::task::ready!(sleep.as_mut().poll(cx));
+            if *armed_for >= self.due {
+                return Poll::Ready(());
+            }
+            *armed_for = self.due;
+            sleep.as_mut().reset(self.clock.instant(self.due));
+        }
+    }
+}

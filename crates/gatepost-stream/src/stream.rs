@@ -1,0 +1,193 @@
+//! A socket with its buffers. See the crate's documentation.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::clock::Clock;
+use crate::deadline::Deadline;
+
+/// Octets of the first read: a command group, or a message of a few KiB in one system call.
+const READ_OCTETS_MIN: usize = 8 * 1024;
+/// Octets of a read once reads come back full: a large message. More gains nothing measurable.
+const READ_OCTETS_MAX: usize = 64 * 1024;
+/// How much of what a refused peer still sends is thrown away before its socket is closed.
+const LINGER_OCTETS_MAX: usize = 64 * 1024;
+/// How long that may take.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Why a stream cannot be used any more.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The peer has closed its side.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// The deadline has passed.
+    #[error("the deadline passed")]
+    Elapsed,
+    /// The socket failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A socket, what was read and not yet taken, what was gathered and not yet sent, and a deadline.
+#[derive(Debug)]
+pub struct Stream {
+    socket: TcpStream,
+    input: BytesMut,
+    output: BytesMut,
+    deadline: Deadline,
+    read_octets: usize,
+}
+
+impl Stream {
+    /// Takes over a connected socket. Everything on it must be done `within` the given time until
+    /// [`Stream::within`] says otherwise.
+    pub fn new(socket: TcpStream, clock: Clock, within: Duration) -> Self {
+        Self {
+            socket,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            deadline: Deadline::new(clock, within),
+            read_octets: READ_OCTETS_MIN,
+        }
+    }
+
+    /// The address of the other end.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.peer_addr()
+    }
+
+    /// What was read and not yet taken.
+    pub fn input(&self) -> &[u8] {
+        &self.input
+    }
+
+    /// The same, to take from its front.
+    pub fn input_mut(&mut self) -> &mut BytesMut {
+        &mut self.input
+    }
+
+    /// Where to append what is to be sent with the next flush.
+    pub fn output(&mut self) -> &mut BytesMut {
+        &mut self.output
+    }
+
+    /// Moves the deadline: whatever is waited for next ends `limit` from now.
+    pub fn within(&mut self, limit: Duration) {
+        self.deadline.move_to(limit);
+    }
+
+    /// Reads once, appending to [`Stream::input`]. Its buffer is kept while waiting.
+    pub async fn fill(&mut self) -> Result<(), StreamError> {
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// [`Stream::fill`] for a caller who waits for something else too.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        loop {
+            if self.socket.poll_read_ready(cx)?.is_pending() {
+                return self.poll_deadline(cx);
+            }
+            self.input.reserve(self.read_octets);
+            let read = pin!(self.socket.read_buf(&mut self.input)).poll(cx)?;
+            match read {
+                Poll::Ready(0) => return Poll::Ready(Err(StreamError::Closed)),
+                Poll::Ready(octets) => {
+                    self.adapt(octets);
+                    return Poll::Ready(Ok(()));
+                }
+                // The readiness was stale; the next look registers this task.
+                Poll::Pending => {}
+            }
+        }
+    }
+
+    /// Gives back buffers that hold nothing: a session that waits for its client owns none.
+    pub fn release(&mut self) {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        if self.output.is_empty() {
+            self.output = BytesMut::new();
+        }
+    }
+
+    /// Sends everything gathered in [`Stream::output`].
+    pub async fn flush(&mut self) -> Result<(), StreamError> {
+        self.flush_with(Bytes::new()).await
+    }
+
+    /// Sends everything gathered in [`Stream::output`], and `tail` after it without copying it.
+    pub async fn flush_with(&mut self, mut tail: Bytes) -> Result<(), StreamError> {
+        poll_fn(|cx| self.poll_flush_with(&mut tail, cx)).await
+    }
+
+    /// Whether nothing has come that nobody asked for, the end of the stream included. Only what
+    /// the runtime has noticed counts: no system call is made.
+    pub fn is_quiet(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        self.input.is_empty() && self.socket.poll_read_ready(&mut cx).is_pending()
+    }
+
+    /// Closes in a way that does not destroy what was sent last: a socket that is closed with
+    /// unread octets sends a reset, and a reset overtakes the reply that explains it.
+    pub async fn linger(mut self) {
+        self.within(LINGER);
+        if self.flush().await.is_err() {
+            return;
+        }
+        let shutdown = poll_fn(|cx| Pin::new(&mut self.socket).poll_shutdown(cx)).await;
+        let mut discarded = self.input.len();
+        self.input.clear();
+        while shutdown.is_ok() && discarded < LINGER_OCTETS_MAX && self.fill().await.is_ok() {
+            discarded += self.input.len();
+            self.input.clear();
+        }
+    }
+
+    /// Reads as much as the last reads brought: 8 KiB for commands, more for a large message.
+    fn adapt(&mut self, octets: usize) {
+        if octets >= self.read_octets {
+            self.read_octets = (self.read_octets * 2).min(READ_OCTETS_MAX);
+        } else if octets < self.read_octets / 4 {
+            self.read_octets = (self.read_octets / 2).max(READ_OCTETS_MIN);
+        }
+    }
+
+    fn poll_flush_with(
+        &mut self,
+        tail: &mut Bytes,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), StreamError>> {
+        while self.output.has_remaining() || tail.has_remaining() {
+            let slices = [IoSlice::new(&self.output), IoSlice::new(tail)];
+            let written = match Pin::new(&mut self.socket).poll_write_vectored(cx, &slices)? {
+                Poll::Ready(0) => {
+                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()));
+                }
+                Poll::Ready(written) => written,
+                Poll::Pending => return self.poll_deadline(cx),
+            };
+            let from_output = written.min(self.output.len());
+            self.output.advance(from_output);
+            tail.advance(written - from_output);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        ready!(self.deadline.poll_passed(cx));
+        Poll::Ready(Err(StreamError::Elapsed))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! Reading, writing and giving up, over real sockets on loopback.
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+
+use super::*;
+
+async fn pair(within: Duration) -> (Stream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback binds");
+    let address = listener.local_addr().expect("bound");
+    let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+    (Stream::new(near.expect("connected"), Clock::start(), within), far.expect("accepted").0)
+}
+
+#[tokio::test]
+async fn what_was_gathered_goes_out_before_the_tail() {
+    let (mut stream, mut far) = pair(Duration::from_secs(5)).await;
+    stream.output().extend_from_slice(b"head ");
+    let tail = Bytes::from(vec![b't'; 1 << 20]);
+    let send = async {
+        stream.flush_with(tail.clone()).await.expect("sent");
+        assert!(stream.output().is_empty());
+        drop(stream);
+    };
+    let receive = async {
+        let mut received = Vec::new();
+        far.read_to_end(&mut received).await.expect("received");
+        received
+    };
+    let ((), received) = tokio::join!(send, receive);
+    assert!(received.starts_with(b"head t") && received.len() == 5 + tail.len());
+}
+
+#[tokio::test]
+async fn an_unread_octet_or_the_end_is_noise() {
+    let (mut stream, mut far) = pair(Duration::from_secs(5)).await;
+    assert!(stream.is_quiet());
+    far.write_all(b"421 late\r\n").await.expect("sent");
+    stream.fill().await.expect("read");
+    assert!(!stream.is_quiet(), "something is buffered");
+    stream.input_mut().clear();
+    stream.release();
+    assert!(stream.is_quiet());
+    drop(far);
+    assert!(matches!(stream.fill().await, Err(StreamError::Closed)));
+    assert!(!stream.is_quiet(), "the end has come");
+}
+
+#[tokio::test]
+async fn a_deadline_that_is_moved_away_is_not_reached() {
+    let (mut stream, mut far) = pair(Duration::from_millis(100)).await;
+    let started = Instant::now();
+    let wait = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        far.write_all(b"x").await.expect("sent");
+    };
+    let (read, ()) = tokio::join!(stream.fill(), wait);
+    read.expect("in time");
+    stream.within(Duration::from_millis(600));
+    assert!(matches!(stream.fill().await, Err(StreamError::Elapsed)));
+    assert!(started.elapsed() >= Duration::from_millis(600), "never early");
+    stream.within(Duration::from_millis(10));
+    assert!(matches!(stream.fill().await, Err(StreamError::Elapsed)), "moved nearer");
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_given_up() {
+    let (mut stream, far) = pair(Duration::from_millis(100)).await;
+    let endless = Bytes::from(vec![0; 64 << 20]);
+    assert!(matches!(stream.flush_with(endless).await, Err(StreamError::Elapsed)));
+    drop(far);
+}
