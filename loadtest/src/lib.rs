@@ -1,1 +1,18 @@
-//! Load.
+//! Load for an SMTP relay, and the place where it ends.
+//!
+//! [`Source`] sends messages in a closed loop over a number of sessions and measures how long each
+//! one took; [`Sink`] is the server that takes every message and throws it away, or hands it to
+//! whoever asked. Both are written from RFC 5321 alone and share no code with Gatepost: a load tool
+//! that shares the code under test hides its faults. Neither must ever be the bottleneck of a
+//! measurement, so both reuse their buffers and write a pipelined group at once (RFC 2920).
+
+#![forbid(unsafe_code)]
+
+mod sink;
+mod source;
+
+pub use sink::{Received, Sink, SinkCounters, SinkOptions};
+pub use source::{
+    ConnectionUse, Hello, Latency, Mailbox, MessageCounts, Pipelining, Progress, ReversePath,
+    Snapshot, Source, SourceAddresses, SourceOptions, Summary, TargetScope, TroubleRow,
+};

@@ -1,1 +1,23 @@
-//! To the upstream: profile, pool, connection.
+//! To the upstream: who it is, connections to it, and the upstream's side of one transaction.
+//!
+//! An [`Upstream`] is a smart host with its limits. Its pool keeps connections between
+//! transactions and shares them only under an equal [`ReuseKey`]. A [`Transaction`] drives the
+//! client machine of `gatepost-smtp` over one of them and reports what the upstream said, or in
+//! what way it said nothing ([`Trouble`]). What that means for a client, and whether to try again,
+//! is not decided here.
+
+mod connection;
+mod metrics;
+mod paths;
+mod pool;
+mod reuse_key;
+mod transaction;
+mod trouble;
+mod upstream;
+
+pub use paths::Paths;
+pub use pool::Lease;
+pub use reuse_key::ReuseKey;
+pub use transaction::{Answers, DataFollows, GoAhead, Sent, Transaction, Unfinished};
+pub use trouble::Trouble;
+pub use upstream::{HostPort, IpVersion, Upstream, UpstreamConfig};

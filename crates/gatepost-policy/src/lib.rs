@@ -1,1 +1,31 @@
 //! Who may do what: pure decisions on an immutable ruleset.
+//!
+//! The way of a policy, from text to verdict:
+//!
+//! 1. [`document`] turns TOML text into a mirror, or says what is wrong with it, and where;
+//! 2. [`ruleset`] compiles the mirror into entries and one lookup table per view of a listener;
+//! 3. [`snapshot`] publishes the ruleset; readers never wait for it;
+//! 4. [`check`] answers a connection and a reverse-path with a [`verdict`];
+//! 5. [`explain`] calls the same checks, and tells each step.
+//!
+//! This crate does no I/O and knows no clock and no runtime: text, addresses and revisions are
+//! parameters, decisions are results. What is unknown, malformed or ambiguous is refused.
+#![forbid(unsafe_code)]
+
+pub mod check;
+mod compile;
+pub mod document;
+pub mod entry;
+pub mod explain;
+mod exposure;
+mod file;
+pub mod generation;
+pub mod listener;
+pub mod network;
+pub mod pattern;
+mod printable;
+pub mod report;
+pub mod ruleset;
+pub mod snapshot;
+mod table;
+pub mod verdict;

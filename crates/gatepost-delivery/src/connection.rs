@@ -1,0 +1,112 @@
+//! One connection to an upstream: opened, greeted, and then a stream of replies.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use gatepost_smtp::client::{self, Opened, Opening};
+use gatepost_smtp::reply::Reply;
+use gatepost_stream::{Clock, Stream};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::Instant;
+
+use crate::reuse_key::ReuseKey;
+use crate::trouble::Trouble;
+use crate::upstream::UpstreamConfig;
+
+/// A connection and what must be known to keep it. The state of its protocol is held beside it.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) stream: Stream,
+    pub(crate) key: ReuseKey,
+    pub(crate) opened: Instant,
+    pub(crate) messages: u32,
+}
+
+impl Connection {
+    /// Connects to the first address that answers, host by host, and says EHLO.
+    pub(crate) async fn open(
+        config: &UpstreamConfig,
+        clock: &Clock,
+    ) -> Result<(Self, client::Ready), Trouble> {
+        let mut trouble = Trouble::Unreachable("no address".to_owned());
+        for host in &config.hosts {
+            let addresses = match host.resolve().await {
+                Ok(addresses) => addresses,
+                Err(error) => {
+                    trouble = Trouble::Unreachable(format!("{host}: {error}"));
+                    continue;
+                }
+            };
+            for address in addresses.into_iter().filter(|address| config.ip.takes(address)) {
+                match Self::open_at(address, config, clock).await {
+                    Ok(opened) => return Ok(opened),
+                    Err(next) => {
+                        tracing::debug!(upstream = &*config.name, %address, trouble = %next, "cannot open a connection");
+                        trouble = next;
+                    }
+                }
+            }
+        }
+        Err(trouble)
+    }
+
+    async fn open_at(
+        address: SocketAddr,
+        config: &UpstreamConfig,
+        clock: &Clock,
+    ) -> Result<(Self, client::Ready), Trouble> {
+        let open = async {
+            let socket = connect(address, config.source_address).await?;
+            socket.set_nodelay(true)?;
+            let mut connection = Self {
+                stream: Stream::new(socket, clock.clone(), config.connect_timeout),
+                key: ReuseKey::new(config, address),
+                opened: Instant::now(),
+                messages: 0,
+            };
+            let ready = connection.greet(&config.ehlo_name).await?;
+            Ok((connection, ready))
+        };
+        // A timer per connection, not per message: connecting is not on the hot path.
+        tokio::time::timeout(config.connect_timeout, open).await.unwrap_or(Err(Trouble::Silent))
+    }
+
+    async fn greet(&mut self, ehlo_name: &str) -> Result<client::Ready, Trouble> {
+        let mut opening = Opening::default();
+        loop {
+            let reply = self.reply().await?;
+            match opening.handle(&reply, ehlo_name, self.stream.output()) {
+                Opened::More(next) => opening = next,
+                Opened::Ready(ready) => return Ok(ready),
+                Opened::Refused(reply) => return Err(Trouble::Refused(reply)),
+            }
+            self.stream.flush().await?;
+        }
+    }
+
+    /// The next reply, read if need be. The deadline is whatever [`Stream::within`] said last.
+    pub(crate) async fn reply(&mut self) -> Result<Reply, Trouble> {
+        loop {
+            if let Some(reply) = client::next_reply(self.stream.input_mut())? {
+                return Ok(reply);
+            }
+            self.stream.fill().await?;
+        }
+    }
+
+    /// Says QUIT without waiting for an answer, and closes.
+    pub(crate) async fn quit(mut self) {
+        /// The socket's buffer takes six octets at once, or the upstream is not there.
+        const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
+        self.stream.within(QUIT_TIMEOUT);
+        self.stream.output().extend_from_slice(client::QUIT);
+        let _ = self.stream.flush().await;
+    }
+}
+
+async fn connect(address: SocketAddr, source: Option<IpAddr>) -> std::io::Result<TcpStream> {
+    let Some(source) = source else { return TcpStream::connect(address).await };
+    let socket = if source.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind(SocketAddr::new(source, 0))?;
+    socket.connect(address).await
+}

@@ -1,0 +1,326 @@
+//! The upstream's side of one transaction.
+//!
+//! ```text
+//! begin ─► exchange (MAIL, RCPT…, perhaps DATA) ─► go_ahead (354) ─► send … ─► finish
+//!              └────────────────────────────────────► abandon
+//! ```
+//!
+//! Commands are sent as one group where the upstream offers PIPELINING and one by one where it
+//! does not. Dropping a transaction at any point closes its connection: nothing that was begun and
+//! not brought to an end is ever reused.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use gatepost_smtp::client::{Answer, Body, Envelope, MailParameters};
+use gatepost_smtp::extension::Capabilities;
+use gatepost_smtp::reply::{Reply, Severity};
+
+use crate::paths::Paths;
+use crate::pool::Lease;
+use crate::trouble::Trouble;
+
+/// How long an upstream may take to answer MAIL, RCPT, DATA or RSET, or to take octets. RFC 5321
+/// §4.5.3.2 gives a queueing client five minutes; here an application is waiting, and most give up
+/// after one.
+const REPLY_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// What the upstream said to a group. Reused from group to group.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// To MAIL, if it was in the group.
+    pub mail: Option<Reply>,
+    /// To each RCPT, in order; shorter than asked if MAIL was refused or the connection broke.
+    pub recipients: Vec<Reply>,
+}
+
+impl Answers {
+    /// Whether anything was accepted.
+    pub fn any_positive(&self) -> bool {
+        self.mail.iter().chain(&self.recipients).any(Reply::is_positive)
+    }
+}
+
+/// An open transaction on a leased connection.
+pub struct Transaction {
+    lease: Lease,
+    state: State,
+}
+
+enum State {
+    Envelope(Envelope),
+    Body(Body),
+    /// Something failed: the connection will be closed.
+    Broken,
+}
+
+/// The upstream's word on DATA.
+#[derive(Debug)]
+pub enum GoAhead {
+    /// 354.
+    Data,
+    /// Anything else; the transaction is still open.
+    Refused(Reply),
+}
+
+impl Transaction {
+    /// Begins with MAIL, which is sent with the first [`Transaction::exchange`].
+    ///
+    /// # Panics
+    /// Never: a lease that was handed out holds a ready connection.
+    pub fn begin(mut lease: Lease, mail: &MailParameters<'_>) -> Self {
+        let state = match lease.take_ready() {
+            Some(ready) => State::Envelope(ready.mail(mail, lease.connection.stream.output())),
+            None => State::Broken,
+        };
+        lease.connection.messages += 1;
+        Self { lease, state }
+    }
+
+    /// Whether the connection has carried a transaction before this one.
+    pub const fn is_reused(&self) -> bool {
+        self.lease.is_reused()
+    }
+
+    /// What the upstream offers on this connection.
+    pub fn capabilities(&self) -> Capabilities {
+        match &self.state {
+            State::Envelope(envelope) => *envelope.capabilities(),
+            State::Body(body) => *body.capabilities(),
+            State::Broken => Capabilities::default(),
+        }
+    }
+
+    /// How many recipients the upstream has accepted.
+    pub fn standing(&self) -> u32 {
+        match &self.state {
+            State::Envelope(envelope) => envelope.standing(),
+            State::Body(body) => body.standing(),
+            State::Broken => 0,
+        }
+    }
+
+    /// Asks for recipients, and sends DATA behind them if `data` says that it follows.
+    ///
+    /// `answers` holds what was said even if trouble came after it. The answer to DATA is not
+    /// waited for: see [`Transaction::go_ahead`].
+    pub async fn exchange(
+        &mut self,
+        paths: &Paths,
+        range: Range<usize>,
+        data: DataFollows,
+        answers: &mut Answers,
+    ) -> Result<(), Trouble> {
+        let State::Envelope(mut envelope) = std::mem::replace(&mut self.state, State::Broken)
+        else {
+            return Err(Trouble::Desync("the envelope is closed"));
+        };
+        let stream = &mut self.lease.connection.stream;
+        stream.within(REPLY_TIMEOUT);
+        let pipelining = envelope.capabilities().pipelining;
+        if !pipelining {
+            self.collect(&mut envelope, answers).await?;
+        }
+        for path in paths.range(range) {
+            if !pipelining && answers.mail.as_ref().is_some_and(|mail| !mail.is_positive()) {
+                break;
+            }
+            envelope.recipient(path, self.lease.connection.stream.output());
+            if !pipelining {
+                self.collect(&mut envelope, answers).await?;
+            }
+        }
+        if data == DataFollows::Yes && (pipelining || envelope.standing() > 0) {
+            envelope.data(self.lease.connection.stream.output());
+        }
+        self.collect(&mut envelope, answers).await?;
+        self.state = State::Envelope(envelope);
+        Ok(())
+    }
+
+    /// Sends what was gathered, and waits for every answer but that to DATA.
+    async fn collect(
+        &mut self,
+        envelope: &mut Envelope,
+        answers: &mut Answers,
+    ) -> Result<(), Trouble> {
+        self.lease.connection.stream.flush().await?;
+        while envelope.envelope_owed() {
+            match envelope.handle(self.lease.connection.reply().await?)? {
+                Answer::Mail(reply) => answers.mail = Some(reply),
+                Answer::Recipient(reply) => answers.recipients.push(reply),
+                Answer::Data(_) => return Err(Trouble::Desync("DATA was answered before RCPT")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends DATA without waiting for the answer, unless it was sent already.
+    pub async fn data(&mut self) -> Result<(), Trouble> {
+        if let State::Envelope(envelope) = &mut self.state
+            && !envelope.data_owed()
+        {
+            envelope.data(self.lease.connection.stream.output());
+            self.lease.connection.stream.within(REPLY_TIMEOUT);
+            self.flush_or_break(Bytes::new()).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the answer to DATA. Once it was 354, returns at once.
+    pub async fn go_ahead(&mut self) -> Result<GoAhead, Trouble> {
+        let mut envelope = match std::mem::replace(&mut self.state, State::Broken) {
+            State::Envelope(envelope) => envelope,
+            State::Body(body) => {
+                self.state = State::Body(body);
+                return Ok(GoAhead::Data);
+            }
+            State::Broken => return Err(Trouble::Desync("the connection is broken")),
+        };
+        self.lease.connection.stream.within(REPLY_TIMEOUT);
+        let reply = self.lease.connection.reply().await?;
+        let Answer::Data(reply) = envelope.handle(reply)? else {
+            return Err(Trouble::Desync("DATA was not answered"));
+        };
+        match envelope.into_body() {
+            Ok(body) => {
+                self.state = State::Body(body);
+                Ok(GoAhead::Data)
+            }
+            Err(envelope) => {
+                self.state = State::Envelope(envelope);
+                Ok(GoAhead::Refused(reply))
+            }
+        }
+    }
+
+    /// What goes out in front of the next [`Transaction::send`] or [`Transaction::finish`].
+    pub fn prefix(&mut self) -> &mut BytesMut {
+        self.lease.connection.stream.output()
+    }
+
+    /// Sends content as it came. An upstream that speaks before the end has refused it.
+    pub async fn send(&mut self, content: Bytes) -> Result<Sent, Trouble> {
+        if !self.lease.connection.stream.is_quiet() {
+            return self.interrupted().await;
+        }
+        self.lease.connection.stream.within(REPLY_TIMEOUT);
+        match self.flush_or_break(content).await {
+            Ok(()) => Ok(Sent::All),
+            // It may have said why before it closed.
+            Err(trouble @ Trouble::Lost(_)) => self.interrupted().await.map_err(|_| trouble),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// Sends the last content and the terminator in it, and waits for the upstream's word.
+    ///
+    /// An `Err` of [`Unfinished::BeforeDot`] means that the upstream cannot have the message;
+    /// [`Unfinished::AfterDot`] that nobody knows.
+    pub async fn finish(mut self, last: Bytes, within: Duration) -> Result<Reply, Unfinished> {
+        match self.send(last).await {
+            Ok(Sent::All) => {}
+            Ok(Sent::Interrupted(reply)) => return Ok(reply),
+            Err(trouble) => return Err(Unfinished::BeforeDot(trouble)),
+        }
+        let State::Body(body) = self.state else {
+            return Err(Unfinished::BeforeDot(Trouble::Desync("no data was awaited")));
+        };
+        let mut lease = self.lease;
+        lease.connection.stream.within(within);
+        let reply = lease.connection.reply().await.map_err(Unfinished::AfterDot)?;
+        let ready =
+            body.finish().handle(&reply).map_err(|desync| Unfinished::AfterDot(desync.into()))?;
+        keep(lease, ready, &reply);
+        Ok(reply)
+    }
+
+    /// Gives the transaction up before its data, and the connection back if it is in order.
+    pub async fn abandon(mut self) {
+        if let State::Envelope(envelope) = &self.state
+            && envelope.data_owed()
+            && self.go_ahead().await.is_err()
+        {
+            return;
+        }
+        let mut lease = self.lease;
+        let stream = &mut lease.connection.stream;
+        stream.within(REPLY_TIMEOUT);
+        match self.state {
+            State::Envelope(envelope) => {
+                let Ok(resetting) = envelope.reset(stream.output()) else { return };
+                let Some(reply) = ask(&mut lease).await else { return };
+                if let Ok(ready) = resetting.handle(&reply) {
+                    keep(lease, ready, &reply);
+                }
+            }
+            // RFC 2920 §3.1: 354 after every recipient was refused is answered with a lone dot.
+            State::Body(body) if body.standing() == 0 => {
+                let last = body.lone_dot(stream.output());
+                let Some(reply) = ask(&mut lease).await else { return };
+                if let Ok(ready) = last.handle(&reply) {
+                    keep(lease, ready, &reply);
+                }
+            }
+            State::Body(_) | State::Broken => {}
+        }
+    }
+
+    async fn interrupted(&mut self) -> Result<Sent, Trouble> {
+        self.state = State::Broken;
+        let reply = self.lease.connection.reply().await?;
+        match reply.severity() {
+            Severity::Transient | Severity::Permanent => Ok(Sent::Interrupted(reply)),
+            // A yes to a message that has no end yet is a yes to nothing.
+            _ => Err(Trouble::Desync("a reply before the end of data")),
+        }
+    }
+
+    async fn flush_or_break(&mut self, tail: Bytes) -> Result<(), Trouble> {
+        let flushed = self.lease.connection.stream.flush_with(tail).await;
+        if flushed.is_err() {
+            self.state = State::Broken;
+        }
+        Ok(flushed?)
+    }
+}
+
+/// Whether DATA goes out behind the recipients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataFollows {
+    /// The client has sent it already.
+    Yes,
+    /// There may be more recipients.
+    No,
+}
+
+/// What became of content.
+#[derive(Debug)]
+pub enum Sent {
+    /// It is on its way.
+    All,
+    /// The upstream has refused the message in the middle.
+    Interrupted(Reply),
+}
+
+/// How the end of a message failed.
+#[derive(Debug)]
+pub enum Unfinished {
+    /// The final dot was not sent.
+    BeforeDot(Trouble),
+    /// It was sent; what the upstream did with it is not known (RFC 1047).
+    AfterDot(Trouble),
+}
+
+async fn ask(lease: &mut Lease) -> Option<Reply> {
+    lease.connection.stream.flush().await.ok()?;
+    lease.connection.reply().await.ok()
+}
+
+/// Back into the pool, unless the upstream has said that it is leaving (RFC 5321 §3.8).
+fn keep(lease: Lease, ready: gatepost_smtp::client::Ready, last: &Reply) {
+    if last.code().as_u16() != 421 {
+        lease.give_back(ready);
+    }
+}

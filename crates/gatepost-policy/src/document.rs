@@ -1,0 +1,225 @@
+//! TOML documents: from text to a serde mirror, or to errors that name file, line, column and key.
+//!
+//! The policy and the program's own configuration are both read with it, so that they complain
+//! alike. It reads no file, and knows no key: mirrors say `deny_unknown_fields`, and name the keys
+//! that have to wait with [`NotBuilt`].
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _},
+};
+use serde_path_to_error::{Path, Segment};
+use toml::{
+    Spanned,
+    de::{DeArray, DeTable, DeValue, ValueDeserializer},
+};
+
+use crate::printable::Printable;
+
+/// What is wrong with a document, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentError {
+    origin: String,
+    position: Option<Position>,
+    key: String,
+    message: String,
+}
+
+/// A place in a document. Both numbers count from 1, columns in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+/// A key that the contract names and this version does not know yet: refused by name, never
+/// ignored.
+///
+/// No value of the type exists; a mirror has `Option<NotBuilt>`, which takes no memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotBuilt {}
+
+/// Reads a document.
+pub fn parse<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T, DocumentError> {
+    // Tracking the key costs an allocation each: it is done only when there is an error to tell.
+    if let Ok(value) = toml::from_str(text) {
+        return Ok(value);
+    }
+    let deserializer = toml::Deserializer::parse(text)
+        .map_err(|error| DocumentError::from_toml(origin, text, String::new(), &error))?;
+    serde_path_to_error::deserialize(deserializer)
+        .map_err(|error| DocumentError::from_tracked(origin, text, "", &error))
+}
+
+/// Reads a document that [`parse`] refuses once more, item by item of the array `key`: all items
+/// that are well-formed, and the first error of each other one and of the rest of the document.
+///
+/// Syntax errors hide everything else, because what follows them cannot be trusted.
+/// `Rest` is the mirror of the whole; at most `errors_max` errors are told.
+pub(crate) fn salvage<Item, Rest>(
+    text: &str,
+    origin: &str,
+    key: &str,
+    errors_max: usize,
+) -> (Vec<Spanned<Item>>, Vec<DocumentError>)
+where
+    Item: DeserializeOwned,
+    Rest: DeserializeOwned,
+{
+    let (mut root, syntax_errors) = DeTable::parse_recoverable(text);
+    if !syntax_errors.is_empty() {
+        let told = syntax_errors.iter().take(errors_max);
+        let told = told.map(|e| DocumentError::from_toml(origin, text, String::new(), e));
+        return (Vec::new(), told.collect());
+    }
+    let array = match root.get_mut().get_mut(key).map(Spanned::get_mut) {
+        Some(DeValue::Array(array)) => std::mem::replace(array, DeArray::new()),
+        _ => DeArray::new(),
+    };
+    let (mut items, mut errors) = (Vec::new(), Vec::new());
+    let rest = serde_path_to_error::deserialize::<_, Rest>(toml::Deserializer::from(root));
+    errors.extend(rest.err().map(|e| DocumentError::from_tracked(origin, text, "", &e)));
+    for (index, value) in array.into_iter().enumerate() {
+        match serde_path_to_error::deserialize(ValueDeserializer::from(value)) {
+            Ok(item) => items.push(item),
+            Err(error) if errors.len() < errors_max => {
+                let prefix = format!("{key}[{index}]");
+                errors.push(DocumentError::from_tracked(origin, text, &prefix, &error));
+            }
+            Err(_) => break,
+        }
+    }
+    (items, errors)
+}
+
+impl DocumentError {
+    /// An error that a resolver found behind the mirror. `offset` counts octets from the start of
+    /// `text`, as the spans of [`Spanned`] do.
+    pub fn at(
+        origin: &str,
+        text: &str,
+        offset: usize,
+        key: impl fmt::Display,
+        message: impl fmt::Display,
+    ) -> Self {
+        let position = Some(Position::of(text, offset));
+        Self { position, ..Self::without_position(origin, key, message) }
+    }
+
+    /// An error that belongs to no place in the text.
+    pub fn without_position(
+        origin: &str,
+        key: impl fmt::Display,
+        message: impl fmt::Display,
+    ) -> Self {
+        Self {
+            origin: origin.to_owned(),
+            position: None,
+            key: Printable(&key.to_string()).to_string(),
+            message: Printable(&message.to_string()).to_string(),
+        }
+    }
+
+    fn from_toml(origin: &str, text: &str, key: String, error: &toml::de::Error) -> Self {
+        // serde speaks of fields; in a document they are keys.
+        let message = error.message().replacen("unknown field `", "unknown key `", 1).replacen(
+            "missing field `",
+            "missing key `",
+            1,
+        );
+        match error.span() {
+            Some(span) => Self::at(origin, text, span.start, key, message),
+            None => Self::without_position(origin, key, message),
+        }
+    }
+
+    fn from_tracked(
+        origin: &str,
+        text: &str,
+        prefix: &str,
+        error: &serde_path_to_error::Error<toml::de::Error>,
+    ) -> Self {
+        let key = shown_path(prefix, error.path());
+        Self::from_toml(origin, text, key, error.inner())
+    }
+
+    /// The file, or whatever else the text came from.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Where it is, if it is in one place.
+    pub const fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// The key, like `entry[0].networks`, or what else is meant, like `entry billing`. May be empty.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// What is wrong, and how it is mended.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+/// `policy.toml:3:10: entry[0].networks: …`
+impl fmt::Display for DocumentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.origin)?;
+        if let Some(Position { line, column }) = self.position {
+            write!(f, ":{line}:{column}")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, ": {}", self.key)?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl std::error::Error for DocumentError {}
+
+impl Position {
+    /// The place of an octet. An offset past the end means the end.
+    pub fn of(text: &str, offset: usize) -> Self {
+        let before = &text[..text.floor_char_boundary(offset)];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self {
+            line: before.bytes().filter(|&octet| octet == b'\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for NotBuilt {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(D::Error::custom("not built yet"))
+    }
+}
+
+/// `entry[0].networks`, without the inner key by which toml hands a [`Spanned`] over.
+fn shown_path(prefix: &str, path: &Path) -> String {
+    let mut shown = prefix.to_owned();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => shown.extend(["[", &index.to_string(), "]"]),
+            Segment::Map { key } if key.starts_with("$__serde_spanned") => {}
+            Segment::Map { key } | Segment::Enum { variant: key } => {
+                if !shown.is_empty() {
+                    shown.push('.');
+                }
+                shown.push_str(key);
+            }
+            Segment::Unknown => {}
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! The name of a ruleset: which policy decided.
+//!
+//! The revision says when, the hash says what: two gateways that show the same six digits decide
+//! alike. The revision is given by whoever publishes; this crate counts nothing by itself.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
+/// Revision and content hash of a ruleset. Shown as `41-a1b2c3`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Generation {
+    revision: u64,
+    /// The first octets of the SHA-256 of the policy text: enough to tell texts apart by eye.
+    hash: [u8; 3],
+}
+
+impl Generation {
+    /// The generation of a policy text.
+    pub fn new(revision: u64, text: &str) -> Self {
+        let digest = Sha256::digest(text.as_bytes());
+        Self { revision, hash: [digest[0], digest[1], digest[2]] }
+    }
+
+    /// The same content under another revision.
+    #[must_use]
+    pub const fn with_revision(self, revision: u64) -> Self {
+        Self { revision, ..self }
+    }
+
+    /// The revision.
+    pub const fn revision(self) -> u64 {
+        self.revision
+    }
+
+    /// Revision and hash as one number, to compare cheaply.
+    ///
+    /// The hash is part of it, so that a publisher that repeats a revision by mistake does not
+    /// leave sessions on the old policy.
+    pub const fn number(self) -> u64 {
+        let [first, second, third] = self.hash;
+        self.revision << 24 | u32::from_be_bytes([0, first, second, third]) as u64
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, second, third] = self.hash;
+        write!(f, "{}-{first:02x}{second:02x}{third:02x}", self.revision)
+    }
+}
+
+impl Serialize for Generation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_shown_with_six_digits_of_the_hash() {
+        // FIPS 180-4: SHA-256("abc") = ba7816bf…
+        assert_eq!(Generation::new(41, "abc").to_string(), "41-ba7816");
+        assert_eq!(Generation::new(0, "abc").with_revision(7).to_string(), "7-ba7816");
+    }
+
+    #[test]
+    fn the_number_differs_with_revision_and_with_content() {
+        let numbers = [
+            Generation::new(1, "a").number(),
+            Generation::new(1, "b").number(),
+            Generation::new(2, "a").number(),
+        ];
+        assert!(numbers[0] != numbers[1] && numbers[0] != numbers[2] && numbers[1] != numbers[2]);
+    }
+}

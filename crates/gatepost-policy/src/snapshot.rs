@@ -1,0 +1,92 @@
+//! The published ruleset.
+//!
+//! Readers never wait: a load is a few atomic operations, whatever a publisher does (arc-swap
+//! defers its work to the writer). A reader keeps the ruleset it has loaded as long as it likes;
+//! the last one to drop an old ruleset frees it. So hold a guard for a decision, keep an
+//! `Arc<Entry>` for a session, and never keep a ruleset in something that idles.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::{generation::Generation, ruleset::Ruleset};
+
+/// Where the current ruleset is found.
+#[derive(Debug)]
+pub struct Snapshot {
+    ruleset: ArcSwap<Ruleset>,
+}
+
+impl Snapshot {
+    /// Begins with a ruleset.
+    pub fn new(ruleset: Ruleset) -> Self {
+        Self { ruleset: ArcSwap::from_pointee(ruleset) }
+    }
+
+    /// The current ruleset, for one decision. Do not hold the guard across a wait; clone the
+    /// [`Arc`] in it for that.
+    pub fn load(&self) -> Guard<Arc<Ruleset>> {
+        self.ruleset.load()
+    }
+
+    /// [`Generation::number`] of the current ruleset: a session that remembers another one has to
+    /// look its entry up again. Read from the ruleset itself, so the two cannot disagree.
+    pub fn generation_number(&self) -> u64 {
+        self.ruleset.load().generation().number()
+    }
+
+    /// Replaces the ruleset: whole, at once, for all readers. Returns the generation of the old
+    /// one. Revisions should only grow, see [`Ruleset::with_revision`].
+    pub fn publish(&self, ruleset: Ruleset) -> Generation {
+        self.ruleset.swap(Arc::new(ruleset)).generation()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, thread};
+
+    use super::*;
+    use crate::listener::ListenerId;
+
+    fn ruleset(revision: u64) -> Ruleset {
+        let text = format!(
+            "[[entry]]\nid = \"r{revision}\"\nnetworks = [\"10.0.0.0/8\"]\nsenders = [\"*\"]\n"
+        );
+        let compiled = Ruleset::compile(&text, "policy.toml", &["smtp"]).expect("a good policy");
+        compiled.ruleset.with_revision(revision)
+    }
+
+    #[test]
+    fn a_reader_keeps_what_it_has_loaded() {
+        let snapshot = Snapshot::new(ruleset(1));
+        let before = snapshot.load();
+        let number = snapshot.generation_number();
+        assert_eq!(snapshot.publish(ruleset(2)), before.generation());
+        assert_eq!(before.entries()[0].id().as_ref(), "r1");
+        assert_eq!(snapshot.load().entries()[0].id().as_ref(), "r2");
+        assert_ne!(snapshot.generation_number(), number);
+        assert_eq!(snapshot.generation_number(), snapshot.load().generation().number());
+    }
+
+    #[test]
+    fn readers_on_other_threads_always_see_a_whole_ruleset() {
+        let snapshot = Snapshot::new(ruleset(0));
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..2000 {
+                        let ruleset = snapshot.load();
+                        let client = Ipv4Addr::new(10, 1, 2, 3).into();
+                        let entry = ruleset.lookup(ListenerId::new(0), client).expect("allowed");
+                        let revision = format!("r{}", ruleset.generation().revision());
+                        assert_eq!(**entry.id(), *revision);
+                    }
+                });
+            }
+            for revision in 1..100 {
+                snapshot.publish(ruleset(revision));
+            }
+        });
+    }
+}

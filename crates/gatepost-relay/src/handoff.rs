@@ -1,0 +1,523 @@
+//! One transaction handed over in mode `sync`: the upstream's word is the client's.
+//!
+//! ```text
+//! Relay::begin ─► name, ask (RCPT by RCPT, or in groups) ─► data ─► content … ─► complete
+//!                     └──────────────► abandon, or drop
+//! ```
+//!
+//! A connection is opened with the first recipient. Whatever goes wrong closes it and is kept as
+//! the reply for everything that follows, so that a client hears one consistent story. Dropping a
+//! handoff closes its connection without the final dot: the upstream cannot have the message.
+//!
+//! [`Handoff::complete`] is the only place in Gatepost that grants the 250 after data.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gatepost_delivery::{
+    Answers, DataFollows, GoAhead, Paths, Sent, Transaction, Trouble, Unfinished, Upstream,
+};
+use gatepost_smtp::client::MailParameters;
+use gatepost_smtp::command::Body;
+use gatepost_smtp::extension::Capabilities;
+use gatepost_smtp::header::HeaderScan;
+use gatepost_smtp::reply::{Reply, Severity};
+use tokio::time::Instant;
+
+use crate::mail_log::{Event, EventType, MailLog, Origin};
+use crate::metrics::DeliveryMetrics;
+use crate::trouble::{self, Outcome, Stage};
+
+const EIGHT_BIT_REFUSED: Reply =
+    Reply::fixed(554, (5, 6, 3), "the upstream does not take 8-bit content");
+const EIGHT_BIT_HEADER_REFUSED: Reply =
+    Reply::fixed(554, (5, 6, 9), "the upstream does not take a header that is not ASCII");
+const LOOP: Reply =
+    Reply::fixed(554, (5, 4, 6), "too many Received fields: the message goes in a loop");
+const TOO_LARGE_UPSTREAM: Reply =
+    Reply::fixed(552, (5, 3, 4), "the message is larger than the upstream takes");
+const TOO_MANY_RECIPIENTS: Reply = Reply::fixed(
+    452,
+    (4, 5, 3),
+    "too many recipients for the upstream, send the others separately",
+);
+const UTF8_RECIPIENT_REFUSED: Reply =
+    Reply::fixed(553, (5, 6, 7), "the upstream does not take addresses that are not ASCII");
+const UTF8_SENDER_REFUSED: Reply =
+    Reply::fixed(550, (5, 6, 7), "the upstream does not take addresses that are not ASCII");
+
+/// What is configured for handing over.
+#[derive(Clone, Debug)]
+pub struct RelayConfig {
+    /// How long the upstream may take to answer the final dot.
+    pub final_reply_timeout: Duration,
+    /// `Received:` fields at which a message is taken to be in a loop.
+    pub received_max: u32,
+}
+
+/// The way to the upstream that transactions take by default.
+pub struct Relay {
+    config: RelayConfig,
+    upstream: Arc<Upstream>,
+    metrics: DeliveryMetrics,
+    mail_log: MailLog,
+}
+
+/// What is known of a message when its transaction begins.
+#[derive(Debug)]
+pub struct Message {
+    /// Its id, in the log and in the `Received:` line.
+    pub id: Box<str>,
+    /// What stands between the brackets: empty for the null reverse-path.
+    pub reverse_path: Box<[u8]>,
+    /// Declared octets of content.
+    pub size: Option<u64>,
+    /// Declared body type.
+    pub body: Option<Body>,
+    /// Whether SMTPUTF8 was asked for.
+    pub smtputf8: bool,
+    /// The one line that is put in front, CRLF included.
+    pub received: Bytes,
+}
+
+/// A transaction on its way to the upstream.
+pub struct Handoff {
+    relay: Arc<Relay>,
+    message: Message,
+    began: Instant,
+    /// Named, not yet asked for.
+    pending: Paths,
+    /// The upstream has accepted these.
+    accepted: Paths,
+    answers: Answers,
+    replies: Vec<Reply>,
+    link: Link,
+    header: HeaderScan,
+    octets: u64,
+    /// The `Received:` line is on its way.
+    data_begun: bool,
+}
+
+enum Link {
+    /// No connection yet.
+    Unopened,
+    Open(Transaction),
+    /// Given up: this is what the client hears from now on.
+    Closed(Reply),
+}
+
+/// The reply to the end of data.
+#[derive(Debug)]
+pub enum DataReply {
+    /// The upstream has the message.
+    Granted(Grant),
+    /// It has not, as far as anybody can tell.
+    Refused(Reply),
+}
+
+/// The permission to say 250 after data. Only [`Handoff::complete`] makes one.
+#[derive(Debug)]
+pub struct Grant(Reply);
+
+impl Grant {
+    /// The upstream's own reply.
+    pub const fn reply(&self) -> &Reply {
+        &self.0
+    }
+}
+
+impl Relay {
+    /// A relay to one upstream.
+    pub fn new(config: RelayConfig, upstream: Arc<Upstream>, mail_log: MailLog) -> Arc<Self> {
+        let metrics = DeliveryMetrics::new(&upstream.config().name);
+        Arc::new(Self { config, upstream, metrics, mail_log })
+    }
+
+    /// Begins to hand a message over. Nothing is sent before the first recipient.
+    pub fn begin(self: &Arc<Self>, message: Message) -> Handoff {
+        Handoff {
+            relay: self.clone(),
+            message,
+            began: Instant::now(),
+            pending: Paths::default(),
+            accepted: Paths::default(),
+            answers: Answers::default(),
+            replies: Vec::new(),
+            link: Link::Unopened,
+            header: HeaderScan::new(),
+            octets: 0,
+            data_begun: false,
+        }
+    }
+
+    /// How long a client that stalls may hold a connection of the upstream.
+    pub fn client_stall(&self) -> Duration {
+        self.upstream.config().client_stall
+    }
+
+    /// The name of the upstream.
+    pub fn upstream_name(&self) -> &str {
+        &self.upstream.config().name
+    }
+
+    /// Where events of messages are written.
+    pub const fn mail_log(&self) -> &MailLog {
+        &self.mail_log
+    }
+
+    fn judge(&self, outcome: Outcome, said: &dyn std::fmt::Display) -> Reply {
+        if outcome.configuration_fault {
+            self.metrics.configuration_faults.increment(1);
+            tracing::warn!(
+                upstream = self.upstream_name(),
+                %said,
+                "the upstream objects to how it is used: check its settings and what it has on record for this relay"
+            );
+        }
+        outcome.reply
+    }
+}
+
+// Recipients.
+impl Handoff {
+    /// What is known of the message.
+    pub const fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// The recipients that the upstream has accepted.
+    pub const fn accepted(&self) -> &Paths {
+        &self.accepted
+    }
+
+    /// Octets of content so far.
+    pub const fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    /// When the transaction began.
+    pub const fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Names a recipient, for the next [`Handoff::ask`].
+    pub fn name(&mut self, forward_path: &[u8]) -> Result<(), Reply> {
+        let most =
+            self.relay.upstream.config().max_recipients.map_or(usize::MAX, |most| most as usize);
+        if self.accepted.len() + self.pending.len() >= most {
+            return Err(TOO_MANY_RECIPIENTS);
+        }
+        self.pending.push(forward_path);
+        Ok(())
+    }
+
+    /// How many recipients were named and not yet asked for.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Asks the upstream for the recipients that were named, all at once, and returns its word on
+    /// each. The first call opens the transaction.
+    pub async fn ask(&mut self, data: DataFollows) -> &[Reply] {
+        self.replies.clear();
+        let asked = match std::mem::replace(&mut self.link, Link::Unopened) {
+            Link::Closed(reply) => Err(reply),
+            Link::Unopened => self.open(data).await,
+            Link::Open(transaction) => self.ask_on(transaction, data).await,
+        };
+        self.link = match asked {
+            Ok(transaction) => Link::Open(transaction),
+            Err(reply) => {
+                self.replies.clear();
+                self.replies.resize(self.pending.len(), reply.clone());
+                Link::Closed(reply)
+            }
+        };
+        self.pending.truncate(0);
+        &self.replies
+    }
+
+    /// Opens the transaction, on a new connection if a reused one turns out dead before anything
+    /// was accepted on it.
+    async fn open(&mut self, data: DataFollows) -> Result<Transaction, Reply> {
+        let mut lease =
+            self.relay.upstream.checkout().await.map_err(|trouble| self.unreachable(&trouble))?;
+        loop {
+            if let Some(reply) = lease.capabilities().and_then(|offered| self.mismatch(offered)) {
+                lease.release();
+                return Err(reply);
+            }
+            let mut transaction = Transaction::begin(lease, &self.mail_parameters());
+            self.answers = Answers::default();
+            let exchanged = transaction
+                .exchange(&self.pending, 0..self.pending.len(), data, &mut self.answers)
+                .await;
+            let dead = exchanged.is_err() || self.answers.mail.as_ref().is_some_and(is_leaving);
+            if dead && transaction.is_reused() && !self.answers.any_positive() {
+                drop(transaction);
+                lease = self
+                    .relay
+                    .upstream
+                    .checkout_fresh()
+                    .await
+                    .map_err(|trouble| self.unreachable(&trouble))?;
+                continue;
+            }
+            exchanged.map_err(|trouble| self.troubled(&trouble))?;
+            return self.conclude(transaction).await;
+        }
+    }
+
+    async fn ask_on(
+        &mut self,
+        mut transaction: Transaction,
+        data: DataFollows,
+    ) -> Result<Transaction, Reply> {
+        self.answers = Answers::default();
+        let asked = 0..self.pending.len();
+        let exchanged = transaction.exchange(&self.pending, asked, data, &mut self.answers).await;
+        exchanged.map_err(|trouble| self.troubled(&trouble))?;
+        self.conclude(transaction).await
+    }
+
+    /// Turns the upstream's answers into replies. If it refused MAIL, that is its word on every
+    /// recipient, because our own 250 to MAIL is already given.
+    async fn conclude(&mut self, transaction: Transaction) -> Result<Transaction, Reply> {
+        if let Some(reply) = self.answers.mail.as_ref().filter(|reply| !reply.is_positive()) {
+            let reply = self.relay.judge(trouble::of_reply(Stage::Mail, reply), reply);
+            transaction.abandon().await;
+            return Err(reply);
+        }
+        for (index, reply) in self.answers.recipients.drain(..).enumerate() {
+            if reply.is_positive() {
+                self.accepted.push(self.pending.path(index));
+                self.replies.push(reply.with_status());
+            } else {
+                self.replies
+                    .push(self.relay.judge(trouble::of_reply(Stage::Recipient, &reply), &reply));
+            }
+        }
+        Ok(transaction)
+    }
+
+    fn mail_parameters(&self) -> MailParameters<'_> {
+        MailParameters {
+            reverse_path: &self.message.reverse_path,
+            size: self.size_upstream(),
+            body: self.message.body,
+            smtputf8: self.message.smtputf8,
+        }
+    }
+
+    /// The declared size with the line that is put in front (RFC 1870 §6.4).
+    fn size_upstream(&self) -> Option<u64> {
+        self.message.size.map(|octets| octets.saturating_add(self.message.received.len() as u64))
+    }
+
+    /// Why the upstream cannot take this transaction, whatever it would say to it.
+    fn mismatch(&self, offered: &Capabilities) -> Option<Reply> {
+        if self.size_upstream().is_some_and(|octets| offered.refuses_size(octets)) {
+            return Some(TOO_LARGE_UPSTREAM);
+        }
+        if offered.smtputf8 {
+            return None;
+        }
+        if !self.message.reverse_path.is_ascii() {
+            return Some(UTF8_SENDER_REFUSED);
+        }
+        (!self.pending.iter().all(<[u8]>::is_ascii)).then_some(UTF8_RECIPIENT_REFUSED)
+    }
+
+    fn unreachable(&self, trouble: &Trouble) -> Reply {
+        self.relay.metrics.unreachable.increment(1);
+        tracing::debug!(upstream = self.relay.upstream_name(), %trouble, "no connection to the upstream");
+        self.relay.judge(trouble::of_opening(trouble), trouble)
+    }
+
+    fn troubled(&self, trouble: &Trouble) -> Reply {
+        tracing::debug!(upstream = self.relay.upstream_name(), %trouble, "the upstream failed");
+        self.relay.judge(trouble::of_trouble(trouble), trouble)
+    }
+}
+
+// Data.
+impl Handoff {
+    /// Whether a connection of the upstream is held.
+    pub const fn holds_connection(&self) -> bool {
+        matches!(self.link, Link::Open(_))
+    }
+
+    /// The client has been silent for too long: its connection is needed elsewhere.
+    pub fn stalled(&mut self) {
+        if self.holds_connection() {
+            self.link = Link::Closed(trouble::CLIENT_STALLED);
+        }
+    }
+
+    /// Sends DATA upstream, if it did not go with the recipients. The client may be told to go on
+    /// at once: if the upstream does not, the end of data is where the client hears of it.
+    pub async fn data(&mut self) -> Result<(), Reply> {
+        match &mut self.link {
+            Link::Open(transaction) => match transaction.data().await {
+                Ok(()) => Ok(()),
+                Err(trouble) => Err(self.close(self.troubled(&trouble))),
+            },
+            Link::Closed(reply) => Err(reply.clone()),
+            // A caller that asked for nobody has nobody to send data to.
+            Link::Unopened => Err(gatepost_smtp::server::replies::NO_VALID_RECIPIENTS),
+        }
+    }
+
+    /// Hands content on. After a failure it is thrown away: the client's data is read to its end,
+    /// and [`Handoff::complete`] says what happened.
+    pub async fn content(&mut self, content: Bytes) {
+        if self.inspect(&content) && self.go_ahead().await {
+            let Link::Open(transaction) = &mut self.link else { return };
+            match transaction.send(content).await {
+                Ok(Sent::All) => {}
+                Ok(Sent::Interrupted(reply)) => {
+                    self.close(self.relay.judge(trouble::of_reply(Stage::Data, &reply), &reply));
+                }
+                Err(trouble) => {
+                    self.close(self.troubled(&trouble));
+                }
+            }
+        }
+    }
+
+    /// Hands the last content over, terminator included, and brings back the upstream's word.
+    pub async fn complete(mut self, last: Bytes, origin: Origin<'_>) -> DataReply {
+        if self.inspect(&last) {
+            self.go_ahead().await;
+        }
+        let ended = match std::mem::replace(&mut self.link, Link::Unopened) {
+            Link::Open(transaction) => self.finish(transaction, last).await,
+            Link::Closed(reply) => Err(reply),
+            Link::Unopened => Err(gatepost_smtp::server::replies::NO_VALID_RECIPIENTS),
+        };
+        let (reply, granted) = match ended {
+            Ok(reply) => (reply, true),
+            Err(reply) => (reply, false),
+        };
+        self.record(&reply, origin);
+        if granted { DataReply::Granted(Grant(reply)) } else { DataReply::Refused(reply) }
+    }
+
+    /// Gives the transaction up before its data, and the connection back.
+    pub async fn abandon(self) {
+        if let Link::Open(transaction) = self.link {
+            transaction.abandon().await;
+        }
+    }
+
+    /// The upstream's word on the message: `Ok` is 2yz and nothing else.
+    async fn finish(&self, transaction: Transaction, last: Bytes) -> Result<Reply, Reply> {
+        let dot = Instant::now();
+        let finished = transaction.finish(last, self.relay.config.final_reply_timeout).await;
+        self.relay.metrics.duration.record(dot.elapsed());
+        match finished {
+            Ok(reply) if reply.is_positive() => Ok(reply.with_status()),
+            Ok(reply) => Err(self.relay.judge(trouble::of_reply(Stage::Data, &reply), &reply)),
+            Err(Unfinished::BeforeDot(trouble)) => Err(self.troubled(&trouble)),
+            Err(Unfinished::AfterDot(trouble)) => {
+                // RFC 1047: the message may have arrived. The client will send it again; saying
+                // 250 could lose it.
+                self.relay.metrics.ambiguous.increment(1);
+                tracing::warn!(
+                    upstream = self.relay.upstream_name(),
+                    id = &*self.message.id,
+                    %trouble,
+                    "the upstream fell silent after the end of data: the message may arrive twice"
+                );
+                Err(self.relay.judge(trouble::of_trouble(&trouble), &trouble))
+            }
+        }
+    }
+
+    /// Waits for the upstream's 354 before the first content. False if nothing may be sent.
+    async fn go_ahead(&mut self) -> bool {
+        let Link::Open(transaction) = &mut self.link else { return false };
+        if self.data_begun {
+            return true;
+        }
+        match transaction.go_ahead().await {
+            Ok(GoAhead::Data) => {
+                transaction.prefix().extend_from_slice(&self.message.received);
+                self.data_begun = true;
+                true
+            }
+            Ok(GoAhead::Refused(reply)) => {
+                let said = self.relay.judge(trouble::of_reply(Stage::Data, &reply), &reply);
+                if let Link::Open(transaction) =
+                    std::mem::replace(&mut self.link, Link::Closed(said))
+                {
+                    transaction.abandon().await;
+                }
+                false
+            }
+            Err(trouble) => {
+                self.close(self.troubled(&trouble));
+                false
+            }
+        }
+    }
+
+    /// Looks at content before it is sent. False if it must not be.
+    fn inspect(&mut self, content: &[u8]) -> bool {
+        self.octets += content.len() as u64;
+        self.header.scan(content);
+        let Link::Open(transaction) = &self.link else { return false };
+        let offered = transaction.capabilities();
+        let refusal = if self.header.received() > self.relay.config.received_max {
+            LOOP
+        } else if self.message.smtputf8 && !offered.smtputf8 && self.header.eight_bit() {
+            EIGHT_BIT_HEADER_REFUSED
+        } else if !offered.eight_bit_mime && !content.is_ascii() {
+            EIGHT_BIT_REFUSED
+        } else {
+            return true;
+        };
+        self.close(refusal);
+        false
+    }
+
+    fn close(&mut self, reply: Reply) -> Reply {
+        self.link = Link::Closed(reply.clone());
+        reply
+    }
+
+    fn record(&self, reply: &Reply, origin: Origin<'_>) {
+        let metrics = &self.relay.metrics;
+        let (counter, r#type) = match reply.severity() {
+            Severity::Positive | Severity::Intermediate => {
+                (&metrics.delivered, EventType::Delivery)
+            }
+            Severity::Transient => (&metrics.deferred, EventType::TransientFailure),
+            Severity::Permanent => (&metrics.refused, EventType::Bounce),
+        };
+        counter.increment(1);
+        if !self.relay.mail_log.is_on() {
+            return;
+        }
+        self.relay.mail_log.write(&Event {
+            r#type,
+            time: jiff::Timestamp::now(),
+            id: Some(&self.message.id),
+            origin,
+            sender: Some(&self.message.reverse_path),
+            recipients: Some(&self.accepted),
+            size: Some(self.octets),
+            mode: Some("sync"),
+            upstream: Some(self.relay.upstream_name()),
+            reply: reply.to_string(),
+            attempt: Some(1),
+            duration_ms: Some(self.began.elapsed().as_millis() as u64),
+            reason: None,
+        });
+    }
+}
+
+fn is_leaving(reply: &Reply) -> bool {
+    reply.code().as_u16() == 421
+}

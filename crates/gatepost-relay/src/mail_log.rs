@@ -1,0 +1,376 @@
+//! The mail log: one JSON object per line for everything that happened to a message.
+//!
+//! Writing an event puts a line into a bounded buffer and never waits for a disk or a pipe: a
+//! thread of its own takes the buffer ten times a second. What does not fit is dropped and
+//! counted; the log is a record, not the promise. serde_json escapes control characters, so an
+//! event is one line whatever a client has sent.
+
+use std::borrow::Cow;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use gatepost_delivery::Paths;
+use metrics::{Counter, counter};
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer};
+
+/// Octets that may wait for the writer: a second of 10,000 events.
+const BUFFER_OCTETS_MAX: usize = 4 * 1024 * 1024;
+/// Octets at which the writer is woken early.
+const BUFFER_OCTETS_FULL: usize = BUFFER_OCTETS_MAX / 4;
+/// How long events are gathered before they are written together.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// What an event is about; the words are those of KumoMTA's log, so that tools carry over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum EventType {
+    /// The upstream refused the message or its recipients for good.
+    Bounce,
+    /// The upstream took the message.
+    Delivery,
+    /// The message was accepted from the client.
+    Reception,
+    /// The client was refused.
+    Rejection,
+    /// The upstream could not take the message now.
+    TransientFailure,
+}
+
+/// Where a message comes from. Borrowed from the session for the moment of logging.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Origin<'a> {
+    /// Id of the session.
+    pub session_id: &'a str,
+    /// Name of the listener.
+    pub listener: &'a str,
+    /// Id of the entry, if one matched.
+    pub entry: Option<&'a str>,
+    /// Generation of the ruleset.
+    pub generation: &'a str,
+    /// The client's address.
+    pub client: IpAddr,
+    /// What the client calls itself.
+    pub helo: Option<&'a str>,
+    /// TLS version, if any.
+    pub tls: Option<&'a str>,
+}
+
+/// One line of the mail log; the contract lists the fields.
+#[derive(Debug, Serialize)]
+pub struct Event<'a> {
+    /// What it is about.
+    pub r#type: EventType,
+    /// When, RFC 3339.
+    pub time: jiff::Timestamp,
+    /// Id of the message; none if there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<&'a str>,
+    /// Who sent it.
+    #[serde(flatten)]
+    pub origin: Origin<'a>,
+    /// Reverse-path, empty if null.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "octets")]
+    pub sender: Option<&'a [u8]>,
+    /// Forward-paths the event is about.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "paths")]
+    pub recipients: Option<&'a Paths>,
+    /// Octets of content as received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// How it was handed over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<&'a str>,
+    /// Name of the upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<&'a str>,
+    /// The reply that decided.
+    pub reply: String,
+    /// Which attempt it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// From MAIL to this event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// Why, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Cow<'a, str>>,
+}
+
+fn octets<S: Serializer>(value: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&String::from_utf8_lossy(value.unwrap_or_default()))
+}
+
+fn paths<S: Serializer>(value: &Option<&Paths>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut list = serializer.serialize_seq(value.map(Paths::len))?;
+    for path in value.iter().flat_map(|paths| paths.iter()) {
+        list.serialize_element(&String::from_utf8_lossy(path))?;
+    }
+    list.end()
+}
+
+/// Where the mail log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MailLogTarget {
+    /// Nowhere.
+    Off,
+    /// Appended to a file.
+    File(PathBuf),
+    /// Standard output.
+    Stdout,
+}
+
+/// A handle to write events with. Clones write to the same log.
+#[derive(Clone)]
+pub struct MailLog {
+    /// `None`: the log is off.
+    shared: Option<Arc<Shared>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+    dropped: Counter,
+}
+
+#[derive(Default)]
+struct State {
+    buffer: Vec<u8>,
+    reopen: bool,
+    stop: bool,
+}
+
+/// Ends the log when it is dropped: what was written by then is on its way out.
+pub struct MailLogWriter {
+    shared: Option<Arc<Shared>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl MailLog {
+    /// A log that takes nothing.
+    pub const fn off() -> Self {
+        Self { shared: None }
+    }
+
+    /// Opens the target and starts the thread that writes to it.
+    pub fn start(target: &MailLogTarget) -> io::Result<(Self, MailLogWriter)> {
+        let mut output = match target {
+            MailLogTarget::Off => {
+                return Ok((Self::off(), MailLogWriter { shared: None, thread: None }));
+            }
+            MailLogTarget::Stdout => Output::Stdout,
+            MailLogTarget::File(path) => Output::File(open(path)?, path.clone()),
+        };
+        let dropped = counter!("gatepost_mail_log_dropped_total");
+        dropped.increment(0);
+        let shared = Arc::new(Shared { state: Mutex::default(), wake: Condvar::new(), dropped });
+        let for_thread = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("mail-log".to_owned())
+            .spawn(move || for_thread.run(&mut output))?;
+        Ok((
+            Self { shared: Some(shared.clone()) },
+            MailLogWriter { shared: Some(shared), thread: Some(thread) },
+        ))
+    }
+
+    /// Whether events go anywhere; if not, there is no need to make them.
+    pub const fn is_on(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Writes one event.
+    pub fn write(&self, event: &Event<'_>) {
+        /// Most events are a few hundred octets.
+        const EVENT_OCTETS: usize = 512;
+        let Some(shared) = &self.shared else { return };
+        let mut line = Vec::with_capacity(EVENT_OCTETS);
+        if serde_json::to_writer(&mut line, event).is_err() {
+            // Only a writer or a map key can fail, and a Vec and our fields are neither.
+            return;
+        }
+        line.push(b'\n');
+        shared.push(&line);
+    }
+
+    /// Opens the file anew, for log rotation.
+    pub fn reopen(&self) {
+        if let Some(shared) = &self.shared {
+            shared.state().reopen = true;
+            shared.wake.notify_one();
+        }
+    }
+}
+
+impl Shared {
+    fn push(&self, line: &[u8]) {
+        let mut state = self.state();
+        let before = state.buffer.len();
+        if before + line.len() > BUFFER_OCTETS_MAX {
+            drop(state);
+            self.dropped.increment(1);
+            return;
+        }
+        state.buffer.extend_from_slice(line);
+        let full = before < BUFFER_OCTETS_FULL && state.buffer.len() >= BUFFER_OCTETS_FULL;
+        drop(state);
+        // The writer sleeps while there is nothing; waking it costs a system call, so only the
+        // first event and a full buffer do.
+        if before == 0 || full {
+            self.wake.notify_one();
+        }
+    }
+
+    fn run(&self, output: &mut Output) {
+        let mut batch = Vec::new();
+        loop {
+            let mut state = self.state();
+            while state.buffer.is_empty() && !state.reopen && !state.stop {
+                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if !state.stop && !state.reopen && state.buffer.len() < BUFFER_OCTETS_FULL {
+                state =
+                    self.wake.wait_timeout(state, GATHER).unwrap_or_else(PoisonError::into_inner).0;
+            }
+            std::mem::swap(&mut state.buffer, &mut batch);
+            let (reopen, stop) = (std::mem::take(&mut state.reopen), state.stop);
+            drop(state);
+            if let Err(error) = output.write(&batch) {
+                tracing::error!(%error, "cannot write the mail log");
+            }
+            batch.clear();
+            if reopen && let Err(error) = output.reopen() {
+                tracing::error!(%error, "cannot reopen the mail log; the old file stays in use");
+            }
+            if stop {
+                return;
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic cannot leave the buffer in the middle of a line: lines are appended whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for MailLogWriter {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.take() {
+            shared.state().stop = true;
+            shared.wake.notify_one();
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+enum Output {
+    File(File, PathBuf),
+    Stdout,
+}
+
+impl Output {
+    fn write(&mut self, octets: &[u8]) -> io::Result<()> {
+        match self {
+            Self::File(file, _) => file.write_all(octets),
+            Self::Stdout => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(octets)?;
+                stdout.flush()
+            }
+        }
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        if let Self::File(file, path) = self {
+            *file = open(path)?;
+        }
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(sender: &[u8]) -> String {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("mail.jsonl");
+        let (log, writer) = MailLog::start(&MailLogTarget::File(path.clone())).expect("opens");
+        let mut recipients = Paths::default();
+        recipients.push(b"b@example.net");
+        log.write(&Event {
+            r#type: EventType::Delivery,
+            time: jiff::Timestamp::UNIX_EPOCH,
+            id: Some("1"),
+            origin: Origin {
+                session_id: "s",
+                listener: "smtp",
+                entry: Some("fleet"),
+                generation: "1-abcdef",
+                client: [127, 0, 0, 1].into(),
+                helo: Some("app"),
+                tls: None,
+            },
+            sender: Some(sender),
+            recipients: Some(&recipients),
+            size: Some(12),
+            mode: Some("sync"),
+            upstream: Some("sink"),
+            reply: "250 2.0.0 Ok".to_owned(),
+            attempt: Some(1),
+            duration_ms: Some(3),
+            reason: None,
+        });
+        drop(writer);
+        std::fs::read_to_string(&path).expect("written before the writer is gone")
+    }
+
+    #[test]
+    fn an_event_is_one_line_of_json() {
+        let line = event(b"a\r\n\x1b\0\"@example.com");
+        assert_eq!(line.matches('\n').count(), 1);
+        let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(value["type"], "Delivery");
+        assert_eq!(value["time"], "1970-01-01T00:00:00Z");
+        assert_eq!(value["sender"], "a\r\n\u{1b}\0\"@example.com");
+        assert_eq!(value["recipients"][0], "b@example.net");
+        assert_eq!(value["entry"], "fleet");
+        assert_eq!(value.get("reason"), None);
+    }
+
+    #[test]
+    fn a_full_buffer_drops_and_does_not_wait() {
+        let shared =
+            Shared { state: Mutex::default(), wake: Condvar::new(), dropped: Counter::noop() };
+        let line = vec![b'x'; BUFFER_OCTETS_MAX];
+        shared.push(&line);
+        shared.push(b"one more");
+        assert_eq!(shared.state().buffer.len(), BUFFER_OCTETS_MAX);
+    }
+
+    #[test]
+    fn a_rotated_file_is_left_behind() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("mail.jsonl");
+        let (log, writer) = MailLog::start(&MailLogTarget::File(path.clone())).expect("opens");
+        std::fs::rename(&path, directory.path().join("old")).expect("renames");
+        log.reopen();
+        drop(writer);
+        assert!(path.exists());
+    }
+}

@@ -1,0 +1,121 @@
+//! What the upstream does instead of being polite: actions, and the rules that choose them.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The name in rules of the event that a client connects; its answer is the greeting.
+pub const CONNECT: &str = "CONNECT";
+/// The name in rules of the event that CRLF.CRLF arrived.
+pub const END_OF_DATA: &str = ".";
+
+/// One thing an upstream may do when something happens.
+///
+/// A reply is text without its last line end; the lines of a multi-line reply are separated by
+/// `\n`. Only a reply to DATA that begins with `354` opens the mail data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Replies.
+    Reply(String),
+    /// Replies and closes cleanly.
+    ReplyThenClose(String),
+    /// Waits, then replies.
+    Delay(Duration, String),
+    /// Sends two replies in one write: one too many.
+    TwoReplies(String, String),
+    /// Sends these octets, whatever they are.
+    Raw(Vec<u8>),
+    /// Closes cleanly (FIN) without a reply.
+    Close,
+    /// Resets the connection (RST).
+    Reset,
+    /// Never replies again on this connection, but reads on.
+    Silence,
+    /// To DATA: accepts, reads so many octets of content, and is gone, as a process that was killed
+    /// is gone (FIN, or RST if octets lie unread).
+    CloseAfterData(usize),
+    /// To DATA: accepts, reads so many octets of content, then reads no more.
+    StallAfterData(usize),
+    /// This must never happen: the upstream panics with this reason, and so does its `join`.
+    Panic(String),
+}
+
+impl From<&str> for Action {
+    fn from(reply: &str) -> Self {
+        Self::Reply(reply.to_owned())
+    }
+}
+
+impl From<String> for Action {
+    fn from(reply: String) -> Self {
+        Self::Reply(reply)
+    }
+}
+
+impl Action {
+    /// The reply that the other side will take for the answer, if there is one.
+    pub(super) fn reply(&self) -> Option<String> {
+        match self {
+            Self::Reply(reply)
+            | Self::ReplyThenClose(reply)
+            | Self::Delay(_, reply)
+            | Self::TwoReplies(reply, _) => Some(reply.clone()),
+            Self::Raw(octets) => Some(String::from_utf8_lossy(octets).trim_end().to_owned()),
+            Self::CloseAfterData(_) | Self::StallAfterData(_) => Some("354 go ahead".to_owned()),
+            Self::Close | Self::Reset | Self::Silence | Self::Panic(_) => None,
+        }
+    }
+
+    /// How much mail data this answer to DATA lets in.
+    pub(super) fn octets_max(&self) -> usize {
+        match self {
+            Self::CloseAfterData(octets) | Self::StallAfterData(octets) => *octets,
+            _ => usize::MAX,
+        }
+    }
+}
+
+/// The rules of an upstream, with their counters.
+#[derive(Debug, Default)]
+pub(super) struct Script {
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    prefix: String,
+    nth: Option<usize>,
+    action: Action,
+    /// How many events began with the prefix since the rule was added.
+    seen: usize,
+}
+
+impl Script {
+    pub(super) fn add(&mut self, prefix: &str, nth: Option<usize>, action: Action) {
+        self.rules.push(Rule { prefix: prefix.to_owned(), nth, action, seen: 0 });
+    }
+
+    /// The action of the most specific rule for this event, which is counted.
+    pub(super) fn action_for(&mut self, event: &str) -> Option<Action> {
+        for rule in &mut self.rules {
+            rule.seen += usize::from(rule.fits(event));
+        }
+        self.rules
+            .iter()
+            .filter(|rule| rule.fits(event))
+            .filter(|rule| rule.nth.is_none_or(|nth| nth == rule.seen))
+            .max_by_key(|rule| (rule.nth.is_some(), rule.prefix.len()))
+            .map(|rule| rule.action.clone())
+    }
+}
+
+impl Rule {
+    fn fits(&self, event: &str) -> bool {
+        let beginning = event.as_bytes().get(..self.prefix.len());
+        beginning.is_some_and(|beginning| beginning.eq_ignore_ascii_case(self.prefix.as_bytes()))
+    }
+}
+
+/// The script is a list that no panic can leave half changed.
+pub(super) fn lock(script: &Mutex<Script>) -> MutexGuard<'_, Script> {
+    script.lock().unwrap_or_else(PoisonError::into_inner)
+}

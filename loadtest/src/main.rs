@@ -1,0 +1,83 @@
+//! `gatepost-loadtest`: the load (`source`) and the place where it ends (`sink`).
+//!
+//! Results go to standard output, what is live or wrong to standard error. Exit status of `source`:
+//! 0 if every message was accepted, 1 if not, 2 if it could not start.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod live;
+mod stop;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Parser;
+use gatepost_loadtest::{Sink, SinkCounters, SinkOptions, Snapshot, Source, SourceOptions};
+
+use crate::cli::{Arguments, Command, OutputForm};
+
+/// Could not start; what clap uses for arguments that it refuses itself.
+const EXIT_USAGE: u8 = 2;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let finished = match Arguments::parse().command {
+        Command::Sink(arguments) => run_sink(arguments.bind, arguments.into_options()).await,
+        Command::Source(arguments) => {
+            let output = arguments.output;
+            match arguments.into_options().await {
+                Ok(options) => run_source(options, output).await,
+                Err(error) => Err(error),
+            }
+        }
+    };
+    finished.unwrap_or_else(|error| {
+        eprintln!("gatepost-loadtest: {error:#}");
+        ExitCode::from(EXIT_USAGE)
+    })
+}
+
+async fn run_sink(bind: SocketAddr, options: SinkOptions) -> anyhow::Result<ExitCode> {
+    let sink = Sink::bind(bind, options).with_context(|| format!("cannot listen on {bind}"))?;
+    let counters = sink.counters();
+    let stopped = stop::signal()?;
+    println!("listening on {}", sink.local_addr());
+    live::show_while(sink.run(stopped), || describe_sink(&counters)).await;
+    println!("{}", describe_sink(&counters));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe_sink(counters: &SinkCounters) -> String {
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    format!(
+        "{} messages, {} recipients, {} octets, {} connections",
+        count(&counters.messages),
+        count(&counters.recipients),
+        count(&counters.octets),
+        count(&counters.connections),
+    )
+}
+
+async fn run_source(options: SourceOptions, output: OutputForm) -> anyhow::Result<ExitCode> {
+    let source = Source::new(options)?;
+    let progress = source.progress();
+    let stopped = stop::signal()?;
+    let started = Instant::now();
+    let describe = || describe_source(progress.snapshot(), started);
+    let summary = live::show_while(source.run(stopped), describe).await;
+    match output {
+        OutputForm::Json => println!("{}", serde_json::to_string_pretty(&summary)?),
+        OutputForm::Text => print!("{summary}"),
+    }
+    Ok(if summary.all_accepted() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn describe_source(snapshot: Snapshot, started: Instant) -> String {
+    let Snapshot { messages, accepted, refused, failed } = snapshot;
+    let rate = accepted.checked_div(started.elapsed().as_secs()).unwrap_or(accepted);
+    format!("{accepted} of {messages} accepted, {rate}/s, {refused} refused, {failed} failed")
+}
