@@ -1,7 +1,5 @@
 //! Forward-paths of a transaction, side by side in one buffer.
 
-use std::ops::Range;
-
 /// A list of paths as they stand between their brackets. Naming one allocates nothing of its own.
 #[derive(Clone, Debug, Default)]
 pub struct Paths {
@@ -41,14 +39,17 @@ impl Paths {
         &self.octets[start..self.ends[index]]
     }
 
-    /// Some of them, in order.
-    pub fn range(&self, range: Range<usize>) -> impl Iterator<Item = &[u8]> {
-        range.map(|index| self.path(index))
-    }
-
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.range(0..self.len())
+        (0..self.len()).map(|index| self.path(index))
+    }
+}
+
+impl<'a> FromIterator<&'a [u8]> for Paths {
+    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(paths: I) -> Self {
+        let mut list = Self::default();
+        paths.into_iter().for_each(|path| list.push(path));
+        list
     }
 }
 
@@ -65,6 +66,6 @@ mod tests {
         assert_eq!(paths.iter().collect::<Vec<_>>(), [&b"a@b"[..], b"", b"cc@dd"]);
         paths.truncate(1);
         paths.push(b"e@f");
-        assert_eq!(paths.range(1..2).collect::<Vec<_>>(), [b"e@f"]);
+        assert_eq!(paths.iter().collect::<Vec<_>>(), [&b"a@b"[..], b"e@f"]);
     }
 }

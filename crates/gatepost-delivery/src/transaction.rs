@@ -9,7 +9,6 @@
 //! does not. Dropping a transaction at any point closes its connection: nothing that was begun and
 //! not brought to an end is ever reused.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -108,7 +107,6 @@ impl Transaction {
     pub async fn exchange(
         &mut self,
         paths: &Paths,
-        range: Range<usize>,
         data: DataFollows,
         answers: &mut Answers,
     ) -> Result<(), Trouble> {
@@ -122,7 +120,7 @@ impl Transaction {
         if !pipelining {
             self.collect(&mut envelope, answers).await?;
         }
-        for path in paths.range(range) {
+        for path in paths.iter() {
             if !pipelining && answers.mail.as_ref().is_some_and(|mail| !mail.is_positive()) {
                 break;
             }

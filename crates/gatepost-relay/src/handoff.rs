@@ -12,22 +12,20 @@
 //! [`Handoff::complete`] is the only place in Gatepost that grants the 250 after data.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use gatepost_delivery::{
-    Answers, DataFollows, GoAhead, Paths, Sent, Transaction, Trouble, Unfinished, Upstream,
+    Answers, DataFollows, GoAhead, Paths, Sent, Transaction, Trouble, Unfinished,
 };
 use gatepost_smtp::client::MailParameters;
-use gatepost_smtp::command::Body;
 use gatepost_smtp::extension::Capabilities;
 use gatepost_smtp::header::HeaderScan;
 use gatepost_smtp::reply::{Reply, Severity};
 use tokio::time::Instant;
 
-use crate::mail_log::{Event, EventType, MailLog, Origin};
-use crate::metrics::DeliveryMetrics;
-use crate::trouble::{self, Outcome, Stage};
+use crate::mail_log::{Event, EventType, Octets, Origin, PathList};
+use crate::relay::{Message, Relay};
+use crate::trouble::{self, Stage};
 
 const EIGHT_BIT_REFUSED: Reply =
     Reply::fixed(554, (5, 6, 3), "the upstream does not take 8-bit content");
@@ -47,40 +45,6 @@ const UTF8_RECIPIENT_REFUSED: Reply =
 const UTF8_SENDER_REFUSED: Reply =
     Reply::fixed(550, (5, 6, 7), "the upstream does not take addresses that are not ASCII");
 
-/// What is configured for handing over.
-#[derive(Clone, Debug)]
-pub struct RelayConfig {
-    /// How long the upstream may take to answer the final dot.
-    pub final_reply_timeout: Duration,
-    /// `Received:` fields at which a message is taken to be in a loop.
-    pub received_max: u32,
-}
-
-/// The way to the upstream that transactions take by default.
-pub struct Relay {
-    config: RelayConfig,
-    upstream: Arc<Upstream>,
-    metrics: DeliveryMetrics,
-    mail_log: MailLog,
-}
-
-/// What is known of a message when its transaction begins.
-#[derive(Debug)]
-pub struct Message {
-    /// Its id, in the log and in the `Received:` line.
-    pub id: Box<str>,
-    /// What stands between the brackets: empty for the null reverse-path.
-    pub reverse_path: Box<[u8]>,
-    /// Declared octets of content.
-    pub size: Option<u64>,
-    /// Declared body type.
-    pub body: Option<Body>,
-    /// Whether SMTPUTF8 was asked for.
-    pub smtputf8: bool,
-    /// The one line that is put in front, CRLF included.
-    pub received: Bytes,
-}
-
 /// A transaction on its way to the upstream.
 pub struct Handoff {
     relay: Arc<Relay>,
@@ -99,6 +63,7 @@ pub struct Handoff {
     data_begun: bool,
 }
 
+#[allow(clippy::large_enum_variant)] // one per transaction, and nearly always the large one
 enum Link {
     /// No connection yet.
     Unopened,
@@ -127,17 +92,11 @@ impl Grant {
     }
 }
 
-impl Relay {
-    /// A relay to one upstream.
-    pub fn new(config: RelayConfig, upstream: Arc<Upstream>, mail_log: MailLog) -> Arc<Self> {
-        let metrics = DeliveryMetrics::new(&upstream.config().name);
-        Arc::new(Self { config, upstream, metrics, mail_log })
-    }
-
-    /// Begins to hand a message over. Nothing is sent before the first recipient.
-    pub fn begin(self: &Arc<Self>, message: Message) -> Handoff {
-        Handoff {
-            relay: self.clone(),
+// Recipients.
+impl Handoff {
+    pub(crate) fn new(relay: Arc<Relay>, message: Message) -> Self {
+        Self {
+            relay,
             message,
             began: Instant::now(),
             pending: Paths::default(),
@@ -151,36 +110,6 @@ impl Relay {
         }
     }
 
-    /// How long a client that stalls may hold a connection of the upstream.
-    pub fn client_stall(&self) -> Duration {
-        self.upstream.config().client_stall
-    }
-
-    /// The name of the upstream.
-    pub fn upstream_name(&self) -> &str {
-        &self.upstream.config().name
-    }
-
-    /// Where events of messages are written.
-    pub const fn mail_log(&self) -> &MailLog {
-        &self.mail_log
-    }
-
-    fn judge(&self, outcome: Outcome, said: &dyn std::fmt::Display) -> Reply {
-        if outcome.configuration_fault {
-            self.metrics.configuration_faults.increment(1);
-            tracing::warn!(
-                upstream = self.upstream_name(),
-                %said,
-                "the upstream objects to how it is used: check its settings and what it has on record for this relay"
-            );
-        }
-        outcome.reply
-    }
-}
-
-// Recipients.
-impl Handoff {
     /// What is known of the message.
     pub const fn message(&self) -> &Message {
         &self.message
@@ -249,10 +178,7 @@ impl Handoff {
                 return Err(reply);
             }
             let mut transaction = Transaction::begin(lease, &self.mail_parameters());
-            self.answers = Answers::default();
-            let exchanged = transaction
-                .exchange(&self.pending, 0..self.pending.len(), data, &mut self.answers)
-                .await;
+            let exchanged = self.exchange(&mut transaction, data).await;
             let dead = exchanged.is_err() || self.answers.mail.as_ref().is_some_and(is_leaving);
             if dead && transaction.is_reused() && !self.answers.any_positive() {
                 drop(transaction);
@@ -274,11 +200,24 @@ impl Handoff {
         mut transaction: Transaction,
         data: DataFollows,
     ) -> Result<Transaction, Reply> {
-        self.answers = Answers::default();
-        let asked = 0..self.pending.len();
-        let exchanged = transaction.exchange(&self.pending, asked, data, &mut self.answers).await;
+        let exchanged = self.exchange(&mut transaction, data).await;
         exchanged.map_err(|trouble| self.troubled(&trouble))?;
         self.conclude(transaction).await
+    }
+
+    /// Asks for what is pending, less what the upstream cannot even be asked for.
+    async fn exchange(
+        &mut self,
+        transaction: &mut Transaction,
+        data: DataFollows,
+    ) -> Result<(), Trouble> {
+        self.answers = Answers::default();
+        let offered = transaction.capabilities();
+        if offered.smtputf8 || self.pending.iter().all(<[u8]>::is_ascii) {
+            return transaction.exchange(&self.pending, data, &mut self.answers).await;
+        }
+        let asked: Paths = self.pending.iter().filter(|path| path.is_ascii()).collect();
+        transaction.exchange(&asked, data, &mut self.answers).await
     }
 
     /// Turns the upstream's answers into replies. If it refused MAIL, that is its word on every
@@ -289,15 +228,24 @@ impl Handoff {
             transaction.abandon().await;
             return Err(reply);
         }
-        for (index, reply) in self.answers.recipients.drain(..).enumerate() {
+        let offered = transaction.capabilities();
+        let mut answers = self.answers.recipients.drain(..);
+        for path in self.pending.iter() {
+            if !offered.smtputf8 && !path.is_ascii() {
+                self.replies.push(UTF8_RECIPIENT_REFUSED);
+                continue;
+            }
+            // One answer for each that was asked for, or the exchange would have failed.
+            let Some(reply) = answers.next() else { break };
             if reply.is_positive() {
-                self.accepted.push(self.pending.path(index));
+                self.accepted.push(path);
                 self.replies.push(reply.with_status());
             } else {
                 self.replies
                     .push(self.relay.judge(trouble::of_reply(Stage::Recipient, &reply), &reply));
             }
         }
+        drop(answers);
         Ok(transaction)
     }
 
@@ -320,13 +268,8 @@ impl Handoff {
         if self.size_upstream().is_some_and(|octets| offered.refuses_size(octets)) {
             return Some(TOO_LARGE_UPSTREAM);
         }
-        if offered.smtputf8 {
-            return None;
-        }
-        if !self.message.reverse_path.is_ascii() {
-            return Some(UTF8_SENDER_REFUSED);
-        }
-        (!self.pending.iter().all(<[u8]>::is_ascii)).then_some(UTF8_RECIPIENT_REFUSED)
+        let unsayable = !offered.smtputf8 && !self.message.reverse_path.is_ascii();
+        unsayable.then_some(UTF8_SENDER_REFUSED)
     }
 
     fn unreachable(&self, trouble: &Trouble) -> Reply {
@@ -402,6 +345,14 @@ impl Handoff {
         };
         self.record(&reply, origin);
         if granted { DataReply::Granted(Grant(reply)) } else { DataReply::Refused(reply) }
+    }
+
+    /// DATA went out with recipients of whom none stands: ends the upstream's transaction. The
+    /// client's goes on, and the next recipient begins a new one.
+    pub async fn withdraw_data(&mut self) {
+        if let Link::Open(transaction) = std::mem::replace(&mut self.link, Link::Unopened) {
+            transaction.abandon().await;
+        }
     }
 
     /// Gives the transaction up before its data, and the connection back.
@@ -505,8 +456,8 @@ impl Handoff {
             time: jiff::Timestamp::now(),
             id: Some(&self.message.id),
             origin,
-            sender: Some(&self.message.reverse_path),
-            recipients: Some(&self.accepted),
+            sender: Some(Octets(&self.message.reverse_path)),
+            recipients: Some(PathList(&self.accepted)),
             size: Some(self.octets),
             mode: Some("sync"),
             upstream: Some(self.relay.upstream_name()),

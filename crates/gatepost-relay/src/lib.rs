@@ -10,7 +10,13 @@
 mod handoff;
 mod mail_log;
 mod metrics;
+mod relay;
 pub mod trouble;
 
-pub use handoff::{DataReply, Grant, Handoff, Message, Relay, RelayConfig};
-pub use mail_log::{Event, EventType, MailLog, MailLogTarget, Origin};
+pub use handoff::{DataReply, Grant, Handoff};
+pub use mail_log::{
+    Event, EventType, MailLog, MailLogTarget, MailLogWriter, Octets, Origin, PathList,
+};
+pub use relay::{Message, Relay, RelayConfig};
+// What a caller of `Handoff::ask` must say; defined by whoever speaks to the upstream.
+pub use gatepost_delivery::DataFollows;

@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use gatepost_delivery::Paths;
 use metrics::{Counter, counter};
-use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 
 /// Octets that may wait for the writer: a second of 10,000 events.
@@ -74,11 +73,11 @@ pub struct Event<'a> {
     #[serde(flatten)]
     pub origin: Origin<'a>,
     /// Reverse-path, empty if null.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "octets")]
-    pub sender: Option<&'a [u8]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender: Option<Octets<'a>>,
     /// Forward-paths the event is about.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "paths")]
-    pub recipients: Option<&'a Paths>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipients: Option<PathList<'a>>,
     /// Octets of content as received.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
@@ -101,16 +100,24 @@ pub struct Event<'a> {
     pub reason: Option<Cow<'a, str>>,
 }
 
-fn octets<S: Serializer>(value: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&String::from_utf8_lossy(value.unwrap_or_default()))
+/// Octets as a client sent them; what is not UTF-8 is shown as U+FFFD.
+#[derive(Clone, Copy, Debug)]
+pub struct Octets<'a>(pub &'a [u8]);
+
+/// A list of paths.
+#[derive(Clone, Copy, Debug)]
+pub struct PathList<'a>(pub &'a Paths);
+
+impl Serialize for Octets<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&String::from_utf8_lossy(self.0))
+    }
 }
 
-fn paths<S: Serializer>(value: &Option<&Paths>, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut list = serializer.serialize_seq(value.map(Paths::len))?;
-    for path in value.iter().flat_map(|paths| paths.iter()) {
-        list.serialize_element(&String::from_utf8_lossy(path))?;
+impl Serialize for PathList<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(Octets))
     }
-    list.end()
 }
 
 /// Where the mail log goes.
@@ -326,8 +333,8 @@ mod tests {
                 helo: Some("app"),
                 tls: None,
             },
-            sender: Some(sender),
-            recipients: Some(&recipients),
+            sender: Some(Octets(sender)),
+            recipients: Some(PathList(&recipients)),
             size: Some(12),
             mode: Some("sync"),
             upstream: Some("sink"),
