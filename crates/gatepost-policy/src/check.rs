@@ -137,7 +137,7 @@ mod tests {
     fn the_end_of_a_refusal_is_not_cut_off() {
         let path = format!("<{}é@b>", "ü".repeat((PATH_OCTETS_MAX - 4) / 2));
         let verdict = judged("[]", &path);
-        let mut line = Default::default();
+        let mut line = bytes::BytesMut::default();
         let octets = verdict.reply().expect("a refusal").encode(&mut line);
         assert!(octets <= LINE_OCTETS_MAX, "{octets}");
         let line = String::from_utf8_lossy(&line).into_owned();

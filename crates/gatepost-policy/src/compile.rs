@@ -14,7 +14,7 @@ use toml::Spanned;
 use crate::{
     entry::{Entry, ID_OCTETS_MAX, is_id},
     exposure::Exposure,
-    file::EntryFile,
+    file::{self, EntryFile, Strings},
     network::Network,
     pattern::Pattern,
     report::{Place, Report},
@@ -27,22 +27,27 @@ pub(crate) struct PlacedEntry {
 }
 
 /// The enabled entries that are right. All others are only checked.
-pub(crate) fn entries(
-    mirrors: Vec<Spanned<EntryFile>>,
-    listeners: &[&str],
-    report: &mut Report<'_>,
-) -> Vec<PlacedEntry> {
+pub(crate) fn entries(text: &str, listeners: &[&str], report: &mut Report<'_>) -> Vec<PlacedEntry> {
     let mut compiler = Compiler {
+        part_at: 0,
         listeners,
         report,
         ids: HashSet::new(),
         senders: Shared::default(),
         services: Shared::default(),
     };
-    mirrors.into_iter().filter_map(|mirror| compiler.entry(mirror)).collect()
+    let mut entries = Vec::new();
+    for part in file::parts(text) {
+        compiler.part_at = part.at;
+        compiler.report.faults(part.at, part.faults);
+        entries.extend(part.entries.into_iter().filter_map(|mirror| compiler.entry(mirror)));
+    }
+    entries
 }
 
 struct Compiler<'a, 'r> {
+    /// Where the part of the text begins from which spans count.
+    part_at: usize,
     listeners: &'a [&'a str],
     report: &'a mut Report<'r>,
     /// Ids that are taken, by disabled entries too.
@@ -51,11 +56,9 @@ struct Compiler<'a, 'r> {
     services: Shared<Box<str>>,
 }
 
-type Strings = Spanned<Vec<Spanned<String>>>;
-
 impl Compiler<'_, '_> {
     fn entry(&mut self, mirror: Spanned<EntryFile>) -> Option<PlacedEntry> {
-        let at = mirror.span().start;
+        let at = self.offset(&mirror);
         let mirror = mirror.into_inner();
         let id = self.id(mirror.id, at);
         let subject = Subject { id: id.as_deref(), at };
@@ -92,7 +95,7 @@ impl Compiler<'_, '_> {
             self.report.error(Place::At(at), "entry", "id is missing; give it a unique name");
             return None;
         };
-        let (place, id) = (Place::At(id.span().start), id.into_inner());
+        let (place, id) = (self.place(&id), id.into_inner());
         if !is_id(&id) {
             let message = format_args!(
                 "id {id:?} is not a slug; write lower-case letters, digits, -, _ and ., at most {ID_OCTETS_MAX}"
@@ -114,13 +117,13 @@ impl Compiler<'_, '_> {
         subject: Subject<'_>,
         written: Option<&Strings>,
     ) -> Option<Box<[Network]>> {
-        let Some(written) = written.filter(|list| !list.get_ref().is_empty()) else {
-            let place = Place::At(written.map_or(subject.at, |list| list.span().start));
+        let Some(written) = written.filter(|Strings(list)| !list.get_ref().is_empty()) else {
+            let place = written.map_or(Place::At(subject.at), |Strings(list)| self.place(list));
             let message = "networks is missing or empty; name the networks of the clients";
             self.report.error(place, subject, message);
             return None;
         };
-        self.each(subject, "network", written.get_ref()).map(Vec::into_boxed_slice)
+        self.each(subject, "network", written.0.get_ref()).map(Vec::into_boxed_slice)
     }
 
     fn senders(
@@ -128,7 +131,7 @@ impl Compiler<'_, '_> {
         subject: Subject<'_>,
         written: Option<Strings>,
     ) -> Option<Arc<[Pattern]>> {
-        let Some(written) = written.map(Spanned::into_inner) else {
+        let Some(written) = written.map(|Strings(list)| list.into_inner()) else {
             let message = "senders is missing; name who may be the sender, [] for nobody";
             self.report.error(Place::At(subject.at), subject, message);
             return None;
@@ -140,8 +143,12 @@ impl Compiler<'_, '_> {
         Some(self.senders.keep(written, senders))
     }
 
-    fn services(&mut self, subject: Subject<'_>, written: Strings) -> Option<Arc<[Box<str>]>> {
-        let (place, written) = (Place::At(written.span().start), written.into_inner());
+    fn services(
+        &mut self,
+        subject: Subject<'_>,
+        Strings(written): Strings,
+    ) -> Option<Arc<[Box<str>]>> {
+        let (place, written) = (self.place(&written), written.into_inner());
         if written.is_empty() {
             let message = "services is empty; name a listener, or leave it out for every listener";
             self.report.error(place, subject, message);
@@ -154,7 +161,7 @@ impl Compiler<'_, '_> {
                     service.get_ref(),
                     self.listeners.join(", "),
                 );
-                self.report.warn(Place::At(service.span().start), subject, message);
+                self.report.warn(self.place(service), subject, message);
             }
         }
         if let Some(services) = self.services.find(&written) {
@@ -162,6 +169,14 @@ impl Compiler<'_, '_> {
         }
         let services = written.iter().map(|service| service.get_ref().as_str().into()).collect();
         Some(self.services.keep(written, services))
+    }
+
+    fn offset<T>(&self, spanned: &Spanned<T>) -> usize {
+        self.part_at + spanned.span().start
+    }
+
+    fn place<T>(&self, spanned: &Spanned<T>) -> Place {
+        Place::At(self.offset(spanned))
     }
 
     /// Parses a list; `None` if one of its items is wrong. Every wrong one is reported.
@@ -180,7 +195,7 @@ impl Compiler<'_, '_> {
                 Ok(value) => parsed.push(value),
                 Err(error) => {
                     let message = format_args!("{noun} {:?}: {error}", item.get_ref());
-                    self.report.error(Place::At(item.span().start), subject, message);
+                    self.report.error(self.place(item), subject, message);
                 }
             }
         }
@@ -195,11 +210,11 @@ impl Compiler<'_, '_> {
         written: Option<&Strings>,
     ) {
         let any_sender = senders.iter().any(Pattern::is_any);
-        let places = written.into_iter().flat_map(Spanned::get_ref);
+        let places = written.into_iter().flat_map(|Strings(list)| list.get_ref());
         for (network, place) in networks.iter().zip(places) {
             if let Some(exposure) = Exposure::of(*network, any_sender) {
                 let message = format_args!("network {network} {exposure}");
-                self.report.error(Place::At(place.span().start), subject, message);
+                self.report.error(self.place(place), subject, message);
             }
         }
     }
@@ -237,3 +252,6 @@ impl<T> Shared<T> {
         Arc::clone(self.0.entry(written).or_insert(parsed.into()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,57 +43,87 @@ pub struct Position {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotBuilt {}
 
+/// An error before its place is looked for: counting lines is not for errors that nobody reads.
+pub(crate) struct Fault {
+    pub(crate) offset: Option<usize>,
+    pub(crate) key: String,
+    pub(crate) message: String,
+}
+
+/// What could be read of an array in a document that is not right.
+pub(crate) struct Salvage<Item> {
+    /// The items that are well-formed.
+    pub(crate) items: Vec<Spanned<Item>>,
+    /// How many items there are, well-formed or not.
+    pub(crate) count: usize,
+    pub(crate) faults: Vec<Fault>,
+}
+
 /// Reads a document.
 pub fn parse<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T, DocumentError> {
     // Tracking the key costs an allocation each: it is done only when there is an error to tell.
     if let Ok(value) = toml::from_str(text) {
         return Ok(value);
     }
-    let deserializer = toml::Deserializer::parse(text)
-        .map_err(|error| DocumentError::from_toml(origin, text, String::new(), &error))?;
-    serde_path_to_error::deserialize(deserializer)
-        .map_err(|error| DocumentError::from_tracked(origin, text, "", &error))
+    toml::Deserializer::parse(text)
+        .map_err(|error| Fault::new(String::new(), &error))
+        .and_then(|document| tracked(document, ""))
+        .map_err(|fault| match fault.offset {
+            Some(offset) => DocumentError::at(origin, text, offset, fault.key, fault.message),
+            None => DocumentError::without_position(origin, fault.key, fault.message),
+        })
 }
 
-/// Reads a document that [`parse`] refuses once more, item by item of the array `key`: all items
-/// that are well-formed, and the first error of each other one and of the rest of the document.
+/// Reads a document that is not right, item by item of the array `key`: the first fault of each item
+/// and of the rest of the document does not hide the others.
 ///
-/// Syntax errors hide everything else, because what follows them cannot be trusted.
-/// `Rest` is the mirror of the whole; at most `errors_max` errors are told.
-pub(crate) fn salvage<Item, Rest>(
-    text: &str,
-    origin: &str,
-    key: &str,
-    errors_max: usize,
-) -> (Vec<Spanned<Item>>, Vec<DocumentError>)
+/// Syntax errors hide everything else, because what follows them cannot be trusted. `Rest` is the
+/// mirror of the whole; `first` is the number of the first item, for the names of keys.
+pub(crate) fn salvage<Item, Rest>(text: &str, key: &str, first: usize) -> Salvage<Item>
 where
     Item: DeserializeOwned,
     Rest: DeserializeOwned,
 {
     let (mut root, syntax_errors) = DeTable::parse_recoverable(text);
-    if !syntax_errors.is_empty() {
-        let told = syntax_errors.iter().take(errors_max);
-        let told = told.map(|e| DocumentError::from_toml(origin, text, String::new(), e));
-        return (Vec::new(), told.collect());
-    }
     let array = match root.get_mut().get_mut(key).map(Spanned::get_mut) {
         Some(DeValue::Array(array)) => std::mem::replace(array, DeArray::new()),
         _ => DeArray::new(),
     };
-    let (mut items, mut errors) = (Vec::new(), Vec::new());
-    let rest = serde_path_to_error::deserialize::<_, Rest>(toml::Deserializer::from(root));
-    errors.extend(rest.err().map(|e| DocumentError::from_tracked(origin, text, "", &e)));
-    for (index, value) in array.into_iter().enumerate() {
-        match serde_path_to_error::deserialize(ValueDeserializer::from(value)) {
-            Ok(item) => items.push(item),
-            Err(error) if errors.len() < errors_max => {
-                let prefix = format!("{key}[{index}]");
-                errors.push(DocumentError::from_tracked(origin, text, &prefix, &error));
-            }
-            Err(_) => break,
+    let mut salvage = Salvage { items: Vec::new(), count: array.len(), faults: Vec::new() };
+    if !syntax_errors.is_empty() {
+        let faults = syntax_errors.iter().map(|error| Fault::new(String::new(), error));
+        salvage.faults.extend(faults);
+        return salvage;
+    }
+    salvage.faults.extend(tracked::<Rest, _>(toml::Deserializer::from(root), "").err());
+    for (index, value) in (first..).zip(array) {
+        match tracked(ValueDeserializer::from(value), &format!("{key}[{index}]")) {
+            Ok(item) => salvage.items.push(item),
+            Err(fault) => salvage.faults.push(fault),
         }
     }
-    (items, errors)
+    salvage
+}
+
+fn tracked<'de, T, D>(deserializer: D, prefix: &str) -> Result<T, Fault>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de, Error = toml::de::Error>,
+{
+    serde_path_to_error::deserialize(deserializer)
+        .map_err(|error| Fault::new(shown_path(prefix, error.path()), error.inner()))
+}
+
+impl Fault {
+    fn new(key: String, error: &toml::de::Error) -> Self {
+        // serde speaks of fields; in a document they are keys.
+        let message = error.message().replacen("unknown field `", "unknown key `", 1).replacen(
+            "missing field `",
+            "missing key `",
+            1,
+        );
+        Self { offset: error.span().map(|span| span.start), key, message }
+    }
 }
 
 impl DocumentError {
@@ -122,29 +152,6 @@ impl DocumentError {
             key: Printable(&key.to_string()).to_string(),
             message: Printable(&message.to_string()).to_string(),
         }
-    }
-
-    fn from_toml(origin: &str, text: &str, key: String, error: &toml::de::Error) -> Self {
-        // serde speaks of fields; in a document they are keys.
-        let message = error.message().replacen("unknown field `", "unknown key `", 1).replacen(
-            "missing field `",
-            "missing key `",
-            1,
-        );
-        match error.span() {
-            Some(span) => Self::at(origin, text, span.start, key, message),
-            None => Self::without_position(origin, key, message),
-        }
-    }
-
-    fn from_tracked(
-        origin: &str,
-        text: &str,
-        prefix: &str,
-        error: &serde_path_to_error::Error<toml::de::Error>,
-    ) -> Self {
-        let key = shown_path(prefix, error.path());
-        Self::from_toml(origin, text, key, error.inner())
     }
 
     /// The file, or whatever else the text came from.

@@ -28,4 +28,6 @@ pub mod report;
 pub mod ruleset;
 pub mod snapshot;
 mod table;
+#[cfg(test)]
+mod test_policy;
 pub mod verdict;

@@ -124,3 +124,6 @@ fn tell(
         report.error(Place::At(second_entry.at), subject, message);
     }
 }
+
+#[cfg(test)]
+mod tests;

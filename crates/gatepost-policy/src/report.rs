@@ -5,10 +5,10 @@
 
 use std::fmt;
 
-use crate::document::DocumentError;
+use crate::document::{DocumentError, Fault};
 
 /// Errors, and warnings, that are told; the rest is counted.
-pub(crate) const TOLD_MAX: usize = 100;
+const TOLD_MAX: usize = 100;
 
 /// Why a policy was refused. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +72,11 @@ impl<'a> Report<'a> {
         Self { text, origin, errors: Findings::default(), warnings: Findings::default() }
     }
 
-    pub(crate) fn add_errors(&mut self, errors: Vec<DocumentError>) {
-        self.errors.told.extend(errors);
+    /// What a part that begins at `at` has for faults.
+    pub(crate) fn faults(&mut self, at: usize, faults: Vec<Fault>) {
+        for Fault { offset, key, message } in faults {
+            self.error(offset.map_or(Place::Whole, |offset| Place::At(at + offset)), key, message);
+        }
     }
 
     /// `subject` is the entry or key that is meant.

@@ -9,7 +9,7 @@ use std::{net::IpAddr, sync::Arc};
 use crate::{
     compile,
     entry::Entry,
-    exposure, file,
+    exposure,
     generation::Generation,
     listener::{self, ListenerId, View},
     network::{Network, client_address},
@@ -38,9 +38,7 @@ impl Ruleset {
     /// Compiles a policy for the named listeners. `origin` is the file's name in messages.
     pub fn compile(text: &str, origin: &str, listeners: &[&str]) -> Result<Compiled, PolicyErrors> {
         let mut report = Report::new(text, origin);
-        let (mirrors, errors) = file::read(text, origin);
-        report.add_errors(errors);
-        let placed = compile::entries(mirrors, listeners, &mut report);
+        let placed = compile::entries(text, listeners, &mut report);
         exposure::refuse_everybody(&placed, &mut report);
         let views = listener::views(&placed, listeners, &mut report);
         let warnings = report.finish()?;

@@ -451,21 +451,22 @@ impl Handoff {
         if !self.relay.mail_log.is_on() {
             return;
         }
-        self.relay.mail_log.write(&Event {
-            r#type,
-            time: jiff::Timestamp::now(),
+        let event = |r#type, attempt| Event {
             id: Some(&self.message.id),
-            origin,
             sender: Some(Octets(&self.message.reverse_path)),
             recipients: Some(PathList(&self.accepted)),
             size: Some(self.octets),
             mode: Some("sync"),
             upstream: Some(self.relay.upstream_name()),
-            reply: reply.to_string(),
-            attempt: Some(1),
+            attempt,
             duration_ms: Some(self.began.elapsed().as_millis() as u64),
-            reason: None,
-        });
+            ..Event::new(r#type, origin, reply.to_string())
+        };
+        if r#type == EventType::Delivery {
+            // In mode sync a message is received at the moment it is delivered.
+            self.relay.mail_log.write(&event(EventType::Reception, None));
+        }
+        self.relay.mail_log.write(&event(r#type, Some(1)));
     }
 }
 

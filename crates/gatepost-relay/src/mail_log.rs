@@ -100,6 +100,27 @@ pub struct Event<'a> {
     pub reason: Option<Cow<'a, str>>,
 }
 
+impl<'a> Event<'a> {
+    /// An event of this moment, about nothing in particular yet.
+    pub fn new(r#type: EventType, origin: Origin<'a>, reply: String) -> Self {
+        Self {
+            r#type,
+            time: jiff::Timestamp::now(),
+            id: None,
+            origin,
+            sender: None,
+            recipients: None,
+            size: None,
+            mode: None,
+            upstream: None,
+            reply,
+            attempt: None,
+            duration_ms: None,
+            reason: None,
+        }
+    }
+}
+
 /// Octets as a client sent them; what is not UTF-8 is shown as U+FFFD.
 #[derive(Clone, Copy, Debug)]
 pub struct Octets<'a>(pub &'a [u8]);

@@ -141,6 +141,12 @@ impl Reply {
         }
     }
 
+    /// The same without an enhanced status code, for 354.
+    pub const fn fixed_plain(code: u16, text: &'static str) -> Self {
+        let text = Bytes::from_static(text.as_bytes());
+        Self { code: ReplyCode::new(code), enhanced: None, text }
+    }
+
     /// A reply with words of the moment. LF in `text` separates lines.
     pub fn new(code: u16, enhanced: (u8, u16, u16), text: impl Into<String>) -> Self {
         let (class, subject, detail) = enhanced;

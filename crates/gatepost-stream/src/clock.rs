@@ -40,7 +40,7 @@ impl Clock {
 
     /// The coarse time `limit` from now, rounded up so that it is never too early.
     pub(crate) fn after(&self, limit: Duration) -> CoarseInstant {
-        let millis = (limit + Self::TICK).as_millis().try_into().unwrap_or(u64::MAX);
+        let millis = limit.saturating_add(Self::TICK).as_millis().try_into().unwrap_or(u64::MAX);
         CoarseInstant(self.now().0.saturating_add(millis))
     }
 

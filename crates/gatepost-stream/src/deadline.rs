@@ -16,18 +16,26 @@ use crate::clock::{Clock, CoarseInstant};
 pub(crate) struct Deadline {
     clock: Clock,
     due: CoarseInstant,
+    /// The deadline is never moved past this.
+    last: CoarseInstant,
     /// What the timer is set to, once there is one.
     armed: Option<(CoarseInstant, Pin<Box<Sleep>>)>,
 }
 
 impl Deadline {
     pub(crate) fn new(clock: Clock, limit: Duration) -> Self {
-        Self { due: clock.after(limit), armed: None, clock }
+        Self { due: clock.after(limit), last: clock.after(Duration::MAX), armed: None, clock }
     }
 
     /// Moves the deadline to `limit` from now.
     pub(crate) fn move_to(&mut self, limit: Duration) {
-        self.due = self.clock.after(limit);
+        self.due = self.clock.after(limit).min(self.last);
+    }
+
+    /// Ends everything at `lifetime` from now, wherever the deadline is moved.
+    pub(crate) fn end_after(&mut self, lifetime: Duration) {
+        self.last = self.clock.after(lifetime);
+        self.due = self.due.min(self.last);
     }
 
     /// Ready when the deadline has passed; otherwise the task is woken when it may have.

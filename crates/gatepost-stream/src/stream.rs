@@ -85,6 +85,11 @@ impl Stream {
         self.deadline.move_to(limit);
     }
 
+    /// Ends the stream `lifetime` from now, wherever [`Stream::within`] moves the deadline.
+    pub fn end_after(&mut self, lifetime: Duration) {
+        self.deadline.end_after(lifetime);
+    }
+
     /// Reads once, appending to [`Stream::input`]. Its buffer is kept while waiting.
     pub async fn fill(&mut self) -> Result<(), StreamError> {
         poll_fn(|cx| self.poll_fill(cx)).await

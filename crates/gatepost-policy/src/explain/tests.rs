@@ -157,14 +157,13 @@ fn policy() -> impl Strategy<Value = String> {
     let senders =
         prop::sample::subsequence(vec!["*", "<>", "a.example", "*.a.example", "u@b"], 0..4);
     prop::collection::btree_map(network, senders, 0..12).prop_map(|entries| {
-        let mut text = String::new();
-        for (index, (network, senders)) in entries.iter().enumerate() {
-            let services = if index % 3 == 0 { "services = [\"smtp\"]\n" } else { "" };
-            text.push_str(&format!(
-                "[[entry]]\nid = \"e{index}\"\nnetworks = [{network:?}]\nsenders = {senders:?}\n{services}"
-            ));
-        }
-        text
+        let entry = |(index, (network, senders)): (usize, (&String, &Vec<&str>))| {
+            let services = if index % 3 == 0 { "services = [\"smtp\"]" } else { "" };
+            format!(
+                "[[entry]]\nid = \"e{index}\"\nnetworks = [{network:?}]\nsenders = {senders:?}\n{services}\n"
+            )
+        };
+        entries.iter().enumerate().map(entry).collect()
     })
 }
 

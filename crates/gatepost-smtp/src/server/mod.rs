@@ -42,6 +42,8 @@ pub use ready::{Ready, ReadyEvent};
 pub use receiving::Receiving;
 pub use refused::Refused;
 
+use std::convert::Infallible;
+
 use crate::command::{self, Command, CommandError, Greeting};
 use crate::reply::Reply;
 
@@ -65,6 +67,18 @@ pub enum Step<T> {
     Reply(Reply),
     /// Decide, then say.
     Take(T),
+}
+
+impl<T> Step<T> {
+    /// What has to be decided, or else what the machine says itself.
+    pub fn decision(self) -> Result<T, Step<Infallible>> {
+        match self {
+            Self::Take(decision) => Ok(decision),
+            Self::Close(reply) => Err(Step::Close(reply)),
+            Self::Fault(reply) => Err(Step::Fault(reply)),
+            Self::Reply(reply) => Err(Step::Reply(reply)),
+        }
+    }
 }
 
 /// Parses a line, and answers what every state answers alike.

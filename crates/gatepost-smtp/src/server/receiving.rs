@@ -1,7 +1,7 @@
 //! 354 was said; the client sends mail data (RFC 5321 §4.1.1.4).
 
 use crate::data::{DataScanner, Scan};
-use crate::server::Ready;
+use crate::server::{Hello, Ready};
 
 /// A session that receives mail data.
 #[derive(Debug)]
@@ -13,6 +13,11 @@ pub struct Receiving {
 impl Receiving {
     pub(super) fn new(ready: Ready) -> Self {
         Self { ready, scanner: DataScanner::new() }
+    }
+
+    /// Who the client says it is.
+    pub const fn hello(&self) -> &Hello {
+        self.ready.hello()
     }
 
     /// Looks at the octets that were not yet taken; see [`DataScanner::scan`].

@@ -13,6 +13,8 @@ pub const DATA_NOT_AWAITED: Reply =
     Reply::fixed(503, (5, 5, 0), "wait for 354 before sending data");
 /// EXPN.
 pub const EXPN: Reply = Reply::fixed(502, (5, 5, 1), "EXPN is not offered");
+/// DATA, when a recipient stands (RFC 5321 §4.1.1.4; 354 has no enhanced status code).
+pub const GO_AHEAD: Reply = Reply::fixed_plain(354, "end data with <CRLF>.<CRLF>");
 /// HELP.
 pub const HELP: Reply =
     Reply::fixed(214, (2, 0, 0), "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT");

@@ -71,3 +71,11 @@ async fn a_peer_that_does_not_read_is_given_up() {
     assert!(matches!(stream.flush_with(endless).await, Err(StreamError::Elapsed)));
     drop(far);
 }
+
+#[tokio::test]
+async fn a_lifetime_ends_whatever_the_deadline() {
+    let (mut stream, _far) = pair(Duration::from_mins(1)).await;
+    stream.end_after(Duration::from_millis(100));
+    stream.within(Duration::from_mins(1));
+    assert!(matches!(stream.fill().await, Err(StreamError::Elapsed)));
+}

@@ -1,0 +1,129 @@
+//! What the client hears at the end of a message, and what is written down about it.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use gatepost_policy::generation::Generation;
+use gatepost_relay::{DataReply, Event, EventType, Handoff, Octets, Origin, PathList};
+use gatepost_smtp::command::Mail;
+use gatepost_smtp::reply::{Reply, Severity};
+use gatepost_smtp::server::Hello;
+use tokio::time::Instant;
+
+use crate::conn::Conn;
+use crate::listener::Listener;
+use crate::service::Service;
+use crate::session::Session;
+
+/// Hands the end of the data over and says what came of it. The 250 that is said here is the
+/// relay's [`gatepost_relay::Grant`]; there is no other.
+pub(crate) async fn complete(
+    session: &Session,
+    conn: &mut Conn,
+    hello: &Hello,
+    handoff: Handoff,
+    last: Bytes,
+) {
+    let metrics = &session.listener.metrics;
+    let octets = handoff.octets() + last.len() as u64;
+    let names = session.origin_names();
+    match handoff.complete(last, session.origin(&names, hello)).await {
+        DataReply::Granted(grant) => {
+            conn.say(grant.reply());
+            metrics.accepted.increment(1);
+            metrics.octets.increment(octets);
+        }
+        DataReply::Refused(reply) => {
+            conn.say(&reply);
+            match reply.severity() {
+                Severity::Permanent => metrics.refused.increment(1),
+                _ => metrics.deferred.increment(1),
+            }
+        }
+    }
+}
+
+/// The data is refused by us.
+pub(crate) fn log_refused(session: &Session, hello: &Hello, handoff: &Handoff, reply: &Reply) {
+    session.listener.metrics.refused.increment(1);
+    log_message(session, hello, handoff, reply.to_string(), None);
+}
+
+/// The client went away, or fell silent, in the middle of its data.
+pub(crate) fn log_aborted(session: &Session, hello: &Hello, handoff: &Handoff) {
+    session.listener.metrics.aborted.increment(1);
+    log_message(
+        session,
+        hello,
+        handoff,
+        String::new(),
+        Some("client gone in the middle of the data"),
+    );
+}
+
+/// A client of the allow-list is not allowed this sender.
+pub(crate) fn log_sender(session: &Session, hello: &Hello, mail: &Mail<'_>, reply: &Reply) {
+    let log = session.service.relay.mail_log();
+    if !log.is_on() {
+        return;
+    }
+    let names = session.origin_names();
+    let sender = Octets(mail.reverse_path.as_bytes());
+    let event = rejection(session.origin(&names, hello), reply.to_string());
+    log.write(&Event { sender: Some(sender), size: mail.size, ..event });
+}
+
+/// A client that is not on the allow-list was refused; see [`crate::rejections`].
+pub(crate) fn log_stranger(
+    service: &Service,
+    listener: &Listener,
+    client: IpAddr,
+    generation: Generation,
+    reply: &Reply,
+) {
+    let Some(count) = service.rejections.count(client, Instant::now()) else { return };
+    let generation = generation.to_string();
+    let origin = Origin {
+        session_id: "",
+        listener: &listener.config.name,
+        entry: None,
+        generation: &generation,
+        client,
+        helo: None,
+        tls: None,
+    };
+    let reason =
+        Cow::from(format!("not on the allow-list; connections since the last line: {count}"));
+    service
+        .relay
+        .mail_log()
+        .write(&Event { reason: Some(reason), ..rejection(origin, reply.to_string()) });
+}
+
+fn log_message(
+    session: &Session,
+    hello: &Hello,
+    handoff: &Handoff,
+    reply: String,
+    reason: Option<&'static str>,
+) {
+    let log = session.service.relay.mail_log();
+    if !log.is_on() {
+        return;
+    }
+    let names = session.origin_names();
+    log.write(&Event {
+        id: Some(&handoff.message().id),
+        sender: Some(Octets(&handoff.message().reverse_path)),
+        recipients: Some(PathList(handoff.accepted())),
+        size: Some(handoff.octets()),
+        duration_ms: Some(handoff.began().elapsed().as_millis() as u64),
+        reason: reason.map(Cow::from),
+        ..rejection(session.origin(&names, hello), reply)
+    });
+}
+
+fn rejection(origin: Origin<'_>, reply: String) -> Event<'_> {
+    Event::new(EventType::Rejection, origin, reply)
+}

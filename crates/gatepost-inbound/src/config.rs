@@ -1,0 +1,50 @@
+//! What is configured about sessions and listeners. The contract has keys and defaults.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatepost_policy::listener::ListenerId;
+
+/// What every session of every listener has in common.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// Our name: in the greeting, in replies and in `Received:` lines.
+    pub hostname: Arc<str>,
+    /// Octets of a message.
+    pub max_message_size: u64,
+    /// Recipients of a message.
+    pub max_recipients: u32,
+    /// Faults after which a session is closed.
+    pub errors_max: u32,
+    /// How a client is shown in `Received:` lines.
+    pub received: ReceivedStyle,
+    /// How long a client may take for its next command.
+    pub command_timeout: Duration,
+    /// How long a client may take for the next piece of a message.
+    pub data_timeout: Duration,
+    /// How long a session may last.
+    pub session_timeout: Duration,
+}
+
+/// How a client is shown in `Received:` lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReceivedStyle {
+    /// Name and address.
+    #[default]
+    Full,
+    /// Clients with an internal address are not shown.
+    Masked,
+}
+
+/// One listener.
+#[derive(Clone, Debug)]
+pub struct ListenerConfig {
+    /// Its name, which policy calls a service.
+    pub name: Arc<str>,
+    /// Where policy finds it.
+    pub id: ListenerId,
+    /// Connections at once; a tenth of them may be clients that are not on the allow-list.
+    pub max_connections: usize,
+    /// Connections at once of one address that is not on the allow-list.
+    pub max_connections_per_address: usize,
+}

@@ -1,0 +1,182 @@
+//! A client's connection as the steps of a session see it: lines in, replies out.
+//!
+//! Replies are gathered and sent when there is no further complete line to handle, so a pipelining
+//! client gets its answers in one segment (RFC 2920 §3.2). What was answered is consumed; a line
+//! stays in the buffer while it is being handled, so that nothing of it is copied.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use gatepost_smtp::line::{self, Frame, LineFault};
+use gatepost_smtp::reply::Reply;
+use gatepost_smtp::server::Step;
+use gatepost_stream::{Stream, StreamError};
+
+use crate::drain::Place;
+
+/// Octets of replies that are gathered before they are sent in any case.
+const REPLIES_OCTETS_MAX: usize = 16 * 1024;
+
+const DRAINING: Reply = Reply::fixed(421, (4, 3, 2), "service is closing, connect again");
+const TIMEOUT: Reply = Reply::fixed(421, (4, 4, 2), "waited too long for you");
+const TOO_MANY_ERRORS: Reply = Reply::fixed(421, (4, 7, 0), "too many errors");
+
+/// How a session ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The client is not there any more.
+    Gone,
+    /// It was told; it may still be sending.
+    Told,
+}
+
+pub(crate) struct Conn {
+    stream: Stream,
+    place: Place,
+    faults_left: u32,
+}
+
+impl Conn {
+    pub(crate) const fn new(stream: Stream, place: Place, errors_max: u32) -> Self {
+        Self { stream, place, faults_left: errors_max }
+    }
+
+    /// Appends a reply, to be sent before the next wait.
+    pub(crate) fn say(&mut self, reply: &Reply) {
+        reply.encode(self.stream.output());
+    }
+
+    /// Appends a last reply.
+    pub(crate) fn say_last(&mut self, reply: &Reply) -> End {
+        self.say(reply);
+        End::Told
+    }
+
+    /// Appends a reply to a fault of the client, and closes if there were too many.
+    pub(crate) fn fault(&mut self, reply: &Reply) -> Result<(), End> {
+        self.say(reply);
+        self.faults_left = self.faults_left.saturating_sub(1);
+        if self.faults_left == 0 { Err(self.say_last(&TOO_MANY_ERRORS)) } else { Ok(()) }
+    }
+
+    /// Does what a step says that is nobody's decision.
+    pub(crate) fn perform(&mut self, step: Step<Infallible>) -> Result<(), End> {
+        match step {
+            Step::Close(reply) => Err(self.say_last(&reply)),
+            Step::Fault(reply) => self.fault(&reply),
+            Step::Reply(reply) => {
+                self.say(&reply);
+                Ok(())
+            }
+        }
+    }
+
+    /// The octets of the next complete line, CRLF included, if it is here already. Lines that
+    /// must not be parsed are answered and passed over.
+    pub(crate) fn buffered_line(&mut self) -> Result<Option<usize>, End> {
+        loop {
+            match line::frame(self.stream.input()) {
+                Frame::Line(octets) => return Ok(Some(octets)),
+                Frame::Incomplete => return Ok(None),
+                Frame::Faulty(octets, fault) => {
+                    self.consume(octets);
+                    self.fault(&line_reply(fault))?;
+                }
+                Frame::Lost(fault) => return Err(self.say_last(&line_reply(fault))),
+            }
+        }
+    }
+
+    /// Waits for the next complete line of a session without a transaction. This is where a
+    /// session idles: it holds no buffers, and it ends here when service does.
+    pub(crate) async fn idle_line(&mut self, within: Duration) -> Result<usize, End> {
+        loop {
+            if let Some(octets) = self.buffered_line()? {
+                if self.stream.output().len() >= REPLIES_OCTETS_MAX {
+                    self.flush(within).await?;
+                }
+                return Ok(octets);
+            }
+            self.flush(within).await?;
+            self.stream.release();
+            let filled = poll_fn(|cx| {
+                if self.place.is_draining() {
+                    return Poll::Ready(None);
+                }
+                self.stream.poll_fill(cx).map(Some)
+            })
+            .await;
+            match filled {
+                None => return Err(self.say_last(&DRAINING)),
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Err(self.failed(&error)),
+            }
+        }
+    }
+
+    /// Sends what was gathered and reads once. `None` if the client was silent for too long.
+    pub(crate) async fn fill(&mut self, within: Duration) -> Result<Option<()>, End> {
+        self.flush(within).await?;
+        match self.stream.fill().await {
+            Ok(()) => Ok(Some(())),
+            Err(StreamError::Elapsed) => Ok(None),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    /// Sends what was gathered.
+    pub(crate) async fn flush(&mut self, within: Duration) -> Result<(), End> {
+        self.stream.within(within);
+        // A client that does not read its replies cannot be told anything.
+        self.stream.flush().await.map_err(|_| End::Gone)
+    }
+
+    /// The session is over because the client was silent.
+    pub(crate) fn timed_out(&mut self) -> End {
+        self.say_last(&TIMEOUT)
+    }
+
+    /// A line that [`Conn::buffered_line`] found, without its CRLF.
+    pub(crate) fn line(&self, octets: usize) -> &[u8] {
+        &self.stream.input()[..octets - 2]
+    }
+
+    /// What was read and not consumed.
+    pub(crate) fn input(&self) -> &[u8] {
+        self.stream.input()
+    }
+
+    /// Drops octets that were handled.
+    pub(crate) fn consume(&mut self, octets: usize) {
+        self.stream.input_mut().advance(octets);
+    }
+
+    /// Takes octets without copying them.
+    pub(crate) fn take(&mut self, octets: usize) -> Bytes {
+        self.stream.input_mut().split_to(octets).freeze()
+    }
+
+    /// Closes as the end demands. A client that has nothing more to say is not waited for.
+    pub(crate) async fn close(mut self, end: End) {
+        if end == End::Told {
+            self.stream.linger().await;
+        } else {
+            // Best effort: nobody may be there to read it.
+            let _ = self.stream.flush().await;
+        }
+    }
+
+    fn failed(&mut self, error: &StreamError) -> End {
+        match error {
+            StreamError::Elapsed => self.timed_out(),
+            StreamError::Closed | StreamError::Io(_) => End::Gone,
+        }
+    }
+}
+
+fn line_reply(fault: LineFault) -> Reply {
+    Reply::new(500, (5, 5, 2), fault.to_string())
+}

@@ -1,0 +1,94 @@
+//! Bound sockets, and the loop that accepts connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use gatepost_smtp::reply::Reply;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::admission::Room;
+use crate::config::ListenerConfig;
+use crate::metrics::ListenerMetrics;
+use crate::service::Service;
+use crate::session;
+
+/// Connections that the kernel may hold until they are accepted: a fleet that restarts at once.
+const BACKLOG: i32 = 4096;
+/// How long to wait when accepting fails, most often for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+const NO_ROOM: Reply = Reply::fixed(421, (4, 3, 2), "too many connections, try again later");
+
+/// A bound service.
+pub struct Listener {
+    pub(crate) config: ListenerConfig,
+    pub(crate) metrics: ListenerMetrics,
+    pub(crate) room: Arc<Room>,
+}
+
+/// Binds an address. `[::]` takes IPv6 only, so that it can stand beside `0.0.0.0`.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // A restart must not wait for old connections to be forgotten by the kernel.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+impl Listener {
+    /// A listener without sockets.
+    pub fn new(config: ListenerConfig) -> Arc<Self> {
+        let (metrics, room) = (ListenerMetrics::new(&config.name), Room::new(&config));
+        Arc::new(Self { config, metrics, room })
+    }
+
+    /// Accepts connections from one of the listener's sockets until service ends.
+    pub async fn serve(self: Arc<Self>, socket: TcpListener, service: Arc<Service>) {
+        let drain = service.drain.clone();
+        let begun = drain.begun();
+        tokio::pin!(begun);
+        loop {
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                () = &mut begun => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.welcome(stream, peer, &service),
+                Err(error) => {
+                    tracing::warn!(listener = &*self.config.name, %error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn welcome(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, service: &Arc<Service>) {
+        let Some(seat) = self.room.seat() else {
+            self.metrics.overload.increment(1);
+            turn_away(&stream, &NO_ROOM);
+            return;
+        };
+        // Replies are whole segments: nothing is gained by waiting to fill one.
+        if stream.set_nodelay(true).is_ok() {
+            tokio::spawn(session::run(stream, peer, seat, self.clone(), service.clone()));
+        }
+    }
+}
+
+/// Says why and closes, in the two system calls that a flood may cost. The client has not spoken,
+/// so nothing unread can turn the close into a reset.
+pub(crate) fn turn_away(stream: &TcpStream, reply: &Reply) {
+    let mut octets = BytesMut::new();
+    reply.encode(&mut octets);
+    // A fresh socket's buffer takes one line.
+    let _ = socket2::SockRef::from(stream).send(&octets);
+}

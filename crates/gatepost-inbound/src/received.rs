@@ -1,0 +1,104 @@
+//! The trace field that is put in front of every message (RFC 5321 §4.4, RFC 5322 §3.6.7).
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use gatepost_policy::network::Network;
+use jiff::tz::TimeZone;
+
+use crate::config::ReceivedStyle;
+use crate::id::Id;
+
+/// What a `Received:` line says.
+pub(crate) struct Received<'a> {
+    pub(crate) helo: &'a str,
+    pub(crate) client: IpAddr,
+    pub(crate) hostname: &'a str,
+    pub(crate) id: Id,
+    pub(crate) at: jiff::Timestamp,
+}
+
+impl Received<'_> {
+    /// The line with its CRLF. At most some 650 octets, under the 998 of RFC 5322 §2.1.1.
+    pub(crate) fn line(&self, style: ReceivedStyle) -> Bytes {
+        let from = match style {
+            ReceivedStyle::Masked if is_internal(self.client) => String::new(),
+            _ => format!("from {} ({}) ", printable(self.helo), literal(self.client)),
+        };
+        let date =
+            jiff::fmt::rfc2822::to_string(&self.at.to_zoned(TimeZone::UTC)).unwrap_or_default();
+        Bytes::from(format!(
+            "Received: {from}by {} with ESMTP id {}; {date}\r\n",
+            self.hostname, self.id
+        ))
+    }
+}
+
+/// What the contract calls private: loopback, RFC 1918, RFC 6598, link-local, ULA.
+fn is_internal(address: IpAddr) -> bool {
+    let octets_bits = if address.is_ipv4() { 32 } else { 128 };
+    Network::new(address, octets_bits).is_ok_and(|host| !host.is_public())
+}
+
+/// A client's name for itself, without what could end the field's words or open a comment.
+fn printable(helo: &str) -> String {
+    let plain =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    helo.chars().map(|c| if plain(c) { c } else { '?' }).collect()
+}
+
+/// An address literal (RFC 5321 §4.1.3).
+fn literal(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => format!("[{address}]"),
+        IpAddr::V6(address) => format!("[IPv6:{address}]"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Ids;
+
+    fn line(client: &str, helo: &str, style: ReceivedStyle) -> String {
+        let received = Received {
+            helo,
+            client: client.parse().expect("an address"),
+            hostname: "relay.example.com",
+            id: Ids::new().next(),
+            at: "2026-11-21T22:05:09Z".parse().expect("a time"),
+        };
+        String::from_utf8(received.line(style).to_vec()).expect("ASCII")
+    }
+
+    #[test]
+    fn the_line_is_that_of_the_contract() {
+        let full = line("10.0.0.1", "app.internal", ReceivedStyle::Full);
+        assert!(full.starts_with(
+            "Received: from app.internal ([10.0.0.1]) by relay.example.com with ESMTP id "
+        ));
+        assert!(full.ends_with("; Sat, 21 Nov 2026 22:05:09 +0000\r\n"), "{full}");
+        assert!(
+            line("2001:db8::1", "a", ReceivedStyle::Full)
+                .contains("from a ([IPv6:2001:db8::1]) by")
+        );
+    }
+
+    #[test]
+    fn internal_clients_can_be_masked() {
+        assert!(
+            line("10.0.0.1", "app.internal", ReceivedStyle::Masked)
+                .starts_with("Received: by relay")
+        );
+        assert!(
+            line("203.0.113.1", "app", ReceivedStyle::Masked).contains("from app ([203.0.113.1])")
+        );
+    }
+
+    #[test]
+    fn a_name_cannot_say_more_than_a_name() {
+        let odd = line("10.0.0.1", "a) by evil (; x", ReceivedStyle::Full);
+        assert!(odd.starts_with("Received: from a??by?evil????x ([10.0.0.1])"), "{odd}");
+        assert!(line("10.0.0.1", &"x".repeat(255), ReceivedStyle::Full).len() < 998);
+    }
+}

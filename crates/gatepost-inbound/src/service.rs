@@ -1,0 +1,54 @@
+//! What all sessions share.
+
+use std::sync::Arc;
+
+use gatepost_policy::snapshot::Snapshot;
+use gatepost_relay::Relay;
+use gatepost_smtp::extension::ehlo_reply;
+use gatepost_smtp::reply::Reply;
+use gatepost_stream::Clock;
+
+use crate::config::SessionConfig;
+use crate::drain::Drain;
+use crate::id::Ids;
+use crate::rejections::Rejections;
+
+/// The handles that a session works with. It has no others: everything is passed in from here.
+pub struct Service {
+    pub(crate) config: SessionConfig,
+    pub(crate) policy: Arc<Snapshot>,
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) clock: Clock,
+    pub(crate) drain: Arc<Drain>,
+    pub(crate) ids: Ids,
+    pub(crate) rejections: Rejections,
+    /// Worded once: every session says them.
+    pub(crate) greeting: Reply,
+    pub(crate) ehlo: Reply,
+    pub(crate) helo: Reply,
+}
+
+impl Service {
+    /// A service that asks `policy`, hands over to `relay` and ends with `drain`.
+    pub fn new(
+        config: SessionConfig,
+        policy: Arc<Snapshot>,
+        relay: Arc<Relay>,
+        clock: Clock,
+        drain: Arc<Drain>,
+    ) -> Arc<Self> {
+        let hostname = &*config.hostname;
+        Arc::new(Self {
+            greeting: Reply::plain(220, format!("{hostname} ESMTP Gatepost")),
+            ehlo: ehlo_reply(hostname, config.max_message_size),
+            helo: Reply::plain(250, hostname.to_owned()),
+            config,
+            policy,
+            relay,
+            clock,
+            drain,
+            ids: Ids::new(),
+            rejections: Rejections::default(),
+        })
+    }
+}

@@ -1,0 +1,208 @@
+//! From an accepted MAIL to the end of its transaction: recipients, and DATA.
+//!
+//! Recipients that a client sends in one group go upstream in one group. Each has a [`Slot`] in
+//! the order of asking, filled by us or by the upstream, and nothing else is answered before the
+//! group is: replies never overtake each other (RFC 2920 §3.2).
+
+use std::time::Duration;
+
+use gatepost_relay::{DataFollows, Handoff, Message};
+use gatepost_smtp::command::Rcpt;
+use gatepost_smtp::reply::Reply;
+use gatepost_smtp::server::{Hello, Open, OpenEvent, Ready, replies};
+
+use crate::body;
+use crate::conn::{Conn, End};
+use crate::session::Session;
+
+/// Recipients that are asked for at once: more gain nothing, and bound what is held.
+const GROUP_MAX: usize = 100;
+
+const TOO_MANY_RECIPIENTS: Reply =
+    Reply::fixed(452, (4, 5, 3), "too many recipients, send the others separately");
+const UTF8_RECIPIENT: Reply = Reply::fixed(553, (5, 6, 7), "a non-ASCII recipient needs SMTPUTF8");
+
+/// A recipient that was named and not yet answered.
+enum Slot {
+    /// The upstream will say.
+    Asked,
+    /// We say.
+    Refused(Reply),
+}
+
+/// An open transaction and its way to the upstream.
+struct Transaction<'s> {
+    session: &'s Session,
+    open: Open,
+    handoff: Handoff,
+    slots: Vec<Slot>,
+    smtputf8: bool,
+}
+
+/// What ends the naming of recipients.
+enum Asked {
+    Data,
+    Hello(Hello),
+    Reset,
+}
+
+/// Runs a transaction from its first recipient to its end.
+pub(crate) async fn run(
+    session: &Session,
+    conn: &mut Conn,
+    open: Open,
+    message: Message,
+) -> Result<Ready, End> {
+    let smtputf8 = message.smtputf8;
+    let handoff = session.service.relay.begin(message);
+    let mut transaction = Transaction { session, open, handoff, slots: Vec::new(), smtputf8 };
+    loop {
+        match transaction.recipients(conn).await {
+            Ok(Asked::Data) => match transaction.data(conn).await? {
+                After::Envelope(same) => transaction = same,
+                After::Data(ready) => return Ok(ready),
+            },
+            Ok(Asked::Reset) => {
+                transaction.handoff.abandon().await;
+                conn.say(&replies::RESET);
+                return Ok(transaction.open.end());
+            }
+            Ok(Asked::Hello(hello)) => {
+                transaction.handoff.abandon().await;
+                session.say_hello(conn, &hello);
+                return Ok(transaction.open.end().greet(hello));
+            }
+            Err(end) => {
+                transaction.handoff.abandon().await;
+                return Err(end);
+            }
+        }
+    }
+}
+
+/// Where DATA has led.
+#[allow(clippy::large_enum_variant)] // made once a transaction, and taken apart at once
+enum After<'s> {
+    /// Refused: there may be more recipients.
+    Envelope(Transaction<'s>),
+    /// The data was received and answered.
+    Data(Ready),
+}
+
+impl<'s> Transaction<'s> {
+    /// Takes recipients until something else is asked; every recipient is answered by then.
+    async fn recipients(&mut self, conn: &mut Conn) -> Result<Asked, End> {
+        loop {
+            let Some(octets) = conn.buffered_line()? else {
+                self.settle(conn, DataFollows::No).await;
+                self.wait(conn).await?;
+                continue;
+            };
+            let asked = match self.open.handle(conn.line(octets)).decision() {
+                Ok(OpenEvent::Rcpt(rcpt)) => {
+                    let slot = self.judge(&rcpt);
+                    self.slots.push(slot);
+                    conn.consume(octets);
+                    if self.slots.len() >= GROUP_MAX {
+                        self.settle(conn, DataFollows::No).await;
+                    }
+                    continue;
+                }
+                Ok(OpenEvent::Data) => {
+                    conn.consume(octets);
+                    let data =
+                        if conn.input().is_empty() { DataFollows::Yes } else { DataFollows::No };
+                    self.settle(conn, data).await;
+                    return Ok(Asked::Data);
+                }
+                Ok(OpenEvent::Hello(hello)) => Ok(Asked::Hello(hello)),
+                Ok(OpenEvent::Reset) => Ok(Asked::Reset),
+                Err(step) => Err(step),
+            };
+            conn.consume(octets);
+            self.settle(conn, DataFollows::No).await;
+            match asked {
+                Ok(asked) => return Ok(asked),
+                Err(step) => conn.perform(step)?,
+            }
+        }
+    }
+
+    /// The checks at RCPT.
+    fn judge(&mut self, rcpt: &Rcpt<'_>) -> Slot {
+        let path = rcpt.forward_path;
+        if !self.smtputf8 && !path.is_ascii() {
+            return Slot::Refused(UTF8_RECIPIENT);
+        }
+        let named = self.open.standing() as usize + self.handoff.pending();
+        if named >= self.session.service.config.max_recipients as usize {
+            return Slot::Refused(TOO_MANY_RECIPIENTS);
+        }
+        match self.handoff.name(path.as_bytes()) {
+            Ok(()) => Slot::Asked,
+            Err(reply) => Slot::Refused(reply),
+        }
+    }
+
+    /// Answers every recipient that has no answer yet.
+    async fn settle(&mut self, conn: &mut Conn, data: DataFollows) {
+        if self.slots.is_empty() {
+            return;
+        }
+        let answers: &[Reply] =
+            if self.handoff.pending() > 0 { self.handoff.ask(data).await } else { &[] };
+        let mut answers = answers.iter();
+        for slot in self.slots.drain(..) {
+            let reply = match &slot {
+                Slot::Refused(reply) => Some(reply),
+                Slot::Asked => answers.next(),
+            };
+            // One answer for each that was asked for.
+            if let Some(reply) = reply {
+                self.open.count_recipient(reply.is_positive());
+                conn.say(reply);
+            }
+        }
+    }
+
+    /// Waits for the client. One that is silent does not keep a connection of the upstream.
+    async fn wait(&mut self, conn: &mut Conn) -> Result<(), End> {
+        let command = self.session.service.config.command_timeout;
+        if self.handoff.holds_connection() {
+            let stall = self.stall_timeout().min(command);
+            if conn.fill(stall).await?.is_some() {
+                return Ok(());
+            }
+            self.handoff.stalled();
+        }
+        match conn.fill(command).await? {
+            Some(()) => Ok(()),
+            None => Err(conn.timed_out()),
+        }
+    }
+
+    fn stall_timeout(&self) -> Duration {
+        self.session.service.relay.client_stall()
+    }
+
+    async fn data(mut self, conn: &mut Conn) -> Result<After<'s>, End> {
+        if !conn.input().is_empty() {
+            self.handoff.abandon().await;
+            return Err(conn.say_last(&replies::DATA_NOT_AWAITED));
+        }
+        let receiving = match self.open.receive() {
+            Ok(receiving) => receiving,
+            Err((open, reply)) => {
+                self.open = open;
+                self.handoff.withdraw_data().await;
+                conn.fault(&reply)?;
+                return Ok(After::Envelope(self));
+            }
+        };
+        if let Err(reply) = self.handoff.data().await {
+            conn.say(&reply);
+            return Ok(After::Data(receiving.end()));
+        }
+        body::receive(self.session, conn, receiving, self.handoff).await.map(After::Data)
+    }
+}
