@@ -24,10 +24,15 @@ const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4";
 /// What the pages show.
 #[derive(Clone, Debug)]
 pub struct Pages {
-    /// For `/metrics`.
-    pub metrics: MetricsHandle,
-    /// For `/readyz`.
-    pub readiness: Readiness,
+    metrics: MetricsHandle,
+    readiness: Readiness,
+}
+
+impl Pages {
+    /// `/metrics` shows the one, `/readyz` the other.
+    pub const fn new(metrics: MetricsHandle, readiness: Readiness) -> Self {
+        Self { metrics, readiness }
+    }
 }
 
 pub(crate) fn router(pages: Pages) -> Router {

@@ -31,7 +31,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("is bound");
         let (readiness, recorder) = (Readiness::default(), Recorder::new("1.2.3"));
-        let pages = Pages { metrics: recorder.handle(), readiness: readiness.clone() };
+        let pages = Pages::new(recorder.handle(), readiness.clone());
         let (stop, stopped) = oneshot::channel();
         let stopped = async move { stopped.await.unwrap_or_default() };
         let task = tokio::spawn(serve(listener, pages, stopped));

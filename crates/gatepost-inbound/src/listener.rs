@@ -51,6 +51,11 @@ impl Listener {
         Arc::new(Self { config, metrics, room })
     }
 
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.config.name
+    }
+
     /// Accepts connections from one of the listener's sockets until service ends.
     pub async fn serve(self: Arc<Self>, socket: TcpListener, service: Arc<Service>) {
         let drain = service.drain.clone();

@@ -1,0 +1,95 @@
+//! The command line: what can be asked for, and who answers.
+
+mod explain;
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+pub use self::explain::{ExplainArguments, OutputForm};
+use crate::{commands, demo, exit::Exit, run};
+
+/// SMTP relay gateway: knows applications by where they connect from.
+///
+/// A client whose address is on the allow-list may send what its entry allows, without a password.
+/// Gatepost relays it to a smart host and hands the smart host's answer back.
+#[derive(Debug, Parser)]
+#[command(name = "gatepost", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done (explain: accept)
+  1   another failure (explain: reject)
+  64  wrong usage
+  75  state_dir is in use by another gateway (explain: defer)
+  77  a permission is missing
+  78  an error in the configuration or the policy";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway in the foreground
+    ///
+    /// SIGTERM drains and ends, a second one ends at once; SIGHUP reloads the policy; SIGUSR1 opens
+    /// the mail log again.
+    Run(ConfigArgument),
+    /// Check configuration and policy, as `run` would read them
+    Check(ConfigArgument),
+    /// Tell what would happen to a message, and why
+    ///
+    /// The answer is given by the code that decides when the gateway runs. A check whose input is
+    /// missing is shown as skipped.
+    Explain(ExplainArguments),
+    /// Show a gateway at work, without any configuration
+    Demo(DemoArguments),
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+pub struct ConfigArgument {
+    /// The configuration; GATEPOST_SECTION__KEY in the environment overrides its keys
+    #[arg(long, value_name = "FILE", default_value = "/etc/gatepost/gatepost.toml")]
+    pub config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct DemoArguments {
+    /// Relay one message and end
+    #[arg(long)]
+    once: bool,
+}
+
+/// Reads a command line. What cannot be read is told, and gives the exit code; so are `--help` and
+/// `--version`.
+pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Arguments, Exit> {
+    Arguments::try_parse_from(line).map_err(|error| {
+        // If nobody reads it, there is nobody to tell that either.
+        let _ = error.print();
+        if error.use_stderr() { Exit::Usage } else { Exit::Ok }
+    })
+}
+
+/// Does what the command line asks for.
+pub fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
+    match arguments.command {
+        Command::Run(ConfigArgument { config }) => run::run(&config),
+        Command::Check(ConfigArgument { config }) => commands::check::check(&config),
+        Command::Explain(arguments) => commands::explain::explain(&arguments),
+        Command::Demo(DemoArguments { once }) => demo::demo(once),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,67 @@
+//! `gatepost check`: are the configuration and the policy good, and what do they say in short?
+
+use std::{
+    fmt::{self, Display},
+    path::Path,
+};
+
+use gatepost_policy::ruleset::Ruleset;
+
+use super::print;
+use crate::{config::Config, errors::tell_warning, exit::Exit, policy};
+
+/// Loads both as `run` would. Warnings go to standard error, the summary to standard output.
+pub fn check(config_path: &Path) -> anyhow::Result<Exit> {
+    let config = Config::load(config_path)?;
+    let compiled = policy::load(&config.policy_file, &config.services())?;
+    for warning in &compiled.warnings {
+        tell_warning(warning);
+    }
+    if compiled.ruleset.is_empty() {
+        let file = config.policy_file.display();
+        tell_warning(&format!("{file}: there is no enabled entry: nobody may send"));
+    }
+    print(&Summary { config: &config, ruleset: &compiled.ruleset }.to_string())?;
+    Ok(Exit::Ok)
+}
+
+struct Summary<'a> {
+    config: &'a Config,
+    ruleset: &'a Ruleset,
+}
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { config, ruleset } = self;
+        for listener in &config.listeners {
+            line(
+                f,
+                "listener",
+                format_args!("{}: {}", listener.config.name, list(&listener.bind)),
+            )?;
+        }
+        for (index, upstream) in config.upstreams.iter().enumerate() {
+            let default = if index == config.default_upstream { " (default)" } else { "" };
+            let hosts = list(&upstream.hosts);
+            line(f, "upstream", format_args!("{}: {hosts}{default}", upstream.name))?;
+        }
+        let entries = match ruleset.entries().len() {
+            1 => "1 entry".to_owned(),
+            count => format!("{count} entries"),
+        };
+        let (file, generation) = (config.policy_file.display(), ruleset.generation());
+        line(f, "policy", format_args!("{file}: {entries}, generation {generation}"))?;
+        if let Some(address) = config.metrics_bind {
+            line(f, "metrics", format_args!("{address}"))?;
+        }
+        writeln!(f, "ok")
+    }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, name: &str, detail: fmt::Arguments<'_>) -> fmt::Result {
+    writeln!(f, "{name:<11}{detail}")
+}
+
+fn list(items: &[impl Display]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,16 @@
+//! The commands that need no running gateway, one file each.
+//!
+//! A command gets its arguments read, prints its answer on standard output, and returns the exit
+//! code or the error that ended it.
+
+pub mod check;
+pub mod explain;
+
+use std::io::{self, Write};
+
+/// Prints an answer. That a pipe was closed is an error like others, and no panic.
+fn print(answer: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(answer.as_bytes())?;
+    stdout.flush()
+}

@@ -1,0 +1,161 @@
+//! The configuration file as it is written: a mirror of contract §1 and nothing else.
+//!
+//! Every key of the contract is here. Those whose step has not come are [`NotBuilt`] and refused by
+//! name; the step that builds one gives it a type. Nothing is required, nothing has a default and
+//! nothing is judged here: the resolver does that, because it can say how to mend it.
+
+use gatepost_policy::document::NotBuilt;
+use serde::Deserialize;
+use toml::Spanned;
+
+/// A key with text in it, and where the text is.
+pub(crate) type Text = Option<Spanned<String>>;
+/// A key with a number in it, and where the number is.
+pub(crate) type Number = Option<Spanned<u32>>;
+/// A key with a list of texts in it, and where each is.
+pub(crate) type Texts = Option<Spanned<Vec<Spanned<String>>>>;
+
+/// The whole file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "keys that are not built have no value to read")]
+pub(crate) struct ConfigFile {
+    pub(crate) hostname: Text,
+    pub(crate) state_dir: Text,
+    #[serde(default)]
+    pub(crate) listener: Vec<Spanned<ListenerFile>>,
+    #[serde(default)]
+    pub(crate) upstream: Vec<Spanned<UpstreamFile>>,
+    #[serde(default)]
+    pub(crate) policy: PolicyFile,
+    #[serde(default)]
+    pub(crate) delivery: DeliveryFile,
+    #[serde(default)]
+    pub(crate) limits: LimitsFile,
+    #[serde(default)]
+    pub(crate) timeouts: TimeoutsFile,
+    #[serde(default)]
+    pub(crate) log: LogFile,
+    pub(crate) metrics: Option<Spanned<MetricsFile>>,
+    admin: Option<NotBuilt>,
+}
+
+/// One `[[listener]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "keys that are not built have no value to read")]
+pub(crate) struct ListenerFile {
+    pub(crate) name: Text,
+    pub(crate) bind: Texts,
+    pub(crate) tls: Text,
+    pub(crate) proxy_protocol: Text,
+    pub(crate) unknown_clients: Text,
+    pub(crate) max_connections: Number,
+    pub(crate) max_connections_per_address: Number,
+
+    certificate: Option<NotBuilt>,
+    private_key: Option<NotBuilt>,
+    sni: Option<NotBuilt>,
+    client_ca: Option<NotBuilt>,
+    trusted_proxies: Option<NotBuilt>,
+}
+
+/// One `[[upstream]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "keys that are not built have no value to read")]
+pub(crate) struct UpstreamFile {
+    pub(crate) name: Text,
+    pub(crate) profile: Text,
+    pub(crate) hosts: Texts,
+    pub(crate) ip: Text,
+    pub(crate) tls: Text,
+    pub(crate) ehlo_name: Text,
+    pub(crate) source_address: Text,
+    pub(crate) max_connections: Number,
+    pub(crate) max_messages_per_connection: Number,
+    pub(crate) idle_timeout: Text,
+    pub(crate) max_age: Text,
+    pub(crate) max_recipients: Number,
+    pub(crate) connect_timeout: Text,
+    pub(crate) client_stall: Text,
+
+    ca_file: Option<NotBuilt>,
+    server_name: Option<NotBuilt>,
+    client_certificate: Option<NotBuilt>,
+    client_key: Option<NotBuilt>,
+    auth: Option<NotBuilt>,
+    recipient_rate: Option<NotBuilt>,
+}
+
+/// `[policy]`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "keys that are not built have no value to read")]
+pub(crate) struct PolicyFile {
+    pub(crate) file: Text,
+
+    store: Option<NotBuilt>,
+    shadow: Option<NotBuilt>,
+}
+
+/// `[delivery]`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "keys that are not built have no value to read")]
+pub(crate) struct DeliveryFile {
+    pub(crate) mode: Text,
+    pub(crate) upstream: Text,
+    pub(crate) final_reply_timeout: Text,
+    pub(crate) received: Text,
+
+    answer_within: Option<NotBuilt>,
+    retry: Option<NotBuilt>,
+    expire_after: Option<NotBuilt>,
+    bounces: Option<NotBuilt>,
+    bounce_upstream: Option<NotBuilt>,
+}
+
+/// `[limits]`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "keys that are not built have no value to read")]
+pub(crate) struct LimitsFile {
+    pub(crate) max_message_size: Text,
+    pub(crate) max_recipients: Number,
+    pub(crate) received_max: Number,
+    pub(crate) errors_max: Number,
+
+    message_memory: Option<NotBuilt>,
+    free_space_floor: Option<NotBuilt>,
+}
+
+/// `[timeouts]`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "keys that are not built have no value to read")]
+pub(crate) struct TimeoutsFile {
+    pub(crate) command: Text,
+    pub(crate) data: Text,
+    pub(crate) session: Text,
+    pub(crate) drain: Text,
+
+    tls: Option<NotBuilt>,
+    proxy: Option<NotBuilt>,
+}
+
+/// `[log]`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogFile {
+    pub(crate) level: Text,
+    pub(crate) format: Text,
+    pub(crate) mail: Text,
+}
+
+/// `[metrics]`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MetricsFile {
+    pub(crate) bind: Text,
+}

@@ -1,0 +1,112 @@
+//! The configuration: from `gatepost.toml` and the environment to what each part is made with.
+//!
+//! Two stages. `file` mirrors what is written, key by key; `resolve` turns that into types that can
+//! no longer be wrong, with defaults in place. `source` knows for both where a value came from, so
+//! that an error names file, line and column, or the variable. Contract §1 lists the keys.
+
+mod environment;
+mod file;
+mod resolve;
+mod source;
+pub mod units;
+
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use gatepost_delivery::UpstreamConfig;
+use gatepost_inbound::{ListenerConfig, SessionConfig};
+use gatepost_policy::document::DocumentError;
+use gatepost_relay::{MailLogTarget, RelayConfig};
+
+use self::source::Source;
+use crate::load::{self, LoadError};
+
+/// Octets of the file: a hundred upstreams take a few dozen KiB.
+const FILE_OCTETS_MAX: u64 = 1024 * 1024;
+
+/// What a gateway is made with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Our name.
+    pub hostname: Arc<str>,
+    /// The directory that belongs to this gateway alone.
+    pub state_dir: PathBuf,
+    /// The services, in the order of the file; never empty.
+    pub listeners: Vec<Listener>,
+    /// The smart hosts, in the order of the file; never empty.
+    pub upstreams: Vec<UpstreamConfig>,
+    /// The index of the upstream for all that policy does not send elsewhere.
+    pub default_upstream: usize,
+    /// The policy.
+    pub policy_file: PathBuf,
+    /// How messages are handed over.
+    pub relay: RelayConfig,
+    /// What all sessions have in common.
+    pub session: SessionConfig,
+    /// From SIGTERM to the end.
+    pub drain_timeout: Duration,
+    /// Both logs.
+    pub log: LogConfig,
+    /// Where metrics and health are shown, if they are.
+    pub metrics_bind: Option<SocketAddr>,
+}
+
+/// A listener, and where it listens.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// What it is.
+    pub config: ListenerConfig,
+    /// Its addresses; never empty. `[::]` is IPv6 only.
+    pub bind: Vec<SocketAddr>,
+}
+
+/// The operations log and the mail log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The operations log: `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: &'static str,
+    /// The form of the operations log.
+    pub format: LogFormat,
+    /// The mail log.
+    pub mail: MailLogTarget,
+}
+
+/// The form of the operations log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For programs.
+    Json,
+    /// For people.
+    #[default]
+    Pretty,
+}
+
+impl Config {
+    /// Reads the file, and the variables of this process.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let text = load::text(path, FILE_OCTETS_MAX)?;
+        Self::from_text(&text, path, std::env::vars_os()).map_err(LoadError::Config)
+    }
+
+    /// The configuration in a text. `path` is the file it came from: relative paths begin where
+    /// that is, and errors name it.
+    pub fn from_text(
+        text: &str,
+        path: &Path,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, Vec<DocumentError>> {
+        let origin = path.display().to_string();
+        let (file, source) = Source::read(text, &origin, environment)?;
+        resolve::resolve(file, &source, path.parent().unwrap_or(Path::new("")))
+    }
+
+    /// The names of the listeners, which policy calls services.
+    pub fn services(&self) -> Vec<&str> {
+        self.listeners.iter().map(|listener| &*listener.config.name).collect()
+    }
+}

@@ -1,0 +1,139 @@
+//! From the mirror to the configuration: what is required, what is the default, what makes sense.
+//!
+//! Everything that is wrong is told, not only the first. So a wrong value is replaced by its default
+//! and the work goes on; the result is used only if nothing was wrong.
+
+mod bind;
+mod listener;
+mod upstream;
+mod values;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use gatepost_inbound::{ReceivedStyle, SessionConfig};
+use gatepost_policy::document::DocumentError;
+use gatepost_relay::{MailLogTarget, RelayConfig};
+
+use self::values::{Choices, Values};
+use super::{
+    Config, LogConfig, LogFormat,
+    file::{ConfigFile, LogFile, Text},
+    source::Source,
+    units::ByteSize,
+};
+
+/// What `[delivery] mode` may be; only one is built, so there is nothing to remember.
+const MODES: Choices<()> = &[("sync", Some(())), ("hybrid", None), ("spool", None)];
+const RECEIVED: Choices<ReceivedStyle> =
+    &[("full", Some(ReceivedStyle::Full)), ("masked", Some(ReceivedStyle::Masked))];
+const LEVELS: Choices<&str> = &[
+    ("error", Some("error")),
+    ("warn", Some("warn")),
+    ("info", Some("info")),
+    ("debug", Some("debug")),
+    ("trace", Some("trace")),
+];
+const FORMATS: Choices<LogFormat> =
+    &[("pretty", Some(LogFormat::Pretty)), ("json", Some(LogFormat::Json))];
+
+/// The configuration, or everything that is wrong with it. Relative paths begin at `base`.
+pub(crate) fn resolve(
+    file: ConfigFile,
+    source: &Source<'_>,
+    base: &Path,
+) -> Result<Config, Vec<DocumentError>> {
+    let ConfigFile { delivery, limits, timeouts, .. } = file;
+    let mut values = Values::new(source);
+
+    let hostname = hostname(&mut values, file.hostname);
+    let state_dir = path(&mut values, "state_dir", file.state_dir, base, "/var/lib/gatepost");
+    let listeners = listener::resolve(&mut values, file.listener);
+    let upstreams = upstream::resolve(&mut values, file.upstream, &hostname);
+    let metrics_bind = bind::metrics(&mut values, file.metrics);
+    let policy_file = path(&mut values, "policy.file", file.policy.file, base, "policy.toml");
+    mode(&mut values, delivery.mode);
+    let default_upstream = upstream::default(&mut values, delivery.upstream, &upstreams);
+    let relay = RelayConfig {
+        final_reply_timeout: values.span(
+            "delivery.final_reply_timeout",
+            delivery.final_reply_timeout,
+            minutes(10),
+        ),
+        received_max: values.count("limits.received_max", limits.received_max, 50),
+    };
+    let session = SessionConfig {
+        hostname: Arc::clone(&hostname),
+        max_message_size: values.size(
+            "limits.max_message_size",
+            limits.max_message_size,
+            ByteSize::new(50 * 1024 * 1024),
+        ),
+        max_recipients: values.count("limits.max_recipients", limits.max_recipients, 1000),
+        errors_max: values.count("limits.errors_max", limits.errors_max, 20),
+        received: values
+            .choice("delivery.received", delivery.received, RECEIVED)
+            .unwrap_or_default(),
+        command_timeout: values.span("timeouts.command", timeouts.command, minutes(5)),
+        data_timeout: values.span("timeouts.data", timeouts.data, minutes(3)),
+        session_timeout: values.span("timeouts.session", timeouts.session, minutes(60)),
+    };
+    let drain_timeout = values.span("timeouts.drain", timeouts.drain, Duration::from_secs(20));
+    let log = log(&mut values, file.log, base);
+
+    values.finish(Config {
+        hostname,
+        state_dir,
+        listeners,
+        upstreams,
+        default_upstream,
+        policy_file,
+        relay,
+        session,
+        drain_timeout,
+        log,
+        metrics_bind,
+    })
+}
+
+fn hostname(values: &mut Values<'_>, written: Text) -> Arc<str> {
+    let mend = "write the name others know this gateway by, like relay.example.com";
+    let Some(written) = values.required("hostname", None, written, mend) else { return "".into() };
+    values.host_name("hostname", written)
+}
+
+fn path(values: &mut Values<'_>, key: &str, written: Text, base: &Path, example: &str) -> PathBuf {
+    let written = written.filter(|path| !path.get_ref().is_empty());
+    let mend = format!("write a path, like {example}");
+    let path = values.required(key, None, written, &mend);
+    path.map(|path| base.join(path.into_inner())).unwrap_or_default()
+}
+
+fn mode(values: &mut Values<'_>, written: Text) {
+    let mend = r#"write mode = "sync"; the modes that store a message are not built yet"#;
+    let written = values.required("delivery.mode", None, written, mend);
+    values.choice("delivery.mode", written, MODES);
+}
+
+fn log(values: &mut Values<'_>, file: LogFile, base: &Path) -> LogConfig {
+    let mail = match file.mail.as_ref().map(|target| target.get_ref().as_str()) {
+        None | Some("stdout") => MailLogTarget::Stdout,
+        Some("off") => MailLogTarget::Off,
+        Some(_) => MailLogTarget::File(path(values, "log.mail", file.mail, base, "mail.jsonl")),
+    };
+    LogConfig {
+        level: values.choice("log.level", file.level, LEVELS).unwrap_or("info"),
+        format: values.choice("log.format", file.format, FORMATS).unwrap_or_default(),
+        mail,
+    }
+}
+
+const fn minutes(minutes: u64) -> Duration {
+    Duration::from_secs(60 * minutes)
+}
+
+#[cfg(test)]
+mod tests;

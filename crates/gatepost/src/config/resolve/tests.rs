@@ -1,0 +1,332 @@
+use std::ffi::OsString;
+
+use gatepost_delivery::IpVersion;
+use gatepost_policy::listener::ListenerId;
+
+use super::*;
+
+const GOOD: &str = r#"
+hostname = "relay.example.com"
+state_dir = "state"
+[[listener]]
+name = "smtp"
+bind = ["0.0.0.0:25", "[::]:25"]
+[[upstream]]
+name = "smarthost"
+hosts = ["smarthost.internal:25", "[2001:db8::1]:2525"]
+tls = "none"
+[policy]
+file = "policy.toml"
+[delivery]
+mode = "sync"
+"#;
+
+fn read(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+    let environment =
+        variables.iter().map(|&(name, value)| (OsString::from(name), OsString::from(value)));
+    Config::from_text(text, Path::new("etc/g.toml"), environment)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+fn good(text: &str) -> Config {
+    read(text, &[]).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// What is told about the good text after a replacement.
+fn error(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    read(&GOOD.replace(from, to), &[]).expect_err(to)
+}
+
+#[test]
+fn defaults_are_those_of_the_contract() {
+    let config = good(GOOD);
+    assert_eq!(config.state_dir, Path::new("etc/state"));
+    assert_eq!(config.policy_file, Path::new("etc/policy.toml"));
+    assert_eq!(config.services(), ["smtp"]);
+    let listener = &config.listeners[0];
+    assert_eq!(listener.bind[1].to_string(), "[::]:25");
+    assert_eq!(listener.config.id, ListenerId::new(0));
+    assert_eq!(listener.config.max_connections, 10_000);
+    assert_eq!(listener.config.max_connections_per_address, 100);
+
+    let upstream = &config.upstreams[config.default_upstream];
+    assert_eq!(upstream.hosts[1].to_string(), "[2001:db8::1]:2525");
+    assert_eq!((upstream.ip, &*upstream.ehlo_name), (IpVersion::Any, "relay.example.com"));
+    assert_eq!((upstream.max_connections, upstream.max_messages_per_connection), (100, None));
+    assert_eq!((upstream.max_recipients, upstream.source_address), (None, None));
+    let timeouts =
+        [upstream.idle_timeout, upstream.max_age, upstream.connect_timeout, upstream.client_stall];
+    assert_eq!(timeouts.map(|timeout| timeout.as_secs()), [30, 600, 10, 10]);
+
+    let session = &config.session;
+    assert_eq!((session.max_message_size, session.max_recipients), (50 << 20, 1000));
+    assert_eq!((session.errors_max, session.received), (20, ReceivedStyle::Full));
+    let timeouts = [session.command_timeout, session.data_timeout, session.session_timeout];
+    assert_eq!(timeouts.map(|timeout| timeout.as_secs()), [300, 180, 3600]);
+    assert_eq!((config.relay.final_reply_timeout, config.relay.received_max), (minutes(10), 50));
+    assert_eq!(config.drain_timeout.as_secs(), 20);
+    let log = LogConfig { level: "info", format: LogFormat::Pretty, mail: MailLogTarget::Stdout };
+    assert_eq!((config.log, config.metrics_bind), (log, None));
+}
+
+#[test]
+fn what_is_written_counts() {
+    let text = GOOD
+        .replace("name = \"smtp\"", "name = \"smtp\"\nmax_connections = 7\ntls = \"none\"")
+        .replace("[policy]", "ip = \"4\"\nehlo_name = \"a.example\"\nmax_age = \"2 h\"\n[policy]")
+        .replace(
+            "mode = \"sync\"",
+            "mode = \"sync\"\nreceived = \"masked\"\nupstream = \"smarthost\"",
+        )
+        + "[limits]\nmax_message_size = \"1 MiB\"\nerrors_max = 3\n"
+        + "[timeouts]\ndrain = \"1m\"\n"
+        + "[log]\nlevel = \"debug\"\nformat = \"json\"\nmail = \"mail.jsonl\"\n"
+        + "[metrics]\nbind = \"127.0.0.1:9925\"\n";
+    let config = good(&text);
+    assert_eq!(config.listeners[0].config.max_connections, 7);
+    let upstream = &config.upstreams[0];
+    assert_eq!((upstream.ip, &*upstream.ehlo_name), (IpVersion::V4, "a.example"));
+    assert_eq!(upstream.max_age, minutes(120));
+    assert_eq!((config.session.max_message_size, config.session.errors_max), (1 << 20, 3));
+    assert_eq!(
+        (config.session.received, config.drain_timeout),
+        (ReceivedStyle::Masked, minutes(1))
+    );
+    assert_eq!((config.log.level, config.log.format), ("debug", LogFormat::Json));
+    assert_eq!(config.log.mail, MailLogTarget::File("etc/mail.jsonl".into()));
+    assert_eq!(config.metrics_bind.expect("is written").port(), 9925);
+}
+
+#[test]
+fn the_environment_overrides_the_file() {
+    let variables = [
+        ("GATEPOST__HOSTNAME", "other.example.com"),
+        ("GATEPOST_LOG__MAIL", "off"),
+        ("GATEPOST_METRICS__BIND", "[::1]:9925"),
+        ("GATEPOST_LIMITS__MAX_RECIPIENTS", "9"),
+        ("GATEPOST_PORT_25_TCP", "tcp://10.0.0.1:25"),
+    ];
+    let config = read(GOOD, &variables).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(
+        (&*config.hostname, &*config.upstreams[0].ehlo_name),
+        ("other.example.com", "other.example.com")
+    );
+    assert_eq!((config.log.mail, config.session.max_recipients), (MailLogTarget::Off, 9));
+    assert_eq!(config.metrics_bind.expect("is set").to_string(), "[::1]:9925");
+}
+
+#[test]
+fn a_variable_is_named_when_its_value_makes_no_sense() {
+    let variables = [
+        ("GATEPOST__HOSTNAME", "relay"),
+        ("GATEPOST_TIMEOUTS__DRAIN", "soon"),
+        ("GATEPOST_DELIVERY__MODE", "hybrid"),
+    ];
+    let errors = read(GOOD, &variables).expect_err("three wrong values");
+    let lines: Vec<_> = errors.lines().collect();
+    assert_eq!(lines.len(), 3, "{errors}");
+    assert!(
+        lines[0].starts_with("GATEPOST__HOSTNAME: hostname: \"relay\" is not a full host name")
+    );
+    assert_eq!(
+        lines[1],
+        "GATEPOST_DELIVERY__MODE: delivery.mode: \"hybrid\" is not built yet; write \"sync\""
+    );
+    assert!(lines[2].starts_with("GATEPOST_TIMEOUTS__DRAIN: timeouts.drain: \"soon\": expected"));
+}
+
+#[test]
+fn every_error_names_its_place_and_the_mend() {
+    for (from, to, told) in [
+        (
+            "hostname = \"relay.example.com\"",
+            "",
+            "etc/g.toml: hostname: is missing or empty; write",
+        ),
+        (
+            "\"relay.example.com\"",
+            "\"10.0.0.1\"",
+            "etc/g.toml:2:12: hostname: \"10.0.0.1\" is not a",
+        ),
+        ("\"state\"", "\"\"", "etc/g.toml: state_dir: is missing or empty; write a path"),
+        ("name = \"smtp\"", "", "etc/g.toml:4:1: listener[0].name: is missing or empty; give"),
+        ("\"smtp\"", "\"SMTP\"", "etc/g.toml:5:8: listener[0].name: \"SMTP\" is not a slug"),
+        ("[\"0.0.0.0:25\", \"[::]:25\"]", "[]", "etc/g.toml:4:1: listener[0].bind: is missing or"),
+        ("\"[::]:25\"", "\"25\"", "etc/g.toml:6:24: listener[0].bind[1]: \"25\" is not an address"),
+        (
+            "\"[::]:25\"",
+            "\"127.0.0.1:25\"",
+            "etc/g.toml:6:24: listener[0].bind[1]: 127.0.0.1:25 collides with 0.0.0.0:25 of listener[0].bind[0]; leave",
+        ),
+        (
+            "\"[::]:25\"",
+            "\"[::ffff:10.0.0.1]:25\"",
+            "etc/g.toml:6:24: listener[0].bind[1]: \"[::ffff:10.0.0.1]:25\" is an IPv4 address; write it as 10.0.0.1:25",
+        ),
+        (
+            "[[upstream]]",
+            "tls = \"starttls\"\n[[upstream]]",
+            "etc/g.toml:7:7: listener[0].tls: \"starttls\" is not built yet; write \"none\"",
+        ),
+        (
+            "[[upstream]]",
+            "tls = \"yes\"\n[[upstream]]",
+            "etc/g.toml:7:7: listener[0].tls: \"yes\" is unknown; write \"none\"",
+        ),
+        (
+            "[[upstream]]",
+            "max_connections = 0\n[[upstream]]",
+            "etc/g.toml:7:19: listener[0].max_connections: must not be zero; the default is 10000",
+        ),
+        (
+            "\ntls = \"none\"",
+            "",
+            "etc/g.toml:7:1: upstream[0].tls: is missing, and TLS to upstreams is not built yet; write tls = \"none\" for a plain upstream",
+        ),
+        (
+            "\ntls = \"none\"",
+            "\ntls = \"required\"",
+            "etc/g.toml:10:7: upstream[0].tls: TLS to upstreams is not built yet; write tls = \"none\" for",
+        ),
+        (
+            "\ntls = \"none\"",
+            "\ntls = \"no\"",
+            "etc/g.toml:10:7: upstream[0].tls: \"no\" is unknown; write",
+        ),
+        (
+            "smarthost.internal:25",
+            "smarthost",
+            "etc/g.toml:9:10: upstream[0].hosts[0]: \"smarthost\": expected host:port",
+        ),
+        (
+            "[policy]",
+            "profile = \"ses\"\n[policy]",
+            "etc/g.toml:11:11: upstream[0].profile: \"ses\" is not built yet; write \"generic\"",
+        ),
+        (
+            "[policy]",
+            "max_recipients = 0\n[policy]",
+            "etc/g.toml:11:18: upstream[0].max_recipients: must not be zero; leave it out",
+        ),
+        (
+            "[policy]",
+            "ip = \"6\"\nsource_address = \"10.0.0.1\"\n[policy]",
+            "etc/g.toml:12:18: upstream[0].source_address: 10.0.0.1 cannot reach",
+        ),
+        (
+            "file = \"policy.toml\"",
+            "",
+            "etc/g.toml: policy.file: is missing or empty; write a path, like policy.toml",
+        ),
+        (
+            "mode = \"sync\"",
+            "",
+            "etc/g.toml: delivery.mode: is missing or empty; write mode = \"sync\"",
+        ),
+        (
+            "\"sync\"",
+            "\"spool\"",
+            "etc/g.toml:14:8: delivery.mode: \"spool\" is not built yet; write \"sync\"",
+        ),
+        (
+            "\"sync\"",
+            "\"sync\"\nupstream = \"x\"",
+            "etc/g.toml:15:12: delivery.upstream: there is no upstream \"x\"; known are smarthost",
+        ),
+        (
+            "\"sync\"",
+            "\"sync\"\nfinal_reply_timeout = \"0s\"",
+            "etc/g.toml:15:23: delivery.final_reply_timeout: must not be zero; the default is 10m",
+        ),
+        (
+            "\"sync\"",
+            "\"sync\"\n[limits]\nmax_message_size = \"0 B\"",
+            "etc/g.toml:16:20: limits.max_message_size: must not be zero; the default is 50 MiB",
+        ),
+        (
+            "\"sync\"",
+            "\"sync\"\n[log]\nlevel = \"loud\"",
+            "etc/g.toml:16:9: log.level: \"loud\" is unknown; write \"error\" or \"warn\"",
+        ),
+        (
+            "\"sync\"",
+            "\"sync\"\n[metrics]",
+            "etc/g.toml:15:1: metrics.bind: is missing or empty; write an address",
+        ),
+        (
+            "\"sync\"",
+            "\"sync\"\n[metrics]\nbind = \"0.0.0.0:25\"",
+            "etc/g.toml:16:8: metrics.bind: 0.0.0.0:25 collides with 0.0.0.0:25 of listener[0].bind[0]",
+        ),
+        ("\"sync\"", "\"sync\"\nmode = \"sync\"", "etc/g.toml:15:1: duplicate key"),
+        (
+            "[policy]",
+            "[policies]",
+            "etc/g.toml:11:2: policies: unknown key `policies`, expected one of",
+        ),
+    ] {
+        let error = error(from, to);
+        assert!(error.starts_with(told), "{to}:\n  {error}\n  {told}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn keys_that_have_to_wait_are_refused_by_name() {
+    for (table, keys) in [
+        (
+            "[[listener]]",
+            &["certificate", "private_key", "sni", "client_ca", "trusted_proxies"][..],
+        ),
+        (
+            "[[upstream]]",
+            &[
+                "ca_file",
+                "server_name",
+                "client_certificate",
+                "client_key",
+                "auth",
+                "recipient_rate",
+            ],
+        ),
+        ("[policy]", &["store", "shadow"]),
+        ("[delivery]", &["answer_within", "retry", "expire_after", "bounces", "bounce_upstream"]),
+        ("[limits]", &["message_memory", "free_space_floor"]),
+        ("[timeouts]", &["tls", "proxy"]),
+        ("[admin]", &["bind"]),
+    ] {
+        for key in keys {
+            let error = read(&format!("{table}\n{key} = true\n"), &[]).expect_err(key);
+            assert!(error.ends_with(": not built yet"), "{error}");
+            assert!(error.starts_with("etc/g.toml:"), "{error}");
+            assert!(error.contains(key) || table == "[admin]", "{error}");
+        }
+    }
+}
+
+#[test]
+fn several_errors_are_told_at_once_in_the_order_of_the_file() {
+    let text = GOOD.replace("relay.example.com", "relay").replace("0.0.0.0:25", "25")
+        + "received = \"none\"\n[[listener]]\nname = \"smtp\"\nbind = [\"10.0.0.1:587\"]\n\
+           [[upstream]]\nname = \"b\"\nhosts = [\"b:25\"]\ntls = \"none\"\n";
+    let errors = read(&text, &[]).expect_err("five errors");
+    let places: Vec<_> =
+        errors.lines().map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(" ")).collect();
+    let told = [
+        "etc/g.toml delivery.upstream",
+        "etc/g.toml:2:12 hostname",
+        "etc/g.toml:6:9 listener[0].bind[0]",
+        "etc/g.toml:15:12 delivery.received",
+        "etc/g.toml:17:8 listener[1].name",
+    ];
+    assert_eq!(places, told, "{errors}");
+}
+
+#[test]
+fn an_empty_file_lacks_everything() {
+    let errors = read("", &[]).expect_err("nothing is there");
+    for key in ["hostname", "state_dir", "listener", "upstream", "policy.file", "delivery.mode"] {
+        assert!(errors.contains(&format!("etc/g.toml: {key}: ")), "{key} in {errors}");
+    }
+}

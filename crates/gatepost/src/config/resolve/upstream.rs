@@ -1,0 +1,180 @@
+//! `[[upstream]]`, and which of them is the default.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use gatepost_delivery::{HostPort, IpVersion, UpstreamConfig};
+use toml::Spanned;
+
+use super::{
+    minutes,
+    values::{Choices, Item, Values, at},
+};
+use crate::config::file::{Text, Texts, UpstreamFile};
+
+const PROFILES: Choices<()> = &[
+    ("generic", Some(())),
+    ("google-relay", None),
+    ("m365-connector", None),
+    ("m365-auth", None),
+    ("sendgrid", None),
+    ("ses", None),
+    ("smartermail", None),
+];
+const IP_VERSIONS: Choices<IpVersion> =
+    &[("any", Some(IpVersion::Any)), ("4", Some(IpVersion::V4)), ("6", Some(IpVersion::V6))];
+const TLS: Choices<()> =
+    &[("none", Some(())), ("required", None), ("opportunistic", None), ("implicit", None)];
+
+/// Every upstream, in the order of the file.
+pub(super) fn resolve(
+    values: &mut Values<'_>,
+    files: Vec<Spanned<UpstreamFile>>,
+    hostname: &Arc<str>,
+) -> Vec<UpstreamConfig> {
+    if files.is_empty() {
+        values.error(None, "upstream", "there is none; add an [[upstream]] with name and hosts");
+    }
+    let mut names = Vec::new();
+    let mut upstreams = Vec::new();
+    for (index, file) in files.into_iter().enumerate() {
+        let item = Item { table: "upstream", index, at: file.span().start };
+        let mut file = file.into_inner();
+        let name = values.name(item, file.name.take(), &names);
+        names.push(Arc::clone(&name));
+        upstreams.push(one(values, item, file, UpstreamName { name, hostname }));
+    }
+    upstreams
+}
+
+/// The index of the upstream for all that policy does not send elsewhere.
+pub(super) fn default(
+    values: &mut Values<'_>,
+    written: Text,
+    upstreams: &[UpstreamConfig],
+) -> usize {
+    let key = "delivery.upstream";
+    let known = || upstreams.iter().map(|upstream| &*upstream.name).collect::<Vec<_>>().join(", ");
+    let Some(written) = written else {
+        if upstreams.len() > 1 {
+            let message = format_args!("is missing; name the default among {}", known());
+            values.error(None, key, message);
+        }
+        return 0;
+    };
+    let name = written.get_ref().as_str();
+    upstreams.iter().position(|upstream| *upstream.name == *name).unwrap_or_else(|| {
+        let message = format_args!("there is no upstream {name:?}; known are {}", known());
+        values.error(at(&written), key, message);
+        0
+    })
+}
+
+/// The upstream's own name, and ours.
+struct UpstreamName<'a> {
+    name: Arc<str>,
+    hostname: &'a Arc<str>,
+}
+
+fn one(
+    values: &mut Values<'_>,
+    item: Item,
+    file: UpstreamFile,
+    UpstreamName { name, hostname }: UpstreamName<'_>,
+) -> UpstreamConfig {
+    values.choice(format_args!("{item}.profile"), file.profile, PROFILES);
+    tls(values, item, file.tls);
+    let ip = values.choice(format_args!("{item}.ip"), file.ip, IP_VERSIONS).unwrap_or_default();
+    let ehlo_name =
+        file.ehlo_name.map(|name| values.host_name(format_args!("{item}.ehlo_name"), name));
+    let seconds = Duration::from_secs;
+    UpstreamConfig {
+        name,
+        hosts: hosts(values, item, file.hosts),
+        ip,
+        ehlo_name: ehlo_name.unwrap_or_else(|| Arc::clone(hostname)),
+        source_address: source_address(values, item, file.source_address, ip),
+        max_connections: values.count(
+            format_args!("{item}.max_connections"),
+            file.max_connections,
+            100,
+        ) as usize,
+        max_messages_per_connection: values.limit(
+            format_args!("{item}.max_messages_per_connection"),
+            file.max_messages_per_connection,
+        ),
+        idle_timeout: values.span(
+            format_args!("{item}.idle_timeout"),
+            file.idle_timeout,
+            seconds(30),
+        ),
+        max_age: values.span(format_args!("{item}.max_age"), file.max_age, minutes(10)),
+        max_recipients: values.limit(format_args!("{item}.max_recipients"), file.max_recipients),
+        connect_timeout: values.span(
+            format_args!("{item}.connect_timeout"),
+            file.connect_timeout,
+            seconds(10),
+        ),
+        client_stall: values.span(
+            format_args!("{item}.client_stall"),
+            file.client_stall,
+            seconds(10),
+        ),
+    }
+}
+
+/// The default will be TLS. Until it is built, plain text has to be wanted in writing.
+fn tls(values: &mut Values<'_>, item: Item, written: Text) {
+    const MESSAGE: &str =
+        "TLS to upstreams is not built yet; write tls = \"none\" for a plain upstream";
+    let key = format_args!("{item}.tls");
+    match written {
+        None => values.error(Some(item.at), key, format_args!("is missing, and {MESSAGE}")),
+        Some(written) => {
+            let is_planned = |(word, built): &(&str, Option<()>)| {
+                built.is_none() && *word == written.get_ref().as_str()
+            };
+            if TLS.iter().any(is_planned) {
+                values.error(at(&written), key, MESSAGE);
+            } else {
+                values.choice(key, Some(written), TLS);
+            }
+        }
+    }
+}
+
+fn hosts(values: &mut Values<'_>, item: Item, written: Texts) -> Vec<HostPort> {
+    let written = written.filter(|list| !list.get_ref().is_empty());
+    let mend = r#"write hosts = ["smarthost.example.com:25"]"#;
+    let list = values.required(format_args!("{item}.hosts"), Some(item.at), written, mend);
+    let list = list.map(Spanned::into_inner).unwrap_or_default();
+    let each = |(index, host): (usize, &Spanned<String>)| {
+        values.parsed(format_args!("{item}.hosts[{index}]"), host)
+    };
+    list.iter().enumerate().filter_map(each).collect()
+}
+
+fn source_address(
+    values: &mut Values<'_>,
+    item: Item,
+    written: Text,
+    ip: IpVersion,
+) -> Option<IpAddr> {
+    let written = written?;
+    let key = format_args!("{item}.source_address");
+    let Ok(address) = written.get_ref().parse::<IpAddr>() else {
+        let message = format_args!("{:?} is not an IP address", written.get_ref());
+        values.error(at(&written), key, message);
+        return None;
+    };
+    let usable = match ip {
+        IpVersion::Any => true,
+        IpVersion::V4 => address.is_ipv4(),
+        IpVersion::V6 => address.is_ipv6(),
+    };
+    if !usable {
+        let message =
+            format_args!("{address} cannot reach the addresses that ip allows; change one");
+        values.error(at(&written), key, message);
+    }
+    Some(address)
+}

@@ -1,0 +1,104 @@
+//! Files that the program is told by, and why one was not taken.
+//!
+//! Whoever starts, checks or reloads a gateway gets the same error for the same file.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use gatepost_policy::{document::DocumentError, report::PolicyErrors};
+
+use crate::exit::Exit;
+
+/// Why a configuration or a policy was refused.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The configuration has errors; all of them, at least one.
+    Config(Vec<DocumentError>),
+    /// The policy has errors.
+    Policy(PolicyErrors),
+    /// The file could not be read at all.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
+impl LoadError {
+    /// The exit code of a command that cannot go on without the file.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Unreadable { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+                Exit::Permission
+            }
+            _ => Exit::Config,
+        }
+    }
+}
+
+/// One line an error.
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(errors) => errors.iter().enumerate().try_for_each(|(index, error)| {
+                let separator = if index == 0 { "" } else { "\n" };
+                write!(f, "{separator}{error}")
+            }),
+            Self::Policy(errors) => errors.fmt(f),
+            Self::Unreadable { path, error } => {
+                write!(f, "{}: cannot be read: {error}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+/// The text of a file that has at most so many octets.
+pub(crate) fn text(path: &Path, octets_max: u64) -> Result<String, LoadError> {
+    let read = || {
+        let mut octets = Vec::new();
+        File::open(path)?.take(octets_max + 1).read_to_end(&mut octets)?;
+        if octets.len() as u64 > octets_max {
+            let message = format!("it has more than {octets_max} octets");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        }
+        String::from_utf8(octets).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            io::Error::new(io::ErrorKind::InvalidData, format!("octet {at} is not UTF-8"))
+        })
+    };
+    read().map_err(|error| LoadError::Unreadable { path: path.to_owned(), error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_bounded_and_utf8() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file.toml");
+        let read = |octets: &[u8], octets_max| {
+            std::fs::write(&path, octets).expect("writes");
+            text(&path, octets_max).map_err(|error| error.to_string())
+        };
+        assert_eq!(read(b"abc", 3), Ok("abc".to_owned()));
+        let error = read(b"abcd", 3).expect_err("is too long");
+        assert!(error.ends_with("file.toml: cannot be read: it has more than 3 octets"), "{error}");
+        let error = read(b"ab\xff", 3).expect_err("is not UTF-8");
+        assert!(error.ends_with("cannot be read: octet 2 is not UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named_and_a_matter_of_the_configuration() {
+        let error = text(Path::new("/nowhere/gatepost.toml"), 1).expect_err("is not there");
+        assert!(error.to_string().starts_with("/nowhere/gatepost.toml: cannot be read: No such"));
+        assert_eq!(error.exit(), Exit::Config);
+    }
+}

@@ -1,0 +1,119 @@
+//! `gatepost run`: a gateway in the foreground, driven by signals.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, LogFormat};
+use crate::errors::Failure;
+use crate::exit::Exit;
+use crate::gateway::{Drained, Gateway};
+use crate::policy;
+use crate::state_dir::{StateDir, StateDirError};
+
+/// File descriptors beside connections: listeners, logs, the runtime's own.
+const DESCRIPTORS_SPARE: u64 = 64;
+
+/// Runs until a signal ends it.
+pub fn run(config_path: &Path) -> anyhow::Result<Exit> {
+    let config = Config::load(config_path)?;
+    start_log(&config);
+    let compiled = policy::load(&config.policy_file, &config.services())?;
+    for warning in &compiled.warnings {
+        tracing::warn!("{warning}");
+    }
+    if compiled.ruleset.is_empty() {
+        tracing::warn!("the policy has no enabled entry: every client will be refused");
+    }
+    let _state_dir = StateDir::take(&config.state_dir).map_err(|error| match error {
+        StateDirError::Locked(_) => Failure::new(Exit::TryLater, error).into(),
+        StateDirError::Io { .. } => anyhow::Error::from(error),
+    })?;
+    warn_if_root();
+    raise_descriptor_limit(&config);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(config, compiled.ruleset))
+}
+
+async fn serve(config: Config, ruleset: gatepost_policy::ruleset::Ruleset) -> anyhow::Result<Exit> {
+    // Before anything is bound: a signal that comes early must not kill us half-started.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut reopen = signal(SignalKind::user_defined1())?;
+    let gateway = Gateway::start(config, ruleset)?;
+    for (listener, address) in gateway.addresses() {
+        tracing::info!(%listener, %address, "listening");
+    }
+    if let Some(address) = gateway.metrics_address() {
+        tracing::info!(%address, "metrics and health");
+    }
+    notify(&[sd_notify::NotifyState::Ready]);
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => gateway.reload().await,
+            _ = reopen.recv() => gateway.reopen_logs(),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    tracing::info!("draining; a second signal ends at once");
+    notify(&[sd_notify::NotifyState::Stopping]);
+    tokio::select! {
+        drained = gateway.drain() => match drained {
+            Drained::Empty => tracing::info!("drained"),
+            Drained::CutOff(sessions) => tracing::warn!(sessions, "drain timeout: sessions were cut off"),
+        },
+        _ = terminate.recv() => tracing::warn!("ended by a second signal"),
+        _ = interrupt.recv() => tracing::warn!("ended by a second signal"),
+    }
+    Ok(Exit::Ok)
+}
+
+fn start_log(config: &Config) {
+    let filter = EnvFilter::new(config.log.level);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Json => log.json().init(),
+        LogFormat::Pretty => {
+            log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init()
+        }
+    }
+}
+
+fn warn_if_root() {
+    // /proc names the owner of this process without a system call of our own.
+    use std::os::unix::fs::MetadataExt;
+    if std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
+        tracing::warn!(
+            "running as root; give it a user of its own and CAP_NET_BIND_SERVICE instead"
+        );
+    }
+}
+
+fn raise_descriptor_limit(config: &Config) {
+    let wanted = descriptors_wanted(config);
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit < wanted => tracing::warn!(
+            limit,
+            wanted,
+            "too few file descriptors for max_connections of all listeners and upstreams; raise LimitNOFILE"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of file descriptors"),
+    }
+}
+
+fn descriptors_wanted(config: &Config) -> u64 {
+    let clients: usize =
+        config.listeners.iter().map(|listener| listener.config.max_connections).sum();
+    let upstreams: usize = config.upstreams.iter().map(|upstream| upstream.max_connections).sum();
+    2 * clients as u64 + upstreams as u64 + DESCRIPTORS_SPARE
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(states);
+}

@@ -1,0 +1,153 @@
+//! A gateway in this process, on loopback, in front of a scripted upstream.
+
+#![allow(dead_code)] // each test file uses its part
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use gatepost::config::Config;
+use gatepost::gateway::{Drained, Gateway};
+use gatepost_policy::ruleset::Ruleset;
+use gatepost_testkit::ByteClient;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Who may do what in these tests.
+pub const POLICY: &str = r#"
+[[entry]]
+id = "fleet"
+networks = ["127.0.0.1", "::1"]
+senders = ["app.test", "*.app.test", "<>"]
+
+[[entry]]
+id = "mute"
+networks = ["127.0.0.3"]
+senders = []
+"#;
+
+/// A gateway and the files it lives on.
+pub struct Harness {
+    pub gateway: Gateway,
+    pub directory: TempDir,
+}
+
+/// What differs from test to test.
+#[derive(Default)]
+pub struct Settings {
+    /// Lines of the one `[[listener]]`, the one `[[upstream]]`, and of the file's other tables.
+    pub listener: String,
+    pub upstream: String,
+    pub tables: String,
+}
+
+impl Harness {
+    pub fn start(upstream: SocketAddr) -> Self {
+        Self::with(upstream, &Settings::default())
+    }
+
+    pub fn with(upstream: SocketAddr, settings: &Settings) -> Self {
+        Self::from_text(&config_text(upstream, settings))
+    }
+
+    pub fn from_text(text: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("gatepost.toml");
+        let config = Config::from_text(text, &path, std::iter::empty())
+            .unwrap_or_else(|errors| panic!("the test's own config: {errors:?}"));
+        std::fs::write(directory.path().join("policy.toml"), POLICY).expect("writes");
+        let compiled =
+            Ruleset::compile(POLICY, "policy.toml", &["smtp"]).expect("the test's own policy");
+        let gateway = Gateway::start(config, compiled.ruleset).expect("starts on loopback");
+        Self { gateway, directory }
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.gateway.addresses()[0].1
+    }
+
+    /// A client that has been greeted and has said EHLO.
+    pub async fn client(&self) -> ByteClient {
+        let mut client = ByteClient::connect(self.addr()).await;
+        client.expect("220").await;
+        client.send_line("EHLO app.test").await;
+        client.expect("250").await;
+        client
+    }
+
+    /// The text of the metrics page.
+    pub async fn metrics(&self) -> String {
+        get(self.gateway.metrics_address().expect("metrics are on"), "/metrics").await
+    }
+
+    /// One sample of the metrics page; zero if it is not there.
+    pub async fn metric(&self, sample: &str) -> f64 {
+        let page = self.metrics().await;
+        let line = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    pub fn write_policy(&self, text: &str) {
+        std::fs::write(self.directory.path().join("policy.toml"), text).expect("writes");
+    }
+
+    pub fn mail_log(&self) -> std::path::PathBuf {
+        self.directory.path().join("mail.jsonl")
+    }
+
+    pub async fn drain(self) -> (Drained, TempDir) {
+        (self.gateway.drain().await, self.directory)
+    }
+}
+
+pub fn config_text(upstream: SocketAddr, settings: &Settings) -> String {
+    let Settings { listener, upstream: upstream_lines, tables } = settings;
+    let mut text = format!(
+        r#"
+hostname = "relay.test"
+state_dir = "state"
+[[listener]]
+name = "smtp"
+bind = ["127.0.0.1:0"]
+tls = "none"
+{listener}
+[[upstream]]
+name = "sink"
+hosts = ["{upstream}"]
+tls = "none"
+{upstream_lines}
+[policy]
+file = "policy.toml"
+[delivery]
+mode = "sync"
+[log]
+mail = "mail.jsonl"
+[metrics]
+bind = "127.0.0.1:0"
+"#
+    );
+    writeln!(text, "{tables}").expect("a String takes everything");
+    text
+}
+
+/// The body of a page.
+pub async fn get(address: SocketAddr, path: &str) -> String {
+    let mut socket = tokio::net::TcpStream::connect(address).await.expect("the page is served");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.expect("sent");
+    let mut response = String::new();
+    socket.read_to_string(&mut response).await.expect("received");
+    response.split_once("\r\n\r\n").expect("a head").1.to_owned()
+}
+
+/// The whole of a message, from MAIL to the last reply, line by line.
+pub async fn send_message(client: &mut ByteClient, content: &[u8]) -> String {
+    for (line, reply) in
+        [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250"), ("DATA", "354")]
+    {
+        client.send_line(line).await;
+        client.expect(reply).await;
+    }
+    client.send(content).await;
+    client.send(b".\r\n").await;
+    client.read_reply().await
+}

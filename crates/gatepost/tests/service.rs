@@ -1,0 +1,190 @@
+//! Admission, reload and drain: what happens around the mail.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Harness, POLICY, Settings, get, send_message};
+use gatepost::gateway::Drained;
+use gatepost_testkit::{ByteClient, ScriptedUpstream};
+
+#[tokio::test]
+async fn a_removed_client_is_told_at_its_next_mail() {
+    let upstream = ScriptedUpstream::start();
+    let harness = Harness::start(upstream.addr());
+    let mut client = harness.client().await;
+    harness.write_policy(&POLICY.replace("\"127.0.0.1\", \"::1\"", "\"127.0.0.8\""));
+    harness.gateway.reload().await;
+    client.send_line("NOOP").await;
+    client.expect("250").await;
+    client.send_line("MAIL FROM:<a@app.test>").await;
+    client.expect("554 5.7.1 relay.test: 127.0.0.1 is not on the allow-list").await;
+    client.send_line("MAIL FROM:<a@app.test>").await;
+    client.expect("503").await;
+    client.send_line("QUIT").await;
+    client.expect("221").await;
+    client.expect_closed().await;
+    upstream.stop().await;
+}
+
+#[tokio::test]
+async fn a_changed_entry_holds_from_the_next_mail() {
+    let upstream = ScriptedUpstream::start();
+    let harness = Harness::start(upstream.addr());
+    let mut client = harness.client().await;
+    client.send_line("MAIL FROM:<a@new.test>").await;
+    client
+        .expect("550 5.7.1 <a@new.test> is not an allowed sender of entry fleet (generation 1-")
+        .await;
+    harness.write_policy(&POLICY.replace("\"app.test\"", "\"new.test\""));
+    harness.gateway.reload().await;
+    client.send_line("MAIL FROM:<a@new.test>").await;
+    client.expect("250").await;
+    client.send_line("RSET").await;
+    client.expect("250").await;
+    client.send_line("MAIL FROM:<a@app.test>").await;
+    client
+        .expect("550 5.7.1 <a@app.test> is not an allowed sender of entry fleet (generation 2-")
+        .await;
+    upstream.stop().await;
+}
+
+#[tokio::test]
+async fn a_bad_policy_is_refused_and_the_old_one_stays() {
+    let upstream = ScriptedUpstream::start();
+    let harness = Harness::start(upstream.addr());
+    let mut client = harness.client().await;
+    for bad in [
+        "[[entry]]\nid = \"x\"\n",
+        "",
+        "not toml",
+        "[[entry]]\nid=\"a\"\nnetworks=[\"0.0.0.0/0\"]\nsenders=[\"*\"]\n",
+    ] {
+        harness.write_policy(bad);
+        harness.gateway.reload().await;
+        let reply = send_message(&mut client, b"\r\n").await;
+        assert!(reply.starts_with("250"), "{reply}");
+    }
+    assert!(harness.metric("gatepost_policy_reloads_total{result=\"refused\"}").await >= 4.0);
+    assert_eq!(harness.metric("gatepost_policy_revision").await.to_bits(), 1.0_f64.to_bits());
+    upstream.stop().await;
+}
+
+#[tokio::test]
+async fn draining_tells_the_idle_and_lets_the_busy_finish() {
+    let upstream = ScriptedUpstream::start();
+    let harness = Harness::start(upstream.addr());
+    let mut idle = harness.client().await;
+    let mut busy = harness.client().await;
+    for (line, reply) in
+        [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250"), ("DATA", "354")]
+    {
+        busy.send_line(line).await;
+        busy.expect(reply).await;
+    }
+    let (address, pages) =
+        (harness.addr(), harness.gateway.metrics_address().expect("metrics are on"));
+    assert_eq!(get(pages, "/readyz").await.trim(), "ok");
+    let drained = tokio::spawn(harness.drain());
+    idle.expect("421 4.3.2").await;
+    idle.expect_closed().await;
+    assert!(get(pages, "/readyz").await.contains("draining"));
+    assert_eq!(get(pages, "/livez").await.trim(), "ok");
+    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody is accepted any more");
+    busy.send(b"Subject: last\r\n\r\n.\r\n").await;
+    busy.expect("250").await;
+    busy.expect("421 4.3.2").await;
+    busy.expect_closed().await;
+    assert_eq!(drained.await.expect("no panic").0, Drained::Empty);
+    assert_eq!(upstream.messages().len(), 1);
+    upstream.stop().await;
+}
+
+#[tokio::test]
+async fn draining_has_an_end() {
+    let upstream = ScriptedUpstream::start();
+    let settings =
+        Settings { tables: "[timeouts]\ndrain = \"300ms\"\n".to_owned(), ..Settings::default() };
+    let harness = Harness::with(upstream.addr(), &settings);
+    let mut stuck = harness.client().await;
+    stuck.send_line("MAIL FROM:<a@app.test>").await;
+    stuck.expect("250").await;
+    assert_eq!(harness.drain().await.0, Drained::CutOff(1));
+    upstream.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_listener_says_so() {
+    let upstream = ScriptedUpstream::start();
+    let settings = Settings { listener: "max_connections = 2".to_owned(), ..Settings::default() };
+    let harness = Harness::with(upstream.addr(), &settings);
+    let (first, _second) = (harness.client().await, harness.client().await);
+    let mut third = ByteClient::connect(harness.addr()).await;
+    third.expect("421 4.3.2").await;
+    third.expect_closed().await;
+    drop(first);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    harness.client().await;
+    upstream.stop().await;
+}
+
+#[tokio::test]
+async fn strangers_cannot_keep_the_fleet_out() {
+    let upstream = ScriptedUpstream::start();
+    let settings = Settings {
+        listener: "max_connections = 20\nmax_connections_per_address = 1".to_owned(),
+        ..Settings::default()
+    };
+    let harness = Harness::with(upstream.addr(), &settings);
+    let mut strangers = Vec::new();
+    for last in [10, 11, 12, 13, 10] {
+        let mut stranger = ByteClient::connect_from([127, 0, 0, last].into(), harness.addr()).await;
+        stranger.expect("554 5.7.1").await;
+        strangers.push(stranger);
+    }
+    // Two have a tenth of the room; the others were told and closed at once.
+    for stranger in &mut strangers[2..] {
+        stranger.expect_closed().await;
+    }
+    harness.client().await;
+    upstream.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_silent_is_let_go() {
+    let upstream = ScriptedUpstream::start();
+    let settings = Settings {
+        tables: "[timeouts]\ncommand = \"500ms\"\ndata = \"500ms\"\n".to_owned(),
+        ..Settings::default()
+    };
+    let harness = Harness::with(upstream.addr(), &settings);
+    let mut client = harness.client().await;
+    client.expect("421 4.4.2").await;
+    client.expect_closed().await;
+    let mut client = harness.client().await;
+    for (line, reply) in
+        [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250"), ("DATA", "354")]
+    {
+        client.send_line(line).await;
+        client.expect(reply).await;
+    }
+    client.send(b"half a mess").await;
+    client.expect("421 4.4.2").await;
+    client.expect_closed().await;
+    assert_eq!(upstream.messages().len(), 0);
+    upstream.stop().await;
+}
+
+#[tokio::test]
+async fn an_endless_line_ends_the_session() {
+    let upstream = ScriptedUpstream::start();
+    let harness = Harness::start(upstream.addr());
+    let mut client = harness.client().await;
+    client.send(&[b"NOOP ".as_slice(), &b"x".repeat(5000), b"\r\n"].concat()).await;
+    client.expect("500 5.5.2").await;
+    client.send_line("NOOP").await;
+    client.expect("250").await;
+    let _ = client.try_send(&b"x".repeat(70_000)).await;
+    client.expect("500 5.5.2").await;
+    upstream.stop().await;
+}
