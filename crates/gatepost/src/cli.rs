@@ -11,10 +11,12 @@ use crate::{commands, demo, exit::Exit, run};
 
 /// SMTP relay gateway: knows applications by where they connect from.
 ///
-/// A client whose address is on the allow-list may send what its entry allows, without a password.
-/// Gatepost relays it to a smart host and hands the smart host's answer back.
+/// A client whose address is on the allow-list may send what its entry allows,
+/// without a password. Gatepost relays the mail to a smart host and hands the smart
+/// host's answer back.
 #[derive(Debug, Parser)]
-#[command(name = "gatepost", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(name = "gatepost", version, verbatim_doc_comment)]
+#[command(arg_required_else_help = true, after_help = EXIT_CODES)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -33,15 +35,17 @@ Exit codes:
 enum Command {
     /// Run the gateway in the foreground
     ///
-    /// SIGTERM drains and ends, a second one ends at once; SIGHUP reloads the policy; SIGUSR1 opens
-    /// the mail log again.
+    /// SIGTERM drains and ends, a second one ends at once. SIGHUP reloads the policy.
+    /// SIGUSR1 opens the mail log again.
+    #[command(verbatim_doc_comment)]
     Run(ConfigArgument),
     /// Check configuration and policy, as `run` would read them
     Check(ConfigArgument),
     /// Tell what would happen to a message, and why
     ///
-    /// The answer is given by the code that decides when the gateway runs. A check whose input is
-    /// missing is shown as skipped.
+    /// The answer is given by the code that decides when the gateway runs. A check
+    /// whose input is missing is shown as skipped.
+    #[command(verbatim_doc_comment)]
     Explain(ExplainArguments),
     /// Show a gateway at work, without any configuration
     Demo(DemoArguments),

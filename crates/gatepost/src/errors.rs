@@ -87,13 +87,13 @@ mod tests {
     fn the_code_follows_from_the_cause() {
         let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
         let refused = LoadError::Unreadable { path: "a".into(), error: denied() };
-        assert_eq!(report(&refused.into()), Exit::Permission);
+        assert_eq!(exit_of(&refused.into()), Exit::Permission);
         let failed: anyhow::Result<()> = Err(denied()).context("cannot listen on 0.0.0.0:25");
-        assert_eq!(report(&failed.expect_err("an error")), Exit::Permission);
-        assert_eq!(report(&Failure::new(Exit::Usage, "no such listener").into()), Exit::Usage);
-        assert_eq!(report(&StateDirError::Locked("a".into()).into()), Exit::TryLater);
+        assert_eq!(exit_of(&failed.expect_err("an error")), Exit::Permission);
+        assert_eq!(exit_of(&Failure::new(Exit::Usage, "no such listener").into()), Exit::Usage);
+        assert_eq!(exit_of(&StateDirError::Locked("a".into()).into()), Exit::TryLater);
         let failed = StateDirError::Io { path: "a".into(), error: denied() };
-        assert_eq!(report(&failed.into()), Exit::Permission);
-        assert_eq!(report(&anyhow::anyhow!("anything else")), Exit::Failure);
+        assert_eq!(exit_of(&failed.into()), Exit::Permission);
+        assert_eq!(exit_of(&anyhow::anyhow!("anything else")), Exit::Failure);
     }
 }

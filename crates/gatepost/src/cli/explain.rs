@@ -11,7 +11,6 @@ use crate::config::units::ByteSize;
 
 /// Octets of an EHLO argument (contract §3).
 const HELO_OCTETS_MAX: usize = 255;
-const TEXT_AFTER_PATH: &str = "there is something after the closing bracket";
 
 /// The arguments of `explain`.
 #[derive(Debug, Args)]
@@ -53,7 +52,6 @@ pub struct ExplainArguments {
 
 /// Inputs of checks that have to wait: refused by name, like keys of a file.
 #[derive(Debug, Args)]
-#[expect(dead_code, reason = "arguments that are not built have no value to read")]
 struct Later {
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, value_parser = not_built, default_missing_value = "any")]
     tls: Option<NotBuilt>,
@@ -99,13 +97,11 @@ fn bracketed(text: &str) -> String {
 
 fn reverse_path(text: &str) -> Result<String, String> {
     let path = bracketed(text);
-    if text.is_empty() {
-        return Err("write '<>' for the null sender".to_owned());
-    }
     match ReversePath::split_from(path.as_bytes()) {
-        Ok((_, b"")) => Ok(path),
-        Ok(_) => Err(TEXT_AFTER_PATH.to_owned()),
-        Err(error) => Err(error.to_string()),
+        // Nothing at all is more often a variable that is not set than the null sender.
+        Ok((_, b"")) if !text.is_empty() => Ok(path),
+        Ok(_) => Err("write user@example.com, or '<>' for the null sender".to_owned()),
+        Err(error) => Err(format!("{error}; write user@example.com, or '<>' for the null sender")),
     }
 }
 
@@ -113,8 +109,8 @@ fn forward_path(text: &str) -> Result<String, String> {
     let path = bracketed(text);
     match ForwardPath::split_from(path.as_bytes()) {
         Ok((_, b"")) => Ok(path),
-        Ok(_) => Err(TEXT_AFTER_PATH.to_owned()),
-        Err(error) => Err(error.to_string()),
+        Ok(_) => Err("write user@example.com".to_owned()),
+        Err(error) => Err(format!("{error}; write user@example.com")),
     }
 }
 

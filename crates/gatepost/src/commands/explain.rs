@@ -96,7 +96,7 @@ impl Answer {
     fn helo(&mut self, name: Option<&str>) {
         match name {
             Some(name) => {
-                self.push("helo", Outcome::Passed, format!("{name}: any name is allowed"))
+                self.push("helo", Outcome::Passed, format!("{name}: any name is allowed"));
             }
             None => self.push("helo", Outcome::Skipped, "not given".to_owned()),
         }

@@ -102,7 +102,7 @@ pub(crate) fn resolve(
 fn hostname(values: &mut Values<'_>, written: Text) -> Arc<str> {
     let mend = "write the name others know this gateway by, like relay.example.com";
     let Some(written) = values.required("hostname", None, written, mend) else { return "".into() };
-    values.host_name("hostname", written)
+    values.host_name("hostname", &written)
 }
 
 fn path(values: &mut Values<'_>, key: &str, written: Text, base: &Path, example: &str) -> PathBuf {

@@ -38,10 +38,9 @@ pub(super) fn resolve(
     let mut upstreams = Vec::new();
     for (index, file) in files.into_iter().enumerate() {
         let item = Item { table: "upstream", index, at: file.span().start };
-        let mut file = file.into_inner();
-        let name = values.name(item, file.name.take(), &names);
-        names.push(Arc::clone(&name));
-        upstreams.push(one(values, item, file, UpstreamName { name, hostname }));
+        let upstream = one(values, item, file.into_inner(), &names, hostname);
+        names.push(Arc::clone(&upstream.name));
+        upstreams.push(upstream);
     }
     upstreams
 }
@@ -69,26 +68,21 @@ pub(super) fn default(
     })
 }
 
-/// The upstream's own name, and ours.
-struct UpstreamName<'a> {
-    name: Arc<str>,
-    hostname: &'a Arc<str>,
-}
-
 fn one(
     values: &mut Values<'_>,
     item: Item,
     file: UpstreamFile,
-    UpstreamName { name, hostname }: UpstreamName<'_>,
+    names: &[Arc<str>],
+    hostname: &Arc<str>,
 ) -> UpstreamConfig {
     values.choice(format_args!("{item}.profile"), file.profile, PROFILES);
     tls(values, item, file.tls);
     let ip = values.choice(format_args!("{item}.ip"), file.ip, IP_VERSIONS).unwrap_or_default();
     let ehlo_name =
-        file.ehlo_name.map(|name| values.host_name(format_args!("{item}.ehlo_name"), name));
+        file.ehlo_name.map(|name| values.host_name(format_args!("{item}.ehlo_name"), &name));
     let seconds = Duration::from_secs;
     UpstreamConfig {
-        name,
+        name: values.name(item, file.name, names),
         hosts: hosts(values, item, file.hosts),
         ip,
         ehlo_name: ehlo_name.unwrap_or_else(|| Arc::clone(hostname)),

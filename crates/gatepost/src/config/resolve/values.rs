@@ -206,14 +206,14 @@ impl<'a> Values<'a> {
     pub(super) fn host_name(
         &mut self,
         key: impl fmt::Display,
-        written: Spanned<String>,
+        written: &Spanned<String>,
     ) -> Arc<str> {
         let name = written.get_ref().as_str();
         if !is_host_name(name) {
             let message = format_args!(
                 "{name:?} is not a full host name; write one like relay.example.com, or localhost"
             );
-            self.error(at(&written), key, message);
+            self.error(at(written), key, message);
         }
         name.into()
     }

@@ -1,7 +1,5 @@
 //! A gateway in this process, on loopback, in front of a scripted upstream.
 
-#![allow(dead_code)] // each test file uses its part
-
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
@@ -13,7 +11,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Who may do what in these tests.
-pub const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 [[entry]]
 id = "fleet"
 networks = ["127.0.0.1", "::1"]
@@ -26,30 +24,30 @@ senders = []
 "#;
 
 /// A gateway and the files it lives on.
-pub struct Harness {
-    pub gateway: Gateway,
-    pub directory: TempDir,
+pub(crate) struct Harness {
+    pub(crate) gateway: Gateway,
+    pub(crate) directory: TempDir,
 }
 
 /// What differs from test to test.
 #[derive(Default)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Lines of the one `[[listener]]`, the one `[[upstream]]`, and of the file's other tables.
-    pub listener: String,
-    pub upstream: String,
-    pub tables: String,
+    pub(crate) listener: String,
+    pub(crate) upstream: String,
+    pub(crate) tables: String,
 }
 
 impl Harness {
-    pub fn start(upstream: SocketAddr) -> Self {
+    pub(crate) fn start(upstream: SocketAddr) -> Self {
         Self::with(upstream, &Settings::default())
     }
 
-    pub fn with(upstream: SocketAddr, settings: &Settings) -> Self {
+    pub(crate) fn with(upstream: SocketAddr, settings: &Settings) -> Self {
         Self::from_text(&config_text(upstream, settings))
     }
 
-    pub fn from_text(text: &str) -> Self {
+    pub(crate) fn from_text(text: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("gatepost.toml");
         let config = Config::from_text(text, &path, std::iter::empty())
@@ -61,12 +59,12 @@ impl Harness {
         Self { gateway, directory }
     }
 
-    pub fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.gateway.addresses()[0].1
     }
 
     /// A client that has been greeted and has said EHLO.
-    pub async fn client(&self) -> ByteClient {
+    pub(crate) async fn client(&self) -> ByteClient {
         let mut client = ByteClient::connect(self.addr()).await;
         client.expect("220").await;
         client.send_line("EHLO app.test").await;
@@ -75,31 +73,31 @@ impl Harness {
     }
 
     /// The text of the metrics page.
-    pub async fn metrics(&self) -> String {
+    pub(crate) async fn metrics(&self) -> String {
         get(self.gateway.metrics_address().expect("metrics are on"), "/metrics").await
     }
 
     /// One sample of the metrics page; zero if it is not there.
-    pub async fn metric(&self, sample: &str) -> f64 {
+    pub(crate) async fn metric(&self, sample: &str) -> u64 {
         let page = self.metrics().await;
         let line = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().expect("a number"))
+        line.map_or(0, |value| value.parse().expect("a count"))
     }
 
-    pub fn write_policy(&self, text: &str) {
+    pub(crate) fn write_policy(&self, text: &str) {
         std::fs::write(self.directory.path().join("policy.toml"), text).expect("writes");
     }
 
-    pub fn mail_log(&self) -> std::path::PathBuf {
+    pub(crate) fn mail_log(&self) -> std::path::PathBuf {
         self.directory.path().join("mail.jsonl")
     }
 
-    pub async fn drain(self) -> (Drained, TempDir) {
+    pub(crate) async fn drain(self) -> (Drained, TempDir) {
         (self.gateway.drain().await, self.directory)
     }
 }
 
-pub fn config_text(upstream: SocketAddr, settings: &Settings) -> String {
+pub(crate) fn config_text(upstream: SocketAddr, settings: &Settings) -> String {
     let Settings { listener, upstream: upstream_lines, tables } = settings;
     let mut text = format!(
         r#"
@@ -130,7 +128,7 @@ bind = "127.0.0.1:0"
 }
 
 /// The body of a page.
-pub async fn get(address: SocketAddr, path: &str) -> String {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> String {
     let mut socket = tokio::net::TcpStream::connect(address).await.expect("the page is served");
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.expect("sent");
@@ -140,7 +138,7 @@ pub async fn get(address: SocketAddr, path: &str) -> String {
 }
 
 /// The whole of a message, from MAIL to the last reply, line by line.
-pub async fn send_message(client: &mut ByteClient, content: &[u8]) -> String {
+pub(crate) async fn send_message(client: &mut ByteClient, content: &[u8]) -> String {
     for (line, reply) in
         [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250"), ("DATA", "354")]
     {

@@ -1,8 +1,6 @@
 //! The protocol, chapter by chapter: see `dialogues/*.smtp`, and the testkit for their form.
 
-mod common;
-
-use common::{Harness, Settings};
+use crate::harness::{Harness, Settings};
 use gatepost_testkit::dialogue::{self, Dialogue};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

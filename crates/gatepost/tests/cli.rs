@@ -1,0 +1,330 @@
+//! The real program: arguments, what it prints where, and how it ends.
+
+use std::{fs, path::Path, process::Output};
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+const CONFIG: &str = r#"
+hostname = "relay.example.com"
+state_dir = "state"
+[[listener]]
+name = "smtp"
+bind = ["127.0.0.1:2525", "[::1]:2525"]
+[[upstream]]
+name = "smarthost"
+hosts = ["smarthost.internal:25"]
+tls = "none"
+[policy]
+file = "policy.toml"
+[delivery]
+mode = "sync"
+[limits]
+max_message_size = "1 MiB"
+"#;
+
+const POLICY: &str = r#"
+[[entry]]
+id = "billing"
+networks = ["10.20.0.0/16"]
+senders = ["billing.example.com", "<>"]
+"#;
+
+/// A configuration and a policy in a directory of their own.
+struct Setup(TempDir);
+
+impl Setup {
+    fn new(config: &str, policy: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("gatepost.toml"), config).expect("writes");
+        fs::write(directory.path().join("policy.toml"), policy).expect("writes");
+        Self(directory)
+    }
+
+    /// The configuration after a replacement.
+    fn with(from: &str, to: &str) -> Self {
+        assert!(CONFIG.contains(from), "{from}");
+        Self::new(&CONFIG.replace(from, to), POLICY)
+    }
+
+    fn check(&self) -> Answer {
+        self.check_with(&[])
+    }
+
+    fn check_with(&self, variables: &[(&str, &str)]) -> Answer {
+        let arguments = ["check", "--config", "gatepost.toml"];
+        gatepost(&arguments, variables, self.0.path())
+    }
+
+    fn explain(&self, arguments: &[&str]) -> Answer {
+        let command = [&["explain", "--config", "gatepost.toml"], arguments].concat();
+        gatepost(&command, &[], self.0.path())
+    }
+}
+
+struct Answer {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Answer {
+    #[track_caller]
+    fn refused(&self, code: i32, stderr: &str) {
+        assert!(self.stderr.starts_with(stderr), "{}{}", self.stdout, self.stderr);
+        assert_eq!((self.code, &*self.stdout), (code, ""), "{}", self.stderr);
+    }
+}
+
+fn gatepost(arguments: &[&str], variables: &[(&str, &str)], directory: &Path) -> Answer {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+    command.env_clear().envs(variables.iter().copied()).current_dir(directory).args(arguments);
+    let Output { status, stdout, stderr } = command.output().expect("runs");
+    let text = |octets| String::from_utf8(octets).expect("UTF-8");
+    Answer {
+        code: status.code().expect("was not killed"),
+        stdout: text(stdout),
+        stderr: text(stderr),
+    }
+}
+
+fn alone(arguments: &[&str]) -> Answer {
+    gatepost(arguments, &[], Path::new("/"))
+}
+
+#[test]
+fn a_good_configuration_is_summed_up() {
+    let answer = Setup::new(CONFIG, POLICY).check();
+    let (summary, generation) = answer.stdout.split_once("generation ").expect(&answer.stderr);
+    let told = "\
+listener   smtp: 127.0.0.1:2525, [::1]:2525
+upstream   smarthost: smarthost.internal:25 (default)
+policy     policy.toml: 1 entry, ";
+    assert_eq!(summary, told);
+    assert!(generation.starts_with("0-") && generation.ends_with("\nok\n"), "{generation}");
+    assert_eq!((answer.code, &*answer.stderr), (0, ""));
+}
+
+#[test]
+fn every_example_is_good() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/examples");
+    let mut count = 0;
+    for example in fs::read_dir(examples).expect("is there") {
+        let directory = example.expect("is readable").path();
+        let answer = gatepost(&["check", "--config", "gatepost.toml"], &[], &directory);
+        assert_eq!((answer.code, &*answer.stderr), (0, ""), "{}", directory.display());
+        count += 1;
+    }
+    assert!(count >= 3, "{count}");
+}
+
+#[test]
+fn warnings_do_not_fail_a_check() {
+    let services = "services = [\"smtp\", \"submission\"]\n";
+    let answer = Setup::new(CONFIG, &format!("{POLICY}{services}")).check();
+    let told = "warning: policy.toml:6:21: entry billing: service \"submission\" is not a listener";
+    assert!(answer.stderr.starts_with(told), "{}", answer.stderr);
+    assert_eq!(answer.code, 0);
+
+    let answer = Setup::new(CONFIG, "# nobody yet\n").check();
+    let told = "warning: policy.toml: there is no enabled entry: nobody may send\n";
+    assert_eq!((answer.code, &*answer.stderr), (0, told));
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    for (from, to, told) in [
+        ("tls = \"none\"", "tsl = 1", "gatepost.toml:10:1: upstream[0].tsl: unknown key `tsl`"),
+        ("[policy]", "[policy]\nstore = true", "gatepost.toml:12:9: policy.store: not built yet"),
+        (
+            "\"sync\"",
+            "\"hybrid\"",
+            "gatepost.toml:14:8: delivery.mode: \"hybrid\" is not built yet",
+        ),
+        ("[limits]", "[admin]", "gatepost.toml:15:1: admin: not built yet"),
+        ("[::1]:2525", "::1", "gatepost.toml:6:27: listener[0].bind[1]: \"::1\" is not an address"),
+        ("file = \"policy.toml\"", "file = \"p.toml\"", "p.toml: cannot be read: No such file"),
+    ] {
+        Setup::with(from, to).check().refused(78, &format!("error: {told}"));
+    }
+    let setup = Setup::new(CONFIG, &POLICY.replace("10.20.0.0/16", "10.20.0.1/16"));
+    setup.check().refused(78, "error: policy.toml:4:13: entry billing: network \"10.20.0.1/16\"");
+    let missing = ["check", "--config", "/nowhere/gatepost.toml"];
+    alone(&missing).refused(78, "error: /nowhere/gatepost.toml: cannot be read: No such file");
+}
+
+#[test]
+fn several_errors_are_several_lines() {
+    let config = CONFIG.replace("relay.example.com", "relay").replace("\"sync\"", "\"spool\"");
+    let answer = Setup::new(&config, POLICY).check();
+    let lines: Vec<_> = answer.stderr.lines().collect();
+    assert_eq!((answer.code, lines.len()), (78, 2), "{}", answer.stderr);
+    assert!(lines.iter().all(|line| line.starts_with("error: gatepost.toml:")));
+}
+
+#[test]
+fn the_environment_is_read() {
+    let setup = Setup::new(CONFIG, POLICY);
+    let answer = setup.check_with(&[("GATEPOST_METRICS__BIND", "127.0.0.1:9925")]);
+    assert!(answer.stdout.contains("metrics    127.0.0.1:9925\n"), "{}", answer.stderr);
+    let answer = setup.check_with(&[("GATEPOST_LOG__LEVLE", "debug")]);
+    answer.refused(78, "error: GATEPOST_LOG__LEVLE: log.levle: unknown key `levle`");
+    assert_eq!(setup.check_with(&[("GATEPOST_SERVICE_HOST", "10.0.0.1")]).code, 0);
+}
+
+#[test]
+fn an_accepted_message_is_explained() {
+    let answer = Setup::new(CONFIG, POLICY).explain(&[
+        "--ip=10.20.0.7",
+        "--from=noreply@billing.example.com",
+        "--rcpt=a@example.net",
+        "--rcpt=<b@example.net>",
+        "--helo=app",
+        "--size=25 KiB",
+    ]);
+    let (first, steps) = answer.stdout.split_once('\n').expect(&answer.stderr);
+    let told = "\
+client     10.20.0.7
+listener   smtp
+network    10.20.0.0/16 is the longest match
+entry      billing
+helo       app: any name is allowed
+sender     <noreply@billing.example.com> matches billing.example.com
+size       25600 octets; the limit is 1 MiB
+recipient  <a@example.net>: any recipient is allowed
+recipient  <b@example.net>: any recipient is allowed
+verdict    accept
+";
+    assert!(first.starts_with("generation 0-"), "{first}");
+    assert_eq!((answer.code, steps, &*answer.stderr), (0, told, ""));
+}
+
+#[test]
+fn what_is_not_given_is_skipped() {
+    let answer = Setup::new(CONFIG, POLICY).explain(&["--ip=::ffff:10.20.0.7"]);
+    for line in [
+        "client     ::ffff:10.20.0.7 is IPv4-mapped: 10.20.0.7\n",
+        "helo       skipped: not given\n",
+        "sender     skipped: not given\n",
+        "size       skipped: not given\n",
+        "recipient  skipped: not given\n",
+        "verdict    accept\n",
+    ] {
+        assert!(answer.stdout.contains(line), "{line} in {}", answer.stdout);
+    }
+    assert_eq!(answer.code, 0);
+}
+
+#[test]
+fn a_refusal_is_explained_with_its_reply() {
+    let setup = Setup::new(CONFIG, POLICY);
+    let answer = setup.explain(&["--ip=10.20.0.7", "--from=a@b.example", "--size=1"]);
+    assert!(answer.stdout.contains("sender     refused: <a@b.example> matches none of ["));
+    assert!(
+        answer.stdout.contains("size       skipped: not reached\nrecipient  skipped: not reached")
+    );
+    let verdict =
+        "verdict    reject: 550 5.7.1 <a@b.example> is not an allowed sender of entry billing";
+    assert!(answer.stdout.contains(verdict), "{}", answer.stdout);
+    assert_eq!(answer.code, 1);
+
+    let answer = setup.explain(&["--ip=203.0.113.9", "--from=<>"]);
+    let verdict =
+        "verdict    reject: 554 5.7.1 relay.example.com: 203.0.113.9 is not on the allow-list\n";
+    assert!(answer.stdout.ends_with(verdict), "{}", answer.stdout);
+    assert_eq!(answer.code, 1);
+
+    let answer = setup.explain(&["--ip=10.20.0.7", "--from=<>", "--size=2 MiB", "--rcpt=a@b"]);
+    assert!(
+        answer.stdout.contains("recipient  skipped: not reached\nverdict    reject: 552 5.3.4 ")
+    );
+    assert_eq!(answer.code, 1);
+}
+
+#[test]
+fn programs_get_json() {
+    let setup = Setup::new(CONFIG, POLICY);
+    let json = |arguments: &[&str]| {
+        let answer = setup.explain(&[arguments, &["--output=json"]].concat());
+        let object: serde_json::Value = serde_json::from_str(&answer.stdout).expect("JSON");
+        (answer.code, object)
+    };
+    let (code, object) = json(&["--ip=10.20.0.7", "--from=a@billing.example.com"]);
+    assert_eq!((code, &object["result"]), (0, &"accept".into()));
+    assert_eq!((&object["entry"], &object["network"]), (&"billing".into(), &"10.20.0.0/16".into()));
+    assert!(object["generation"].as_str().is_some_and(|text| text.starts_with("0-")));
+    let steps = object["steps"].as_array().expect("steps");
+    assert!(steps.iter().any(|step| step["name"] == "sender" && step["outcome"] == "passed"));
+
+    let (code, object) =
+        json(&["--ip=10.20.0.7", "--from=a@billing.example.com", "--size=99999999"]);
+    assert_eq!((code, &object["result"]), (1, &"reject".into()));
+    assert!(object["reply"].as_str().is_some_and(|reply| reply.starts_with("552 5.3.4 ")));
+}
+
+#[test]
+fn the_service_is_a_listener() {
+    let second = "[[listener]]\nname = \"submission\"\nbind = [\"127.0.0.1:2587\"]\n";
+    let policy = format!("{POLICY}services = [\"submission\"]\n");
+    let setup = Setup::new(&format!("{CONFIG}{second}"), &policy);
+    let answer = setup.explain(&["--ip=10.20.0.7", "--service=submission"]);
+    assert_eq!((answer.code, &*answer.stderr), (0, ""));
+    let answer = setup.explain(&["--ip=10.20.0.7"]);
+    let note = "note: explained for listener smtp; --service names another one\n";
+    assert_eq!((answer.code, &*answer.stderr), (1, note));
+    let answer = setup.explain(&["--ip=10.20.0.7", "--service=imap"]);
+    let told = "error: --service: there is no listener \"imap\"; known are smtp, submission\n";
+    answer.refused(64, told);
+}
+
+#[test]
+fn wrong_usage_is_64() {
+    for (arguments, told) in [
+        (&[][..], "SMTP relay gateway"),
+        (&["frobnicate"], "error: unrecognized subcommand 'frobnicate'"),
+        (&["check", "--confg", "x"], "error: unexpected argument '--confg' found"),
+        (&["explain"], "error: the following required arguments were not provided"),
+        (&["explain", "--ip=10.0.0"], "error: invalid value '10.0.0' for '--ip <ADDRESS>'"),
+        (&["explain", "--ip=::1", "--from=a"], "error: invalid value 'a' for '--from <MAILBOX>'"),
+        (&["explain", "--ip=::1", "--from="], "error: invalid value '' for '--from <MAILBOX>'"),
+        (&["explain", "--ip=::1", "--rcpt=<a@b> c"], "error: invalid value '<a@b> c' for '--rcpt"),
+        (&["explain", "--ip=::1", "--size=big"], "error: invalid value 'big' for '--size <SIZE>'"),
+    ] {
+        alone(arguments).refused(64, told);
+    }
+}
+
+#[test]
+fn inputs_of_later_checks_are_refused_by_name() {
+    for argument in
+        ["--tls", "--tls=1.3", "--certificate=a", "--auth=a", "--header-from=a@b", "--at=now"]
+    {
+        let answer = alone(&["explain", "--ip=::1", argument]);
+        answer.refused(64, "error: invalid value '");
+        let name = argument.split('=').next().expect("a name");
+        assert!(answer.stderr.contains(name), "{}", answer.stderr);
+        assert!(answer.stderr.contains(": not built yet\n"), "{}", answer.stderr);
+    }
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    let answer = alone(&["--help"]);
+    assert_eq!((answer.code, &*answer.stderr), (0, ""));
+    for line in [
+        "Usage: gatepost <COMMAND>\n",
+        "  run      Run the gateway in the foreground\n",
+        "  check    Check configuration and policy, as `run` would read them\n",
+        "  explain  Tell what would happen to a message, and why\n",
+        "  demo     Show a gateway at work, without any configuration\n",
+        "  78  an error in the configuration or the policy\n",
+    ] {
+        assert!(answer.stdout.contains(line), "{line} in {}", answer.stdout);
+    }
+    let longest = answer.stdout.lines().map(|line| line.chars().count()).max();
+    assert!(longest <= Some(100), "{}", answer.stdout);
+    let answer = alone(&["--version"]);
+    assert_eq!(answer.stdout, concat!("gatepost ", env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(answer.code, 0);
+    assert!(!alone(&["explain", "--help"]).stdout.contains("--certificate"));
+}

@@ -1,0 +1,219 @@
+//! The real program: signals, exit codes, and how much memory a large message takes.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gatepost_testkit::{ByteClient, ScriptedUpstream};
+use tempfile::TempDir;
+
+use crate::harness::{POLICY, Settings, config_text};
+
+/// A gateway in a process of its own.
+struct Program {
+    child: Child,
+    directory: TempDir,
+    addr: SocketAddr,
+    stderr: BufReader<std::process::ChildStderr>,
+}
+
+impl Program {
+    fn start(upstream: SocketAddr, settings: &Settings) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join("gatepost.toml"), config_text(upstream, settings))
+            .expect("writes");
+        std::fs::write(directory.path().join("policy.toml"), POLICY).expect("writes");
+        let mut child = run(directory.path());
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let addr = loop {
+            let line = next_line(&mut stderr);
+            if let Some((_, rest)) =
+                line.split_once("listening").filter(|(_, rest)| rest.contains("smtp"))
+            {
+                break address(rest);
+            }
+        };
+        Self { child, directory, addr, stderr }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent =
+            Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
+    fn wait_for_line(&mut self, words: &str) {
+        while !next_line(&mut self.stderr).contains(words) {}
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        let patience = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            assert!(Instant::now() < patience, "the program does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The most memory it has ever held, in KiB.
+    fn peak_memory_kib(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("proc");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run(directory: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_gatepost"))
+        .args(["run", "--config"])
+        .arg(directory.join("gatepost.toml"))
+        .env_remove("RUST_LOG")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts")
+}
+
+fn next_line(stderr: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    assert!(stderr.read_line(&mut line).expect("readable") > 0, "the program has ended");
+    line
+}
+
+fn address(line: &str) -> SocketAddr {
+    let word = line.split(['=', ' ']).find_map(|word| word.trim().parse().ok());
+    word.unwrap_or_else(|| panic!("no address in {line:?}"))
+}
+
+#[tokio::test]
+async fn a_signal_drains_and_ends_it_well() {
+    let upstream = ScriptedUpstream::start();
+    let mut program = Program::start(upstream.addr(), &Settings::default());
+    let mut client = ByteClient::connect(program.addr).await;
+    client.expect("220").await;
+    program.signal("TERM");
+    client.expect("421 4.3.2").await;
+    client.expect_closed().await;
+    assert_eq!(program.exit_code(), Some(0));
+    upstream.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let upstream = ScriptedUpstream::start();
+    let mut program = Program::start(upstream.addr(), &Settings::default());
+    let mut client = ByteClient::connect(program.addr).await;
+    client.expect("220").await;
+    client.send_line("EHLO app.test").await;
+    client.expect("250").await;
+    client.send_line("MAIL FROM:<a@app.test>").await;
+    client.expect("250").await;
+    program.signal("TERM");
+    program.wait_for_line("draining");
+    assert!(program.child.try_wait().expect("a child").is_none(), "it waits for the transaction");
+    program.signal("TERM");
+    program.exit_code();
+    upstream.stop().await;
+}
+
+#[tokio::test]
+async fn a_hangup_reloads_the_policy() {
+    let upstream = ScriptedUpstream::start();
+    let mut program = Program::start(upstream.addr(), &Settings::default());
+    let policy = program.directory.path().join("policy.toml");
+    std::fs::write(&policy, POLICY.replace("\"127.0.0.1\", ", "\"127.0.0.8\", ")).expect("writes");
+    program.signal("HUP");
+    program.wait_for_line("policy reloaded");
+    let mut client = ByteClient::connect(program.addr).await;
+    client.expect("554 5.7.1").await;
+    let mut client = ByteClient::connect_from([127, 0, 0, 8].into(), program.addr).await;
+    client.expect("220").await;
+    std::fs::write(&policy, "nonsense").expect("writes");
+    program.signal("HUP");
+    program.wait_for_line("policy not reloaded");
+    let mut client = ByteClient::connect_from([127, 0, 0, 8].into(), program.addr).await;
+    client.expect("220").await;
+    upstream.stop().await;
+}
+
+#[tokio::test]
+async fn a_state_directory_has_one_gateway() {
+    let upstream = ScriptedUpstream::start();
+    let program = Program::start(upstream.addr(), &Settings::default());
+    let mut second = run(program.directory.path());
+    let mut told = String::new();
+    second.stderr.take().expect("piped").read_to_string(&mut told).expect("readable");
+    assert_eq!(second.wait().expect("a child").code(), Some(75), "{told}");
+    assert!(told.contains("in use by another gateway"), "{told}");
+    upstream.stop().await;
+}
+
+const LINE: &[u8] =
+    b"0123456789012345678901234567890123456789012345678901234567890123456789012345678\r\n";
+/// What a message may add to the memory of the process: buffers of both sides and of the kernel's
+/// accounting, with room for the allocator.
+const GROWTH_MAX_KIB: u64 = 4 * 1024;
+
+/// Sends a message of many lines; returns by how many KiB the process has grown.
+async fn send_large(upstream: &ScriptedUpstream, octets: usize) -> u64 {
+    let tables = "[limits]\nmax_message_size = \"300 MiB\"\n".to_owned();
+    let program = Program::start(upstream.addr(), &Settings { tables, ..Settings::default() });
+    let mut client = ByteClient::connect(program.addr).await;
+    client.expect("220").await;
+    for (line, reply) in [
+        ("EHLO app.test", "250"),
+        ("MAIL FROM:<a@app.test>", "250"),
+        ("RCPT TO:<b@b.test>", "250"),
+        ("DATA", "354"),
+    ] {
+        client.send_line(line).await;
+        client.expect(reply).await;
+    }
+    let before = program.peak_memory_kib();
+    let piece = LINE.repeat(10_000);
+    let mut sent = 0;
+    while sent < octets {
+        client.send(&piece).await;
+        sent += piece.len();
+    }
+    client.send_line(".").await;
+    let message = &upstream.wait_for_messages(1).await[0];
+    client.expect("250").await;
+    assert!(message.content.octets as usize > sent, "all of it, and a Received line");
+    program.peak_memory_kib() - before
+}
+
+/// 200 MB pass through a process that never holds a hundredth of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_message_takes_no_memory() {
+    let upstream =
+        ScriptedUpstream::builder().digest_only().extensions(&["PIPELINING", "8BITMIME"]).start();
+    let grown = send_large(&upstream, 200_000_000).await;
+    assert!(grown < GROWTH_MAX_KIB, "the gateway grew by {grown} KiB");
+    upstream.stop().await;
+}
+
+/// A client that is faster than the upstream has to wait for it; nothing is piled up in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_upstream_slows_the_client() {
+    let upstream = ScriptedUpstream::builder()
+        .digest_only()
+        .throttle(64 * 1024, Duration::from_millis(1))
+        .start();
+    let grown = send_large(&upstream, 10_000_000).await;
+    assert!(grown < GROWTH_MAX_KIB, "the gateway grew by {grown} KiB");
+    upstream.stop().await;
+}
