@@ -190,7 +190,7 @@ impl Handoff {
                     .map_err(|trouble| self.unreachable(&trouble))?;
                 continue;
             }
-            exchanged.map_err(|trouble| self.troubled(&trouble))?;
+            exchanged.map_err(|trouble| self.cut_short(&trouble))?;
             return self.conclude(transaction).await;
         }
     }
@@ -201,7 +201,7 @@ impl Handoff {
         data: DataFollows,
     ) -> Result<Transaction, Reply> {
         let exchanged = self.exchange(&mut transaction, data).await;
-        exchanged.map_err(|trouble| self.troubled(&trouble))?;
+        exchanged.map_err(|trouble| self.cut_short(&trouble))?;
         self.conclude(transaction).await
     }
 
@@ -276,6 +276,19 @@ impl Handoff {
         self.relay.metrics.unreachable.increment(1);
         tracing::debug!(upstream = self.relay.upstream_name(), %trouble, "no connection to the upstream");
         self.relay.judge(trouble::of_opening(trouble), trouble)
+    }
+
+    /// An exchange came to no end. An upstream that has said why before it closed is believed.
+    fn cut_short(&self, trouble: &Trouble) -> Reply {
+        let said = match (&self.answers.mail, self.answers.recipients.last()) {
+            (Some(mail), _) if !mail.is_positive() => Some((Stage::Mail, mail)),
+            (_, Some(last)) if is_leaving(last) => Some((Stage::Recipient, last)),
+            _ => None,
+        };
+        match said {
+            Some((stage, reply)) => self.relay.judge(trouble::of_reply(stage, reply), reply),
+            None => self.troubled(trouble),
+        }
     }
 
     fn troubled(&self, trouble: &Trouble) -> Reply {

@@ -16,7 +16,6 @@ use gatepost_policy::ruleset::Ruleset;
 use tokio::sync::mpsc;
 
 use self::client::{Talk, converse};
-use self::stage::Stage;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::gateway::Gateway;
@@ -29,7 +28,7 @@ networks = ["127.0.0.1"]
 senders = ["billing.example", "*.billing.example"]
 "#;
 
-const LISTED: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1));
+const LISTED: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 /// How long the sink may take to show what it was given.
 const ARRIVAL: Duration = Duration::from_secs(5);
@@ -44,6 +43,19 @@ struct Scene {
     promised: u16,
     /// Recipients that the upstream must have, if the message must arrive.
     delivered_to: usize,
+}
+
+impl Scene {
+    /// The content of its message, as it goes over the wire.
+    fn content(&self) -> Vec<u8> {
+        let lines = self.groups.last().copied().unwrap_or_default();
+        lines
+            .split_last()
+            .map_or(&[][..], |(_, content)| content)
+            .iter()
+            .flat_map(|line| [line.as_bytes(), b"\r\n"].concat())
+            .collect()
+    }
 }
 
 const SCENES: [Scene; 4] = [
@@ -114,18 +126,19 @@ async fn show(once: bool) -> anyhow::Result<Exit> {
     let gateway =
         Gateway::start(config, Ruleset::compile(POLICY, "policy.toml", &["smtp"])?.ruleset)?;
     let address = gateway.addresses()[0].1;
-    let mut stage = Stage::new();
-    stage.opening(address, sink, POLICY);
+    stage::opening(address, sink, POLICY);
     let mut kept = true;
-    for scene in &SCENES {
+    for (number, scene) in (1..).zip(&SCENES) {
         let talk = converse(address, scene.from, scene.groups).await;
-        stage.scene(scene, &talk, &ruleset);
+        stage::scene(number, scene, &talk, &ruleset);
         let outcome = judge(scene, talk, &mut arrivals).await;
         kept &= outcome.is_ok();
-        stage.outcome(outcome.as_ref());
+        stage::outcome(outcome.as_ref());
     }
-    stage.closing(address, gateway.metrics_address(), kept);
+    stage::closing(gateway.metrics_address(), kept);
     if !once {
+        stage::invitation(address, gateway.metrics_address());
+        tokio::spawn(async move { while arrivals.recv().await.is_some() {} });
         tokio::signal::ctrl_c().await?;
     }
     gateway.drain().await;
@@ -148,6 +161,7 @@ async fn judge(
     let received =
         arrival.context("the message was acknowledged, but the sink does not have it")?;
     ensure!(received.forward_paths.len() == scene.delivered_to, "not all recipients arrived");
+    ensure!(received.content.ends_with(&scene.content()), "the content was changed on its way");
     Ok(Some(received))
 }
 

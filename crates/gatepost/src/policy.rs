@@ -6,8 +6,8 @@ use gatepost_policy::ruleset::{Compiled, Ruleset};
 
 use crate::load::{self, LoadError};
 
-/// Octets of the file: a few hundred thousand entries. A larger list belongs into the store.
-const FILE_OCTETS_MAX: u64 = 64 * 1024 * 1024;
+/// Octets of the file: a million entries are 107 MB, and there is room for longer ones.
+const FILE_OCTETS_MAX: u64 = 512 * 1024 * 1024;
 
 /// Reads and compiles a policy for the named listeners. May take a second: not for a task of the
 /// runtime.

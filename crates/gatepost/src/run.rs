@@ -7,11 +7,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, LogFormat};
-use crate::errors::Failure;
 use crate::exit::Exit;
 use crate::gateway::{Drained, Gateway};
 use crate::policy;
-use crate::state_dir::{StateDir, StateDirError};
+use crate::state_dir::StateDir;
 
 /// File descriptors beside connections: listeners, logs, the runtime's own.
 const DESCRIPTORS_SPARE: u64 = 64;
@@ -27,10 +26,7 @@ pub fn run(config_path: &Path) -> anyhow::Result<Exit> {
     if compiled.ruleset.is_empty() {
         tracing::warn!("the policy has no enabled entry: every client will be refused");
     }
-    let _state_dir = StateDir::take(&config.state_dir).map_err(|error| match error {
-        StateDirError::Locked(_) => Failure::new(Exit::TryLater, error).into(),
-        StateDirError::Io { .. } => anyhow::Error::from(error),
-    })?;
+    let _state_dir = StateDir::take(&config.state_dir)?;
     warn_if_root();
     raise_descriptor_limit(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -78,7 +74,7 @@ fn start_log(config: &Config) {
     match config.log.format {
         LogFormat::Json => log.json().init(),
         LogFormat::Pretty => {
-            log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init()
+            log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
         }
     }
 }

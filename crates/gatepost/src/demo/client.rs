@@ -26,6 +26,20 @@ pub(super) enum Line {
 }
 
 impl Talk {
+    /// A line of the gateway; what it offers is shown on one.
+    fn hear(&mut self, line: &str) {
+        match self.lines.last_mut() {
+            Some(Line::Gateway(before)) if before.as_bytes().get(3) == Some(&b'-') => {
+                before.push_str(" · ");
+                before.push_str(line.get(4..).unwrap_or_default());
+                if line.as_bytes().get(3) == Some(&b' ') {
+                    before.replace_range(3..4, " ");
+                }
+            }
+            _ => self.lines.push(Line::Gateway(line.to_owned())),
+        }
+    }
+
     /// The code of the last reply.
     pub(super) fn last_code(&self) -> u16 {
         let replies = self.lines.iter().rev().filter_map(|line| match line {
@@ -52,7 +66,7 @@ pub(super) async fn converse(
         if number == 1 {
             began = Instant::now();
         }
-        let text: String = group.iter().map(|line| format!("{line}\r\n")).collect();
+        let text = group.join("\r\n") + "\r\n";
         stream.write_all(text.as_bytes()).await?;
         talk.lines.extend(group.iter().map(|line| Line::Client((*line).to_owned())));
         let is_data = group.last() == Some(&".");
@@ -72,7 +86,7 @@ async fn reply(stream: &mut BufReader<TcpStream>, talk: &mut Talk) -> anyhow::Re
             bail!("the gateway closed the connection");
         }
         let more = line.as_bytes().get(3) == Some(&b'-');
-        talk.lines.push(Line::Gateway(line.trim_end().to_owned()));
+        talk.hear(line.trim_end());
         if !more {
             return Ok(());
         }

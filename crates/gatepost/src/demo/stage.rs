@@ -1,7 +1,8 @@
-//! How the demo looks, and its sink.
+//! How the demo looks, and its sink. Colours end where the terminal cannot show them.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use anstream::println;
 use gatepost_loadtest::{Received, Sink, SinkOptions};
 use gatepost_policy::explain::{Question, explain};
 use gatepost_policy::listener::ListenerId;
@@ -22,103 +23,82 @@ pub(super) fn start_sink(deliver: mpsc::Sender<Received>) -> std::io::Result<Soc
     Ok(address)
 }
 
-/// Writes the show to standard output.
-pub(super) struct Stage {
-    scene: usize,
+/// What is shown before the first scene.
+pub(super) fn opening(gateway: SocketAddr, sink: SocketAddr, policy: &str) {
+    println!("{}", "Gatepost: an SMTP relay that knows a fleet by where it connects from".bold());
+    println!();
+    println!("   {LISTED}, on the list  ──┐");
+    println!("                             ├──►  Gatepost {gateway}  ──►  upstream {sink}");
+    println!("   {STRANGER}, a stranger   ──┘");
+    println!();
+    println!("   The policy of this demo:");
+    for line in policy.trim().lines() {
+        println!("      {}", line.dimmed());
+    }
 }
 
-impl Stage {
-    pub(super) const fn new() -> Self {
-        Self { scene: 0 }
-    }
-
-    pub(super) fn opening(&mut self, gateway: SocketAddr, sink: SocketAddr, policy: &str) {
-        anstream::println!(
-            "{}",
-            "Gatepost: an SMTP relay that knows a fleet by where it connects from".bold()
-        );
-        anstream::println!();
-        anstream::println!("  {LISTED} (listed)   ─┐");
-        anstream::println!("                         ├─►  Gatepost {gateway}  ─►  upstream {sink}");
-        anstream::println!("  {STRANGER} (stranger) ─┘");
-        anstream::println!();
-        anstream::println!("The policy of this demo:");
-        for line in policy.trim().lines() {
-            anstream::println!("  {}", line.dimmed());
+/// Shows a conversation and what policy says to it.
+pub(super) fn scene(number: usize, scene: &Scene, talk: &anyhow::Result<Talk>, ruleset: &Ruleset) {
+    println!();
+    println!("{} {}", format!("{number}.").bold(), scene.title.bold());
+    let Ok(talk) = talk else { return };
+    for line in &talk.lines {
+        match line {
+            Line::Client(text) => println!("   {} {text}", "app      ▸".cyan()),
+            Line::Gateway(text) => println!("   {} {}", "gateway  ◂".magenta(), coloured(text)),
         }
     }
+    println!("   {} {}", "policy    ".dimmed(), decision(scene, talk, ruleset));
+    if scene.delivered_to > 0 {
+        println!("   {} {:.1?} from MAIL to the upstream's word", "latency   ".dimmed(), talk.took);
+    }
+}
 
-    pub(super) fn scene(&mut self, scene: &Scene, talk: &anyhow::Result<Talk>, ruleset: &Ruleset) {
-        self.scene += 1;
-        anstream::println!();
-        anstream::println!("{} {}", format!("{}.", self.scene).bold(), scene.title.bold());
-        let Ok(talk) = talk else { return };
-        for line in &talk.lines {
-            match line {
-                Line::Client(text) => anstream::println!("   {} {text}", "app     ▸".cyan()),
-                Line::Gateway(text) => {
-                    anstream::println!("   {} {}", "gateway ◂".magenta(), coloured(text))
-                }
-            }
-        }
-        anstream::println!(
-            "   {} {}",
-            "policy   ".dimmed(),
-            decision(scene, talk, ruleset).dimmed()
-        );
-        if scene.delivered_to > 0 {
-            anstream::println!(
-                "   {} {:.1?} from MAIL to the upstream's word",
-                "latency  ".dimmed(),
-                talk.took
+/// Shows what arrived, or what was broken.
+pub(super) fn outcome(outcome: Result<&Option<Received>, &anyhow::Error>) {
+    match outcome {
+        Ok(Some(received)) => {
+            let content = String::from_utf8_lossy(&received.content);
+            let (trace, rest) = content.split_once("\r\n").unwrap_or_default();
+            let recipients = received.forward_paths.join(">, <");
+            println!(
+                "   {} from <{}> to <{recipients}>",
+                "upstream ▸".blue(),
+                received.reverse_path
             );
+            println!("   {} {}", "          ".dimmed(), trace.dimmed());
+            println!("   {} {} octets as the app sent them", "          ".dimmed(), rest.len());
+            println!("   {}", "✓ delivered, octet for octet, with one line in front".green());
         }
+        Ok(None) => println!("   {}", "✓ refused, and the upstream never heard of it".green()),
+        Err(error) => println!("   {} {error:#}", "✗ not as promised:".red().bold()),
     }
+}
 
-    pub(super) fn outcome(&mut self, outcome: Result<&Option<Received>, &anyhow::Error>) {
-        match outcome {
-            Ok(Some(received)) => {
-                let content = String::from_utf8_lossy(&received.content);
-                let trace = content.lines().next().unwrap_or_default();
-                anstream::println!(
-                    "   {} <{}> for {}, {} octets",
-                    "upstream ◂".blue(),
-                    received.reverse_path,
-                    received.forward_paths.join(", "),
-                    received.content.len()
-                );
-                anstream::println!("   {} {}", "         ".dimmed(), trace.dimmed());
-                anstream::println!(
-                    "   {}",
-                    "✓ delivered, octet for octet, with one line in front".green()
-                );
-            }
-            Ok(None) => {
-                anstream::println!("   {}", "✓ refused, and the upstream never heard of it".green())
-            }
-            Err(error) => anstream::println!("   {} {error:#}", "✗ not as promised:".red().bold()),
-        }
+/// What is shown at the end.
+pub(super) fn closing(metrics: Option<SocketAddr>, kept: bool) {
+    println!();
+    if kept {
+        println!("{}", "All went as promised.".green().bold());
+    } else {
+        println!("{}", "Not all went as promised.".red().bold());
     }
+    if let Some(metrics) = metrics {
+        println!("Metrics: http://{metrics}/metrics   health: http://{metrics}/readyz");
+    }
+}
 
-    pub(super) fn closing(&mut self, gateway: SocketAddr, metrics: Option<SocketAddr>, kept: bool) {
-        anstream::println!();
-        if kept {
-            anstream::println!("{}", "All went as promised.".green().bold());
-        } else {
-            anstream::println!("{}", "Not all went as promised.".red().bold());
-        }
-        let port = gateway.port();
-        anstream::println!();
-        anstream::println!("Try it by hand:");
-        anstream::println!(
-            "  swaks --server 127.0.0.1:{port} --from me@billing.example --to you@example.net"
-        );
-        anstream::println!(
-            "  printf 'Subject: hi\\r\\n\\r\\nhello\\r\\n' | curl smtp://127.0.0.1:{port} --mail-from me@billing.example --mail-rcpt you@example.net -T -"
-        );
-        if let Some(metrics) = metrics {
-            anstream::println!("  curl http://{metrics}/metrics");
-        }
+/// What can be tried while the gateway stays.
+pub(super) fn invitation(gateway: SocketAddr, metrics: Option<SocketAddr>) {
+    let port = gateway.port();
+    println!();
+    println!("{}", "The gateway stays until Ctrl-C. Try it by hand:".bold());
+    println!("   swaks --server 127.0.0.1:{port} --from me@billing.example --to you@example.net");
+    println!("   swaks --server 127.0.0.1:{port} --local-interface 127.0.0.2 --to you@example.net");
+    println!("   printf 'Subject: hi\\r\\n\\r\\nhello\\r\\n' | curl smtp://127.0.0.1:{port} \\");
+    println!("        --mail-from me@billing.example --mail-rcpt you@example.net -T -");
+    if let Some(metrics) = metrics {
+        println!("   curl -s http://{metrics}/metrics | grep ^gatepost_");
     }
 }
 
