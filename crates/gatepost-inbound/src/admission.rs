@@ -14,6 +14,7 @@ use gatepost_policy::entry::Entry;
 use gatepost_policy::generation::Generation;
 use gatepost_policy::snapshot::Snapshot;
 use gatepost_smtp::reply::Reply;
+use metrics::Gauge;
 
 use crate::config::ListenerConfig;
 
@@ -25,6 +26,8 @@ const STRANGERS_SHARE: usize = 10;
 pub(crate) struct Room {
     open: AtomicUsize,
     open_max: usize,
+    /// What the metrics page shows of `open`.
+    gauge: Gauge,
     strangers: Mutex<Strangers>,
     strangers_max: usize,
     strangers_per_address_max: usize,
@@ -55,10 +58,11 @@ pub(crate) enum Admission {
 }
 
 impl Room {
-    pub(crate) fn new(config: &ListenerConfig) -> Arc<Self> {
+    pub(crate) fn new(config: &ListenerConfig, gauge: Gauge) -> Arc<Self> {
         Arc::new(Self {
             open: AtomicUsize::new(0),
             open_max: config.max_connections,
+            gauge,
             strangers: Mutex::default(),
             strangers_max: (config.max_connections / STRANGERS_SHARE).max(1),
             strangers_per_address_max: config.max_connections_per_address,
@@ -69,6 +73,7 @@ impl Room {
     pub(crate) fn seat(self: &Arc<Self>) -> Option<Seat> {
         let room = |open| (open < self.open_max).then_some(open + 1);
         self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
+        self.gauge.increment(1);
         Some(Seat(self.clone()))
     }
 
@@ -96,6 +101,7 @@ impl Room {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.gauge.decrement(1);
     }
 }
 
@@ -133,12 +139,13 @@ mod tests {
     use super::*;
 
     fn room(max_connections: usize, max_connections_per_address: usize) -> Arc<Room> {
-        Room::new(&ListenerConfig {
+        let config = ListenerConfig {
             name: "smtp".into(),
             id: ListenerId::new(0),
             max_connections,
             max_connections_per_address,
-        })
+        };
+        Room::new(&config, Gauge::noop())
     }
 
     #[test]

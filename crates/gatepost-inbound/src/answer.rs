@@ -1,10 +1,8 @@
 //! What the client hears at the end of a message, and what is written down about it.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use bytes::Bytes;
-use gatepost_policy::generation::Generation;
 use gatepost_relay::{DataReply, Event, EventType, Handoff, Octets, Origin, PathList};
 use gatepost_smtp::command::Mail;
 use gatepost_smtp::reply::{Reply, Severity};
@@ -14,7 +12,7 @@ use tokio::time::Instant;
 use crate::conn::Conn;
 use crate::listener::Listener;
 use crate::service::Service;
-use crate::session::Session;
+use crate::session::{Session, Stranger};
 
 /// Hands the end of the data over and says what came of it. The 250 that is said here is the
 /// relay's [`gatepost_relay::Grant`]; there is no other.
@@ -74,22 +72,49 @@ pub(crate) fn log_sender(session: &Session, hello: &Hello, mail: &Mail<'_>, repl
     log.write(&Event { sender: Some(sender), size: mail.size, ..event });
 }
 
+/// The upstream has refused a recipient.
+pub(crate) fn log_recipient(
+    session: &Session,
+    hello: &Hello,
+    handoff: &Handoff,
+    path: &[u8],
+    reply: &Reply,
+) {
+    let relay = &session.service.relay;
+    if !relay.mail_log().is_on() {
+        return;
+    }
+    let r#type = match reply.severity() {
+        Severity::Permanent => EventType::Bounce,
+        _ => EventType::TransientFailure,
+    };
+    let names = session.origin_names();
+    relay.mail_log().write(&Event {
+        id: Some(&handoff.message().id),
+        sender: Some(Octets(&handoff.message().reverse_path)),
+        recipients: Some(PathList(&[path].into_iter().collect())),
+        mode: Some("sync"),
+        upstream: Some(relay.upstream_name()),
+        attempt: Some(1),
+        ..Event::new(r#type, session.origin(&names, hello), reply.to_string())
+    });
+}
+
 /// A client that is not on the allow-list was refused; see [`crate::rejections`].
 pub(crate) fn log_stranger(
     service: &Service,
     listener: &Listener,
-    client: IpAddr,
-    generation: Generation,
+    stranger: &Stranger,
     reply: &Reply,
 ) {
-    let Some(count) = service.rejections.count(client, Instant::now()) else { return };
-    let generation = generation.to_string();
+    let Some(count) = service.rejections.count(stranger.client, Instant::now()) else { return };
+    let (session_id, generation) = (stranger.id.to_string(), stranger.generation.to_string());
     let origin = Origin {
-        session_id: "",
+        session_id: &session_id,
         listener: &listener.config.name,
         entry: None,
         generation: &generation,
-        client,
+        client: stranger.client,
         helo: None,
         tls: None,
     };

@@ -1,9 +1,8 @@
 //! What is counted about clients. Handles are made once, per listener.
 
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics::{Counter, Histogram, counter, histogram};
 
 pub(crate) struct ListenerMetrics {
-    pub(crate) open: Gauge,
     pub(crate) allowed: Counter,
     pub(crate) unknown: Counter,
     pub(crate) overload: Counter,
@@ -37,7 +36,6 @@ impl ListenerMetrics {
             )
         };
         Self {
-            open: gauge!("gatepost_connections", "listener" => listener.clone()),
             allowed: connections("allowed"),
             unknown: connections("unknown"),
             overload: connections("overload"),

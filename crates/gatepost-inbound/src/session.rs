@@ -42,6 +42,13 @@ pub(crate) struct Session {
     pub(crate) generation: Generation,
 }
 
+/// A client that was not, or is not any more.
+pub(crate) struct Stranger {
+    pub(crate) id: Id,
+    pub(crate) client: IpAddr,
+    pub(crate) generation: Generation,
+}
+
 /// Runs a connection to its end.
 pub(crate) async fn run(
     socket: TcpStream,
@@ -55,20 +62,17 @@ pub(crate) async fn run(
     let admission =
         admission::admit(&service.policy, &listener.config, client, &service.config.hostname);
     listener.metrics.lookup_duration.record(looked_up.elapsed());
+    let id = service.ids.next();
     match admission {
         Admission::Allowed(entry, generation) => {
             listener.metrics.allowed.increment(1);
-            listener.metrics.open.increment(1);
             let conn = open(socket, &service, service.config.session_timeout).await;
-            let id = service.ids.next();
-            let open = listener.metrics.open.clone();
-            let mut session = Session { service, listener, id, client, entry, generation };
-            session.run(conn).await;
-            open.decrement(1);
+            Session { service, listener, id, client, entry, generation }.run(conn).await;
         }
         Admission::Refused(reply, generation) => {
             listener.metrics.unknown.increment(1);
-            answer::log_stranger(&service, &listener, client, generation, &reply);
+            let stranger = Stranger { id, client, generation };
+            answer::log_stranger(&service, &listener, &stranger, &reply);
             let Some(_stranger) = listener.room.stranger_seat(client) else {
                 turn_away(&socket, &reply);
                 return;
@@ -189,13 +193,8 @@ impl Session {
                 Ok(())
             }
             Admission::Refused(reply, generation) => {
-                answer::log_stranger(
-                    &self.service,
-                    &self.listener,
-                    self.client,
-                    generation,
-                    &reply,
-                );
+                let stranger = Stranger { id: self.id, client: self.client, generation };
+                answer::log_stranger(&self.service, &self.listener, &stranger, &reply);
                 Err(reply)
             }
         }

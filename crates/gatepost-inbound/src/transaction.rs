@@ -11,6 +11,7 @@ use gatepost_smtp::command::Rcpt;
 use gatepost_smtp::reply::Reply;
 use gatepost_smtp::server::{Hello, Open, OpenEvent, Ready, replies};
 
+use crate::answer;
 use crate::body;
 use crate::conn::{Conn, End};
 use crate::session::Session;
@@ -149,19 +150,32 @@ impl<'s> Transaction<'s> {
         if self.slots.is_empty() {
             return;
         }
-        let answers: &[Reply] =
-            if self.handoff.pending() > 0 { self.handoff.ask(data).await } else { &[] };
-        let mut answers = answers.iter();
+        if self.handoff.pending() > 0 {
+            self.handoff.ask(data).await;
+        }
+        let mut answers = self.handoff.answers();
         for slot in self.slots.drain(..) {
             let reply = match &slot {
-                Slot::Refused(reply) => Some(reply),
-                Slot::Asked => answers.next(),
+                Slot::Refused(reply) => reply,
+                // One answer for each that was asked for.
+                Slot::Asked => match answers.next() {
+                    Some((path, reply)) => {
+                        if !reply.is_positive() {
+                            answer::log_recipient(
+                                self.session,
+                                self.open.hello(),
+                                &self.handoff,
+                                path,
+                                reply,
+                            );
+                        }
+                        reply
+                    }
+                    None => continue,
+                },
             };
-            // One answer for each that was asked for.
-            if let Some(reply) = reply {
-                self.open.count_recipient(reply.is_positive());
-                conn.say(reply);
-            }
+            self.open.count_recipient(reply.is_positive());
+            conn.say(reply);
         }
     }
 

@@ -52,6 +52,8 @@ pub struct Handoff {
     began: Instant,
     /// Named, not yet asked for.
     pending: Paths,
+    /// Asked for last; [`Handoff::answers`] has the replies to them.
+    asked: Paths,
     /// The upstream has accepted these.
     accepted: Paths,
     answers: Answers,
@@ -100,6 +102,7 @@ impl Handoff {
             message,
             began: Instant::now(),
             pending: Paths::default(),
+            asked: Paths::default(),
             accepted: Paths::default(),
             answers: Answers::default(),
             replies: Vec::new(),
@@ -146,10 +149,12 @@ impl Handoff {
         self.pending.len()
     }
 
-    /// Asks the upstream for the recipients that were named, all at once, and returns its word on
-    /// each. The first call opens the transaction.
-    pub async fn ask(&mut self, data: DataFollows) -> &[Reply] {
+    /// Asks the upstream for the recipients that were named, all at once. The first call opens the
+    /// transaction.
+    pub async fn ask(&mut self, data: DataFollows) {
         self.replies.clear();
+        self.asked.truncate(0);
+        std::mem::swap(&mut self.pending, &mut self.asked);
         let asked = match std::mem::replace(&mut self.link, Link::Unopened) {
             Link::Closed(reply) => Err(reply),
             Link::Unopened => self.open(data).await,
@@ -159,12 +164,15 @@ impl Handoff {
             Ok(transaction) => Link::Open(transaction),
             Err(reply) => {
                 self.replies.clear();
-                self.replies.resize(self.pending.len(), reply.clone());
+                self.replies.resize(self.asked.len(), reply.clone());
                 Link::Closed(reply)
             }
         };
-        self.pending.truncate(0);
-        &self.replies
+    }
+
+    /// The recipients that were asked for last, and the upstream's word on each.
+    pub fn answers(&self) -> impl Iterator<Item = (&[u8], &Reply)> {
+        self.asked.iter().zip(&self.replies)
     }
 
     /// Opens the transaction, on a new connection if a reused one turns out dead before anything
@@ -213,11 +221,11 @@ impl Handoff {
     ) -> Result<(), Trouble> {
         self.answers = Answers::default();
         let offered = transaction.capabilities();
-        if offered.smtputf8 || self.pending.iter().all(<[u8]>::is_ascii) {
-            return transaction.exchange(&self.pending, data, &mut self.answers).await;
+        if offered.smtputf8 || self.asked.iter().all(<[u8]>::is_ascii) {
+            return transaction.exchange(&self.asked, data, &mut self.answers).await;
         }
-        let asked: Paths = self.pending.iter().filter(|path| path.is_ascii()).collect();
-        transaction.exchange(&asked, data, &mut self.answers).await
+        let sayable: Paths = self.asked.iter().filter(|path| path.is_ascii()).collect();
+        transaction.exchange(&sayable, data, &mut self.answers).await
     }
 
     /// Turns the upstream's answers into replies. If it refused MAIL, that is its word on every
@@ -230,7 +238,7 @@ impl Handoff {
         }
         let offered = transaction.capabilities();
         let mut answers = self.answers.recipients.drain(..);
-        for path in self.pending.iter() {
+        for path in self.asked.iter() {
             if !offered.smtputf8 && !path.is_ascii() {
                 self.replies.push(UTF8_RECIPIENT_REFUSED);
                 continue;

@@ -173,8 +173,15 @@ impl Stream {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), StreamError>> {
         while self.output.has_remaining() || tail.has_remaining() {
-            let slices = [IoSlice::new(&self.output), IoSlice::new(tail)];
-            let written = match Pin::new(&mut self.socket).poll_write_vectored(cx, &slices)? {
+            let socket = Pin::new(&mut self.socket);
+            // A vector of one costs the kernel more than a plain write.
+            let polled = match (self.output.is_empty(), tail.is_empty()) {
+                (false, true) => socket.poll_write(cx, &self.output)?,
+                (true, false) => socket.poll_write(cx, tail)?,
+                _ => socket
+                    .poll_write_vectored(cx, &[IoSlice::new(&self.output), IoSlice::new(tail)])?,
+            };
+            let written = match polled {
                 Poll::Ready(0) => {
                     return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()));
                 }

@@ -7,7 +7,7 @@
 mod tests;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::Location;
 use std::time::Duration;
 
@@ -28,9 +28,13 @@ pub struct ByteClient {
 }
 
 impl ByteClient {
-    /// Connects from 127.0.0.1.
+    /// Connects from 127.0.0.1, or from `::1` to an IPv6 address.
     pub async fn connect(addr: SocketAddr) -> Self {
-        Self::connect_from(Ipv4Addr::LOCALHOST.into(), addr).await
+        let source = match addr {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        Self::connect_from(source, addr).await
     }
 
     /// Connects from this loopback address: `127.0.0.2` is another client than `127.0.0.1`.
@@ -139,7 +143,9 @@ impl ByteClient {
     pub(crate) async fn try_connect_from(source: IpAddr, addr: SocketAddr) -> Result<Self, String> {
         let connected = in_time(async {
             let socket = match source {
-                IpAddr::V4(_) => TcpSocket::new_v4()?,
+                IpAddr::V4(_) => {
+                    if source.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?
+                }
                 IpAddr::V6(_) => TcpSocket::new_v6()?,
             };
             socket.bind((source, 0).into())?;

@@ -275,6 +275,10 @@ async fn the_mail_log_tells_the_story() {
     let mut stranger = ByteClient::connect_from([127, 0, 0, 2].into(), harness.addr()).await;
     stranger.expect("554").await;
     stranger.close();
+    for (line, reply) in [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<bad@b.test>", "550")] {
+        client.send_line(line).await;
+        client.expect(reply).await;
+    }
     client.close();
     let path = harness.mail_log();
     let (_, _directory) = harness.drain().await;
@@ -283,7 +287,7 @@ async fn the_mail_log_tells_the_story() {
         log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let types: Vec<&str> =
         events.iter().map(|event| event["type"].as_str().expect("a type")).collect();
-    assert_eq!(types, ["Reception", "Delivery", "Rejection", "Rejection"]);
+    assert_eq!(types, ["Reception", "Delivery", "Rejection", "Rejection", "Bounce"]);
     let delivery = &events[1];
     for (field, value) in [
         ("listener", "smtp"),
@@ -299,6 +303,7 @@ async fn the_mail_log_tells_the_story() {
     }
     assert_eq!(delivery["recipients"][0], "b@b.test");
     assert!(events[2]["reply"].as_str().expect("a reply").contains("not an allowed sender"));
+    assert_eq!(events[4]["recipients"][0], "bad@b.test");
     assert!(
         events[3]["reply"]
             .as_str()

@@ -186,3 +186,17 @@ async fn an_endless_line_ends_the_session() {
     client.expect("500 5.5.2").await;
     upstream.stop().await;
 }
+
+#[tokio::test]
+async fn one_listener_serves_ipv4_and_ipv6_side_by_side() {
+    let upstream = ScriptedUpstream::start();
+    let text = crate::harness::config_text(upstream.addr(), &Settings::default())
+        .replace("bind = [\"127.0.0.1:0\"]", "bind = [\"127.0.0.1:0\", \"[::1]:0\"]");
+    let harness = Harness::from_text(&text);
+    assert_eq!(harness.gateway.addresses().len(), 2);
+    for (_, address) in harness.gateway.addresses() {
+        let mut client = ByteClient::connect(*address).await;
+        client.expect("220").await;
+    }
+    upstream.stop().await;
+}

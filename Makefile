@@ -1,0 +1,78 @@
+# Every check of this workspace has its recipe here. `make ci` runs those that must be green before a
+# change is merged, `make long` those that take too long for that; `.ci/run` installs the foreign
+# programs first. A check whose program is missing fails: nothing skips itself.
+
+target := $(or $(CARGO_TARGET_DIR),target)
+gatepost := $(target)/release/gatepost
+# How long each of the long jobs goes on.
+SECONDS_EACH ?= 600
+
+CI_JOBS := fmt architecture sizes dependencies rules clippy tests docs release unit demo foreign bench-smoke
+LONG_JOBS := release-all bench properties soak
+
+.PHONY: ci long $(CI_JOBS) $(LONG_JOBS)
+
+ci:
+	@scripts/jobs $(CI_JOBS)
+
+long:
+	@scripts/jobs $(LONG_JOBS)
+
+fmt:
+	cargo fmt --all --check
+
+# Who may depend on whom, what the pure crates may not touch, and where the promises live.
+architecture:
+	scripts/architecture
+
+# Long files: told from 400 lines, refused from 600.
+sizes:
+	scripts/sizes
+
+# Licences, bans and sources of deny.toml. `cargo deny check` reads the same file and also asks the
+# advisory database; run it where it is installed, it is not a part of `make ci`.
+dependencies:
+	scripts/dependencies
+
+rules:
+	promtool check rules deploy/prometheus/gatepost.rules.yml
+	promtool test rules deploy/prometheus/gatepost.rules.test.yml
+
+clippy:
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+tests:
+	cargo test --workspace
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+
+release:
+	cargo build --release --locked
+
+# The systemd unit and the file of its user, as far as they can be checked without installing them.
+unit: release
+	scripts/unit $(gatepost)
+
+demo:
+	cargo run --release --locked -- demo --once
+
+# Gatepost among Postfix, swaks, curl, Python and Prometheus.
+foreign: release
+	tests/foreign/run $(gatepost)
+
+# Each bench runs once, to see that it does.
+bench-smoke:
+	cargo bench --locked -p gatepost-benches -- --test
+
+release-all:
+	cargo build --release --locked --workspace
+
+bench:
+	cargo bench --locked -p gatepost-benches
+
+properties:
+	scripts/properties $(SECONDS_EACH)
+
+soak: release-all
+	tests/foreign/soak $(target)/release $(SECONDS_EACH)

@@ -1,0 +1,46 @@
+//! What does a reload cost the thread that does it?
+//!
+//! *compile* goes from the text of a policy to its ruleset. *publish* swaps the ruleset in and, as
+//! nobody else holds it, frees the old one. A million entries are measured only if
+//! `GATEPOST_BENCH_MILLION` is set: they take a minute.
+
+use std::{cell::LazyCell, env};
+
+use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput};
+use gatepost_benches::policy::Policy;
+use gatepost_policy::snapshot::Snapshot;
+
+fn main() {
+    let mut criterion = gatepost_benches::settings();
+    let sizes: &[u32] = if env::var_os("GATEPOST_BENCH_MILLION").is_some() {
+        &[1_000, 100_000, 1_000_000]
+    } else {
+        &[1_000, 100_000]
+    };
+    for &entries in sizes {
+        reload(&mut criterion, entries);
+    }
+    criterion.final_summary();
+}
+
+fn reload(criterion: &mut Criterion, entries: u32) {
+    let policy = LazyCell::new(|| Policy::with_entries(entries));
+    let snapshot = LazyCell::new(|| Snapshot::new(policy.compile()));
+    let mut group = criterion.benchmark_group("reload");
+    group
+        .sample_size(10)
+        .sampling_mode(SamplingMode::Flat)
+        .throughput(Throughput::Elements(entries.into()));
+    // One ruleset at a time: the next is not made before the last is freed, outside the measurement.
+    group.bench_function(BenchmarkId::new("compile", entries), |bencher| {
+        bencher.iter_batched(|| (), |()| policy.compile(), BatchSize::PerIteration);
+    });
+    group.bench_function(BenchmarkId::new("publish", entries), |bencher| {
+        bencher.iter_batched(
+            || policy.compile(),
+            |ruleset| snapshot.publish(ruleset),
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
