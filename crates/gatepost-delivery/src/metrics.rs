@@ -14,13 +14,18 @@ impl PoolMetrics {
     pub(crate) fn new(upstream: &str) -> Self {
         let upstream = upstream.to_owned();
         let connections = |state: &'static str| gauge!("gatepost_upstream_connections", "upstream" => upstream.clone(), "state" => state);
-        let checkouts = |result: &'static str| counter!("gatepost_upstream_checkouts_total", "upstream" => upstream.clone(), "result" => result);
+        let count = |name: &'static str| {
+            let counter = counter!(name, "upstream" => upstream.clone());
+            // An alert on the first increase needs a zero to increase from.
+            counter.increment(0);
+            counter
+        };
         Self {
             busy: connections("busy"),
             idle: connections("idle"),
-            opened: checkouts("opened"),
-            open_failed: checkouts("failed"),
-            reused: checkouts("reused"),
+            opened: count("gatepost_upstream_connections_opened_total"),
+            open_failed: count("gatepost_upstream_connections_failed_total"),
+            reused: count("gatepost_upstream_connections_reused_total"),
         }
     }
 }

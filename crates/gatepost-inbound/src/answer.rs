@@ -45,7 +45,7 @@ pub(crate) async fn complete(
 /// The data is refused by us.
 pub(crate) fn log_refused(session: &Session, hello: &Hello, handoff: &Handoff, reply: &Reply) {
     session.listener.metrics.refused.increment(1);
-    log_message(session, hello, handoff, reply.to_string(), None);
+    log_message(session, hello, handoff, reply.to_string(), String::from_utf8_lossy(reply.text()));
 }
 
 /// The client went away, or fell silent, in the middle of its data.
@@ -56,7 +56,7 @@ pub(crate) fn log_aborted(session: &Session, hello: &Hello, handoff: &Handoff) {
         hello,
         handoff,
         String::new(),
-        Some("client gone in the middle of the data"),
+        Cow::from("client gone in the middle of the data"),
     );
 }
 
@@ -69,7 +69,8 @@ pub(crate) fn log_sender(session: &Session, hello: &Hello, mail: &Mail<'_>, repl
     let names = session.origin_names();
     let sender = Octets(mail.reverse_path.as_bytes());
     let event = rejection(session.origin(&names, hello), reply.to_string());
-    log.write(&Event { sender: Some(sender), size: mail.size, ..event });
+    let reason = Some(Cow::from("sender not allowed"));
+    log.write(&Event { sender: Some(sender), size: mail.size, reason, ..event });
 }
 
 /// The upstream has refused a recipient.
@@ -96,6 +97,7 @@ pub(crate) fn log_recipient(
         mode: Some("sync"),
         upstream: Some(relay.upstream_name()),
         attempt: Some(1),
+        reason: handoff.reason().map(Cow::from),
         ..Event::new(r#type, session.origin(&names, hello), reply.to_string())
     });
 }
@@ -131,7 +133,7 @@ fn log_message(
     hello: &Hello,
     handoff: &Handoff,
     reply: String,
-    reason: Option<&'static str>,
+    reason: Cow<'_, str>,
 ) {
     let log = session.service.relay.mail_log();
     if !log.is_on() {
@@ -144,7 +146,7 @@ fn log_message(
         recipients: Some(PathList(handoff.accepted())),
         size: Some(handoff.octets()),
         duration_ms: Some(handoff.began().elapsed().as_millis() as u64),
-        reason: reason.map(Cow::from),
+        reason: Some(reason),
         ..rejection(session.origin(&names, hello), reply)
     });
 }

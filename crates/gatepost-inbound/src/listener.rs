@@ -22,7 +22,7 @@ const BACKLOG: i32 = 4096;
 /// How long to wait when accepting fails, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-const NO_ROOM: Reply = Reply::fixed(421, (4, 3, 2), "too many connections, try again later");
+const NO_ROOM: Reply = Reply::fixed(421, (4, 7, 0), "too many connections, try again later");
 
 /// A bound service.
 pub struct Listener {

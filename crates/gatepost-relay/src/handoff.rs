@@ -11,6 +11,7 @@
 //!
 //! [`Handoff::complete`] is the only place in Gatepost that grants the 250 after data.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -63,6 +64,8 @@ pub struct Handoff {
     octets: u64,
     /// The `Received:` line is on its way.
     data_begun: bool,
+    /// What went wrong, for the log.
+    reason: Option<Box<str>>,
 }
 
 #[allow(clippy::large_enum_variant)] // one per transaction, and nearly always the large one
@@ -110,6 +113,7 @@ impl Handoff {
             header: HeaderScan::new(),
             octets: 0,
             data_begun: false,
+            reason: None,
         }
     }
 
@@ -126,6 +130,11 @@ impl Handoff {
     /// Octets of content so far.
     pub const fn octets(&self) -> u64 {
         self.octets
+    }
+
+    /// What went wrong with the upstream, if anything did.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
     }
 
     /// When the transaction began.
@@ -280,14 +289,15 @@ impl Handoff {
         unsayable.then_some(UTF8_SENDER_REFUSED)
     }
 
-    fn unreachable(&self, trouble: &Trouble) -> Reply {
+    fn unreachable(&mut self, trouble: &Trouble) -> Reply {
         self.relay.metrics.unreachable.increment(1);
+        self.reason = Some(trouble.to_string().into());
         tracing::debug!(upstream = self.relay.upstream_name(), %trouble, "no connection to the upstream");
         self.relay.judge(trouble::of_opening(trouble), trouble)
     }
 
     /// An exchange came to no end. An upstream that has said why before it closed is believed.
-    fn cut_short(&self, trouble: &Trouble) -> Reply {
+    fn cut_short(&mut self, trouble: &Trouble) -> Reply {
         let said = match (&self.answers.mail, self.answers.recipients.last()) {
             (Some(mail), _) if !mail.is_positive() => Some((Stage::Mail, mail)),
             (_, Some(last)) if is_leaving(last) => Some((Stage::Recipient, last)),
@@ -299,7 +309,8 @@ impl Handoff {
         }
     }
 
-    fn troubled(&self, trouble: &Trouble) -> Reply {
+    fn troubled(&mut self, trouble: &Trouble) -> Reply {
+        self.reason = Some(trouble.to_string().into());
         tracing::debug!(upstream = self.relay.upstream_name(), %trouble, "the upstream failed");
         self.relay.judge(trouble::of_trouble(trouble), trouble)
     }
@@ -325,7 +336,10 @@ impl Handoff {
         match &mut self.link {
             Link::Open(transaction) => match transaction.data().await {
                 Ok(()) => Ok(()),
-                Err(trouble) => Err(self.close(self.troubled(&trouble))),
+                Err(trouble) => {
+                    let reply = self.troubled(&trouble);
+                    Err(self.close(reply))
+                }
             },
             Link::Closed(reply) => Err(reply.clone()),
             // A caller that asked for nobody has nobody to send data to.
@@ -344,7 +358,8 @@ impl Handoff {
                     self.close(self.relay.judge(trouble::of_reply(Stage::Data, &reply), &reply));
                 }
                 Err(trouble) => {
-                    self.close(self.troubled(&trouble));
+                    let reply = self.troubled(&trouble);
+                    self.close(reply);
                 }
             }
         }
@@ -384,7 +399,7 @@ impl Handoff {
     }
 
     /// The upstream's word on the message: `Ok` is 2yz and nothing else.
-    async fn finish(&self, transaction: Transaction, last: Bytes) -> Result<Reply, Reply> {
+    async fn finish(&mut self, transaction: Transaction, last: Bytes) -> Result<Reply, Reply> {
         let dot = Instant::now();
         let finished = transaction.finish(last, self.relay.config.final_reply_timeout).await;
         self.relay.metrics.duration.record(dot.elapsed());
@@ -429,7 +444,8 @@ impl Handoff {
                 false
             }
             Err(trouble) => {
-                self.close(self.troubled(&trouble));
+                let reply = self.troubled(&trouble);
+                self.close(reply);
                 false
             }
         }
@@ -481,6 +497,7 @@ impl Handoff {
             upstream: Some(self.relay.upstream_name()),
             attempt,
             duration_ms: Some(self.began.elapsed().as_millis() as u64),
+            reason: self.reason().map(Cow::from),
             ..Event::new(r#type, origin, reply.to_string())
         };
         if r#type == EventType::Delivery {

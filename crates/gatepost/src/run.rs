@@ -4,7 +4,6 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, LogFormat};
 use crate::exit::Exit;
@@ -69,8 +68,9 @@ async fn serve(config: Config, ruleset: gatepost_policy::ruleset::Ruleset) -> an
 }
 
 fn start_log(config: &Config) {
-    let filter = EnvFilter::new(config.log.level);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // The level was checked when the configuration was read.
+    let level = config.log.level.parse().unwrap_or(tracing::Level::INFO);
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
     match config.log.format {
         LogFormat::Json => log.json().init(),
         LogFormat::Pretty => {

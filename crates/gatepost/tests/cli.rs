@@ -328,3 +328,22 @@ fn help_and_version_are_no_errors() {
     assert_eq!(answer.code, 0);
     assert!(!alone(&["explain", "--help"]).stdout.contains("--certificate"));
 }
+
+#[test]
+fn the_demo_goes_as_promised() {
+    let answer = alone(&["demo", "--once"]);
+    assert_eq!((answer.code, &*answer.stderr), (0, ""), "{}", answer.stdout);
+    for words in [
+        "250 ",
+        "127.0.0.1 matches entry billing: accept",
+        "delivered, octet for octet",
+        "550 5.7.1 <ceo@bank.example> is not an allowed sender of entry billing",
+        "127.0.0.2 matches no entry: reject",
+        "554 5.7.1 relay.example: 127.0.0.2 is not on the allow-list",
+        "All went as promised.",
+        "Try it by hand:",
+    ] {
+        assert!(answer.stdout.contains(words), "{words} in {}", answer.stdout);
+    }
+    assert!(!answer.stdout.contains("not as promised"), "{}", answer.stdout);
+}

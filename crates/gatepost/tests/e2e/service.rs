@@ -118,7 +118,7 @@ async fn a_full_listener_says_so() {
     let harness = Harness::with(upstream.addr(), &settings);
     let (first, _second) = (harness.client().await, harness.client().await);
     let mut third = ByteClient::connect(harness.addr()).await;
-    third.expect("421 4.3.2").await;
+    third.expect("421 4.7.0").await;
     third.expect_closed().await;
     drop(first);
     tokio::time::sleep(Duration::from_millis(200)).await;
