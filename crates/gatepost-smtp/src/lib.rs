@@ -6,7 +6,7 @@
 //!
 //! - [`server`]: the side that clients talk to, one struct per state of a session;
 //! - [`client`]: the side that talks to an upstream, likewise;
-//! - [`line`], [`command`], [`path`], [`reply`], [`data`], [`header`], [`extension`]: the words
+//! - [`mod@line`], [`command`], [`path`], [`reply`], [`data`], [`header`], [`extension`]: the words
 //!   that both are made of.
 //!
 //! This crate must never depend on a runtime, a socket, TLS or a clock.

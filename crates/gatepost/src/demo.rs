@@ -136,8 +136,8 @@ async fn show(once: bool) -> anyhow::Result<Exit> {
         stage::outcome(outcome.as_ref());
     }
     stage::closing(gateway.metrics_address(), kept);
+    stage::invitation(address, gateway.metrics_address(), once);
     if !once {
-        stage::invitation(address, gateway.metrics_address());
         tokio::spawn(async move { while arrivals.recv().await.is_some() {} });
         tokio::signal::ctrl_c().await?;
     }

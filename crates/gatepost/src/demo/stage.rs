@@ -88,11 +88,13 @@ pub(super) fn closing(metrics: Option<SocketAddr>, kept: bool) {
     }
 }
 
-/// What can be tried while the gateway stays.
-pub(super) fn invitation(gateway: SocketAddr, metrics: Option<SocketAddr>) {
+/// What can be tried by hand.
+pub(super) fn invitation(gateway: SocketAddr, metrics: Option<SocketAddr>, once: bool) {
     let port = gateway.port();
+    let until =
+        if once { "without --once the gateway stays" } else { "the gateway stays until Ctrl-C" };
     println!();
-    println!("{}", "The gateway stays until Ctrl-C. Try it by hand:".bold());
+    println!("{} ({until})", "Try it by hand:".bold());
     println!("   swaks --server 127.0.0.1:{port} --from me@billing.example --to you@example.net");
     println!("   swaks --server 127.0.0.1:{port} --local-interface 127.0.0.2 --to you@example.net");
     println!("   printf 'Subject: hi\\r\\n\\r\\nhello\\r\\n' | curl smtp://127.0.0.1:{port} \\");
