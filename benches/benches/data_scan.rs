@@ -5,7 +5,7 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput};
+use criterion::Throughput;
 use gatepost_benches::message::{Lines, message};
 use gatepost_smtp::data::{DataScanner, Scan};
 

@@ -50,8 +50,8 @@ fn lookups(criterion: &mut Criterion, entries: u32) {
                     if disturbance == "swapping" {
                         publisher.get_or_init(|| Publisher::start(&snapshot, &policy));
                     }
-                    let mut turns = clients.iter().cycle();
-                    bencher.iter(|| turns.next().map(|&client| admit(&snapshot, client)));
+                    let (snapshot, mut turns) = (&**snapshot, clients.iter().cycle());
+                    bencher.iter(|| turns.next().map(|&client| admit(snapshot, client)));
                 });
             }
         }

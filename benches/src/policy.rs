@@ -1,8 +1,9 @@
 //! Policies of any size, and the clients that connect to them.
 //!
 //! Entries have one network each, in turns of IPv4 and IPv6. Networks of a family come in blocks of
-//! eight: one /24 with three /28 and four /32 inside, or one /64 with seven /128 inside. Blocks are
-//! scattered over 10.0.0.0/8 and fd00:6a7e::/32, so all of it is private and nothing needs a reason.
+//! eight. A block is a /24 with three /28 and four /32 in it, or a /64 with seven /128; of every two
+//! blocks one has another narrow network in place of the wide one around all. Blocks are scattered
+//! over 10.0.0.0/8 and fd00:6a7e::/32, so all of it is private and nothing needs a reason.
 
 use std::{
     fmt::{self, Write as _},
@@ -20,6 +21,8 @@ pub const LISTENER: ListenerId = ListenerId::new(0);
 const CLIENTS: usize = 1 << 16;
 /// Networks in a block.
 const BLOCK_NETWORKS: u32 = 8;
+/// A place in a block that is a single address in both families.
+const SINGLE_PLACE: u32 = 4;
 /// Blocks of a family that have a place: 10.0.0.0/8 holds this many /24.
 const BLOCKS_MAX: u32 = 1 << 16;
 
@@ -37,8 +40,8 @@ pub enum Family {
 pub enum Outcome {
     /// It is, by an entry picked at random.
     Hit,
-    /// It is not: a stranger from a block between those of the policy, so that the walk through
-    /// the table is as long as that of a hit.
+    /// It is not, by its last bit: the neighbour of a single address that is. No walk through the
+    /// table is longer; a stranger from farther away costs less.
     Miss,
 }
 
@@ -50,10 +53,11 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// A policy of so many entries: an even number, a million at the most.
+    /// A policy of so many entries: an even number from 10 to a million.
     pub fn with_entries(entries: u32) -> Self {
-        assert!(entries >= 2 && entries.is_multiple_of(2), "both families have as many");
-        assert!(entries.div_ceil(2 * BLOCK_NETWORKS) < BLOCKS_MAX, "no block is left for a miss");
+        assert!(entries.is_multiple_of(2), "both families have as many");
+        assert!(entries / 2 > SINGLE_PLACE, "a miss needs a neighbour");
+        assert!(entries / 2 <= BLOCKS_MAX * BLOCK_NETWORKS, "every block has a place");
         let mut text = String::new();
         for entry in 0..entries {
             let (address, prefix_length) = network(entry);
@@ -80,21 +84,23 @@ impl Policy {
     }
 
     fn client(&self, family: Family, outcome: Outcome, bits: u64) -> IpAddr {
-        let (pick, host) = ((bits >> 32) as u32, bits as u32);
+        let pick = bits as u32;
+        let entry_of = |member| 2 * member + u32::from(family == Family::V6);
         match outcome {
-            Outcome::Hit => {
-                let entry = 2 * (pick % (self.entries / 2)) + u32::from(family == Family::V6);
-                last_address(network(entry))
-            }
+            Outcome::Hit => last_address(network(entry_of(pick % (self.entries / 2)))),
             Outcome::Miss => {
-                let used = self.entries.div_ceil(2 * BLOCK_NETWORKS);
-                let block = used + pick % (BLOCKS_MAX - used);
-                match family {
-                    Family::V4 => v4(block_v4(block) | (host & 0xff)),
-                    Family::V6 => v6(block_v6(block) | u128::from(host)),
+                let single = pick % self.open_blocks() * 2 * BLOCK_NETWORKS + SINGLE_PLACE;
+                match network(entry_of(single)).0 {
+                    IpAddr::V4(address) => v4(u32::from(address) ^ 1),
+                    IpAddr::V6(address) => v6(u128::from(address) ^ 1),
                 }
             }
         }
+    }
+
+    /// How many blocks of a family have no network around all, and their single address.
+    fn open_blocks(&self) -> u32 {
+        (self.entries / 2 - SINGLE_PLACE).div_ceil(2 * BLOCK_NETWORKS)
     }
 }
 
@@ -120,11 +126,12 @@ impl fmt::Display for Outcome {
 fn network(entry: u32) -> (IpAddr, u8) {
     let (member, is_v6) = (entry / 2, entry % 2 == 1);
     let (block, place) = (member / BLOCK_NETWORKS, member % BLOCK_NETWORKS);
+    let is_open = block % 2 == 0;
     match (is_v6, place) {
-        (false, 0) => (v4(block_v4(block)), 24),
-        (false, 1..4) => (v4(block_v4(block) | place << 4), 28),
+        (false, 0) if !is_open => (v4(block_v4(block)), 24),
+        (false, 0..SINGLE_PLACE) => (v4(block_v4(block) | place << 4), 28),
         (false, _) => (v4(block_v4(block) | place << 4 | 9), 32),
-        (true, 0) => (v6(block_v6(block)), 64),
+        (true, 0) if !is_open => (v6(block_v6(block)), 64),
         (true, _) => (v6(block_v6(block) | u128::from(place << 8 | 9)), 128),
     }
 }

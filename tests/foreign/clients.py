@@ -27,7 +27,7 @@ def load(program, options, connections):
             ('gatepost_connections_total{listener="smtp",result="allowed"}', connections),
         ]:
             same(sample, gatepost.metric(sample), count)
-        opened = gatepost.metric('gatepost_upstream_checkouts_total{upstream="sink",result="opened"}')
+        opened = gatepost.metric('gatepost_upstream_connections_opened_total{upstream="sink"}')
         assert opened <= 2 * SESSIONS, f"{opened:.0f} connections to the upstream: not reused"
         gatepost.stop()
 

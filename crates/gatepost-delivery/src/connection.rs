@@ -30,10 +30,15 @@ impl Connection {
     ) -> Result<(Self, client::Ready), Trouble> {
         let mut trouble = Trouble::Unreachable("no address".to_owned());
         for host in &config.hosts {
-            let addresses = match host.resolve().await {
-                Ok(addresses) => addresses,
-                Err(error) => {
+            let resolved = tokio::time::timeout(config.connect_timeout, host.resolve()).await;
+            let addresses = match resolved {
+                Ok(Ok(addresses)) => addresses,
+                Ok(Err(error)) => {
                     trouble = Trouble::Unreachable(format!("{host}: {error}"));
+                    continue;
+                }
+                Err(_) => {
+                    trouble = Trouble::Unreachable(format!("{host}: the resolver does not answer"));
                     continue;
                 }
             };
@@ -65,7 +70,11 @@ impl Connection {
                 messages: 0,
             };
             let ready = connection.greet(&config.ehlo_name).await?;
-            Ok((connection, ready))
+            if connection.stream.is_quiet() {
+                Ok((connection, ready))
+            } else {
+                Err(Trouble::Desync("a reply that answers nothing"))
+            }
         };
         // A timer per connection, not per message: connecting is not on the hot path.
         tokio::time::timeout(config.connect_timeout, open).await.unwrap_or(Err(Trouble::Silent))

@@ -73,13 +73,6 @@ impl Pool {
         }
     }
 
-    pub(crate) async fn checkout_fresh(self: &Arc<Self>) -> Result<Lease, Trouble> {
-        let held = self.slot().await?;
-        // An idle connection makes room: together they may not be more than the slots.
-        drop(self.pop());
-        self.open(held).await
-    }
-
     async fn slot(self: &Arc<Self>) -> Result<Held, Trouble> {
         let slot = match self.slots.clone().try_acquire_owned() {
             Ok(slot) => slot,
@@ -95,8 +88,13 @@ impl Pool {
         Ok(Held { pool: self.clone(), _slot: slot })
     }
 
+    /// Opens a connection in a slot. An idle one was used up before, or makes room now: together
+    /// they may not be more than the slots.
     async fn open(&self, held: Held) -> Result<Lease, Trouble> {
-        match Connection::open(&self.config, &self.clock).await {
+        // Every address of every host has its own time to connect; this bounds them all.
+        let limit = self.config.connect_timeout * 2;
+        let opened = tokio::time::timeout(limit, Connection::open(&self.config, &self.clock)).await;
+        match opened.unwrap_or(Err(Trouble::Silent)) {
             Ok((connection, ready)) => {
                 self.metrics.opened.increment(1);
                 Ok(Lease { connection, ready: Some(ready), reused: false, held })
@@ -111,7 +109,7 @@ impl Pool {
     fn pop(&self) -> Option<Idle> {
         let now = Instant::now();
         loop {
-            let idle = self.idle().pop()?;
+            let mut idle = self.idle().pop()?;
             self.metrics.idle.decrement(1);
             let key = &idle.connection.key;
             let same = *key == ReuseKey::new(&self.config, key.address);
@@ -200,6 +198,14 @@ impl Lease {
     pub(crate) fn give_back(self, ready: client::Ready) {
         // The slot is given up last: whoever waits for it finds the connection.
         self.held.pool.push(self.connection, ready);
+    }
+
+    /// Another connection in the same slot, in the place of one that turned out dead.
+    pub(crate) async fn reopen(self) -> Result<Self, Trouble> {
+        let Self { connection, held, .. } = self;
+        drop(connection);
+        let pool = held.pool.clone();
+        pool.open(held).await
     }
 
     /// Gives an unused lease back.

@@ -15,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 use gatepost_smtp::client::{Answer, Body, Envelope, MailParameters};
 use gatepost_smtp::extension::Capabilities;
 use gatepost_smtp::reply::{Reply, Severity};
+use gatepost_stream::{Flushed, StreamError};
 
 use crate::paths::Paths;
 use crate::pool::Lease;
@@ -24,6 +25,14 @@ use crate::trouble::Trouble;
 /// §4.5.3.2 gives a queueing client five minutes; here an application is waiting, and most give up
 /// after one.
 const REPLY_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// How long a reused connection may take for its first reply. One that died unseen, behind a NAT
+/// that forgot it, says nothing; nothing was accepted on it, so another can be tried.
+const REUSED_REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an upstream may take to end what nobody waits for: RSET, a lone dot, the reason for a
+/// refusal in the middle of the data.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the upstream said to a group. Reused from group to group.
 #[derive(Debug, Default)]
@@ -65,9 +74,6 @@ pub enum GoAhead {
 
 impl Transaction {
     /// Begins with MAIL, which is sent with the first [`Transaction::exchange`].
-    ///
-    /// # Panics
-    /// Never: a lease that was handed out holds a ready connection.
     pub fn begin(mut lease: Lease, mail: &MailParameters<'_>) -> Self {
         let state = match lease.take_ready() {
             Some(ready) => State::Envelope(ready.mail(mail, lease.connection.stream.output())),
@@ -114,8 +120,7 @@ impl Transaction {
         else {
             return Err(Trouble::Desync("the envelope is closed"));
         };
-        let stream = &mut self.lease.connection.stream;
-        stream.within(REPLY_TIMEOUT);
+        self.expect_quiet()?;
         let pipelining = envelope.capabilities().pipelining;
         if !pipelining {
             self.collect(&mut envelope, answers).await?;
@@ -143,8 +148,12 @@ impl Transaction {
         envelope: &mut Envelope,
         answers: &mut Answers,
     ) -> Result<(), Trouble> {
+        self.lease.connection.stream.within(REPLY_TIMEOUT);
         self.lease.connection.stream.flush().await?;
         while envelope.envelope_owed() {
+            let first = self.lease.is_reused() && answers.mail.is_none();
+            let patience = if first { REUSED_REPLY_TIMEOUT } else { REPLY_TIMEOUT };
+            self.lease.connection.stream.within(patience);
             match envelope.handle(self.lease.connection.reply().await?)? {
                 Answer::Mail(reply) => answers.mail = Some(reply),
                 Answer::Recipient(reply) => answers.recipients.push(reply),
@@ -160,8 +169,13 @@ impl Transaction {
             && !envelope.data_owed()
         {
             envelope.data(self.lease.connection.stream.output());
+            self.expect_quiet()?;
             self.lease.connection.stream.within(REPLY_TIMEOUT);
-            self.flush_or_break(Bytes::new()).await?;
+            let flushed = self.lease.connection.stream.flush().await;
+            if flushed.is_err() {
+                self.state = State::Broken;
+            }
+            flushed?;
         }
         Ok(())
     }
@@ -200,15 +214,22 @@ impl Transaction {
 
     /// Sends content as it came. An upstream that speaks before the end has refused it.
     pub async fn send(&mut self, content: Bytes) -> Result<Sent, Trouble> {
-        if !self.lease.connection.stream.is_quiet() {
+        let stream = &mut self.lease.connection.stream;
+        if !stream.is_quiet() {
             return self.interrupted().await;
         }
-        self.lease.connection.stream.within(REPLY_TIMEOUT);
-        match self.flush_or_break(content).await {
-            Ok(()) => Ok(Sent::All),
+        stream.within(REPLY_TIMEOUT);
+        match stream.flush_listening(content).await {
+            Ok(Flushed::All) => Ok(Sent::All),
+            Ok(Flushed::Interrupted) => self.interrupted().await,
             // It may have said why before it closed.
-            Err(trouble @ Trouble::Lost(_)) => self.interrupted().await.map_err(|_| trouble),
-            Err(trouble) => Err(trouble),
+            Err(error @ (StreamError::Closed | StreamError::Io(_))) => {
+                self.interrupted().await.map_err(|_| error.into())
+            }
+            Err(error) => {
+                self.state = State::Broken;
+                Err(error.into())
+            }
         }
     }
 
@@ -234,8 +255,19 @@ impl Transaction {
         Ok(reply)
     }
 
-    /// Gives the transaction up before its data, and the connection back if it is in order.
-    pub async fn abandon(mut self) {
+    /// Gives the transaction up before its data, and the connection back if it is in order. That
+    /// takes a round trip which nobody has to wait for: it is a task of its own.
+    pub fn abandon(self) {
+        tokio::spawn(self.end());
+    }
+
+    /// Nothing was accepted on this connection and it is dead: the same transaction can have
+    /// another, in the same slot.
+    pub async fn reopen(self) -> Result<Lease, Trouble> {
+        self.lease.reopen().await
+    }
+
+    async fn end(mut self) {
         if let State::Envelope(envelope) = &self.state
             && envelope.data_owed()
             && self.go_ahead().await.is_err()
@@ -244,7 +276,7 @@ impl Transaction {
         }
         let mut lease = self.lease;
         let stream = &mut lease.connection.stream;
-        stream.within(REPLY_TIMEOUT);
+        stream.within(CLOSING_TIMEOUT);
         match self.state {
             State::Envelope(envelope) => {
                 let Ok(resetting) = envelope.reset(stream.output()) else { return };
@@ -267,6 +299,7 @@ impl Transaction {
 
     async fn interrupted(&mut self) -> Result<Sent, Trouble> {
         self.state = State::Broken;
+        self.lease.connection.stream.within(CLOSING_TIMEOUT);
         let reply = self.lease.connection.reply().await?;
         match reply.severity() {
             Severity::Transient | Severity::Permanent => Ok(Sent::Interrupted(reply)),
@@ -275,12 +308,13 @@ impl Transaction {
         }
     }
 
-    async fn flush_or_break(&mut self, tail: Bytes) -> Result<(), Trouble> {
-        let flushed = self.lease.connection.stream.flush_with(tail).await;
-        if flushed.is_err() {
-            self.state = State::Broken;
+    /// Before something is asked, nothing may be unread: it would be taken for the answer.
+    fn expect_quiet(&mut self) -> Result<(), Trouble> {
+        if self.lease.connection.stream.is_quiet() {
+            return Ok(());
         }
-        Ok(flushed?)
+        self.state = State::Broken;
+        Err(Trouble::Desync("a reply that answers nothing"))
     }
 }
 

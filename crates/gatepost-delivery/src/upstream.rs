@@ -82,11 +82,6 @@ impl Upstream {
     pub async fn checkout(&self) -> Result<Lease, Trouble> {
         self.pool.checkout().await
     }
-
-    /// A connection that was never used. For the one retry after a reused one turned out dead.
-    pub async fn checkout_fresh(&self) -> Result<Lease, Trouble> {
-        self.pool.checkout_fresh().await
-    }
 }
 
 impl fmt::Debug for Upstream {

@@ -17,6 +17,7 @@ use gatepost_smtp::reply::Reply;
 use metrics::Gauge;
 
 use crate::config::ListenerConfig;
+use crate::rejections::source;
 
 /// The share of a listener's connections that strangers may take: one in this many.
 const STRANGERS_SHARE: usize = 10;
@@ -79,6 +80,7 @@ impl Room {
 
     /// A stranger's seat, if strangers in all and those of its address have one left.
     pub(crate) fn stranger_seat(self: &Arc<Self>, address: IpAddr) -> Option<StrangerSeat> {
+        let address = source(address);
         let mut strangers = self.strangers();
         if strangers.open >= self.strangers_max {
             return None;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use gatepost_relay::{DataReply, Event, EventType, Handoff, Octets, Origin, PathList};
 use gatepost_smtp::command::Mail;
+use gatepost_smtp::data::TERMINATOR;
 use gatepost_smtp::reply::{Reply, Severity};
 use gatepost_smtp::server::Hello;
 use tokio::time::Instant;
@@ -24,7 +25,7 @@ pub(crate) async fn complete(
     last: Bytes,
 ) {
     let metrics = &session.listener.metrics;
-    let octets = handoff.octets() + last.len() as u64;
+    let octets = handoff.octets() + last.len().saturating_sub(TERMINATOR.len()) as u64;
     let names = session.origin_names();
     match handoff.complete(last, session.origin(&names, hello)).await {
         DataReply::Granted(grant) => {
@@ -45,6 +46,12 @@ pub(crate) async fn complete(
 /// The data is refused by us.
 pub(crate) fn log_refused(session: &Session, hello: &Hello, handoff: &Handoff, reply: &Reply) {
     session.listener.metrics.refused.increment(1);
+    log_message(session, hello, handoff, reply.to_string(), String::from_utf8_lossy(reply.text()));
+}
+
+/// The upstream was lost between RCPT and DATA, by its fault or by the client's.
+pub(crate) fn log_deferred(session: &Session, hello: &Hello, handoff: &Handoff, reply: &Reply) {
+    session.listener.metrics.deferred.increment(1);
     log_message(session, hello, handoff, reply.to_string(), String::from_utf8_lossy(reply.text()));
 }
 

@@ -5,10 +5,13 @@
 //! relayed is never given its final dot. The client's data is still read to its true end, within
 //! limits, because what is left of it would otherwise be read as commands.
 
+use std::time::Duration;
+
 use gatepost_relay::Handoff;
-use gatepost_smtp::data::{Scan, TERMINATOR};
+use gatepost_smtp::data::{DataFault, Scan, TERMINATOR};
 use gatepost_smtp::reply::Reply;
 use gatepost_smtp::server::{Ready, Receiving, replies};
+use gatepost_stream::Mark;
 
 use crate::answer;
 use crate::conn::{Conn, End};
@@ -18,6 +21,9 @@ use crate::session::Session;
 /// a message of the default limit, so that a client hears of its mistake.
 const DISCARD_OCTETS_MAX: u64 = 64 * 1024 * 1024;
 
+/// What a client must send to hold a connection of the upstream for longer than `client_stall`.
+const STALL_OCTETS_PER_SECOND: u64 = 512;
+
 const TOO_LARGE: Reply = Reply::fixed(552, (5, 3, 4), "the message is larger than is allowed here");
 
 /// Mail data that is being received. It has a way to the upstream or a refusal, never both.
@@ -26,6 +32,8 @@ struct Data<'s> {
     receiving: Receiving,
     relayed: Option<Handoff>,
     refusal: Option<Refusal>,
+    /// When a client that sends no more than this has stalled.
+    stall: Mark,
 }
 
 /// Why data is thrown away, and what is done at its end.
@@ -49,7 +57,8 @@ pub(crate) async fn receive(
     handoff: Handoff,
 ) -> Result<Ready, End> {
     conn.say(&replies::GO_AHEAD);
-    let mut data = Data { session, receiving, relayed: Some(handoff), refusal: None };
+    let stall = conn.mark(session.service.relay.client_stall());
+    let mut data = Data { session, receiving, relayed: Some(handoff), refusal: None, stall };
     loop {
         match data.receiving.scan(conn.input()) {
             Scan::More(octets) => {
@@ -60,7 +69,11 @@ pub(crate) async fn receive(
             }
             Scan::Fault(octets, fault) => {
                 conn.consume(octets);
-                data.refuse(Reply::new(554, (5, 6, 0), fault.to_string()), Then::Close);
+                let then = match fault {
+                    DataFault::LeadingSpace => Then::GoOn,
+                    DataFault::BareCr | DataFault::BareLf | DataFault::Nul => Then::Close,
+                };
+                data.refuse(Reply::new(554, (5, 6, 0), fault.to_string()), then);
             }
             Scan::End(octets) => return data.finish(conn, octets).await,
         }
@@ -73,6 +86,9 @@ impl Data<'_> {
         self.limit(octets);
         if let Some(handoff) = &mut self.relayed {
             handoff.content(conn.take(octets)).await;
+            let earned = Duration::from_millis(octets as u64 * 1000 / STALL_OCTETS_PER_SECOND);
+            let most = conn.mark(self.session.service.relay.client_stall());
+            self.stall = self.stall.later(earned, most);
         } else if let Some(refusal) = &mut self.refusal {
             conn.consume(octets);
             refusal.discarded_octets += octets as u64;
@@ -102,12 +118,9 @@ impl Data<'_> {
 
     /// Waits for more. A client that is silent does not keep a connection of the upstream.
     async fn wait(&mut self, conn: &mut Conn) -> Result<(), End> {
-        let patience = self.session.service.config.data_timeout;
-        let stall = self.session.service.relay.client_stall();
-        let holding =
-            self.relayed.as_mut().filter(|handoff| handoff.holds_connection() && stall < patience);
-        let waited = match holding {
-            Some(handoff) => match conn.fill(stall).await {
+        let patience = conn.mark(self.session.service.config.data_timeout);
+        let waited = match self.relayed.as_mut().filter(|handoff| handoff.holds_connection()) {
+            Some(handoff) => match conn.fill(self.stall.min(patience)).await {
                 Ok(None) => {
                     handoff.stalled();
                     conn.fill(patience).await

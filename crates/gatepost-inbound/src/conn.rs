@@ -13,7 +13,7 @@ use bytes::{Buf, Bytes};
 use gatepost_smtp::line::{self, Frame, LineFault};
 use gatepost_smtp::reply::Reply;
 use gatepost_smtp::server::Step;
-use gatepost_stream::{Stream, StreamError};
+use gatepost_stream::{Mark, Stream, StreamError};
 
 use crate::drain::Place;
 
@@ -31,6 +31,19 @@ pub(crate) enum End {
     Gone,
     /// It was told; it may still be sending.
     Told,
+}
+
+/// What stands at the front of a client's input.
+#[derive(Debug)]
+pub(crate) enum Buffered {
+    /// A line that must not be parsed; it is consumed already, and this is the reply to it.
+    Fault(Reply),
+    /// A line of this many octets, CRLF included.
+    Line(usize),
+    /// Nothing that could be followed any further; this is the last reply.
+    Lost(Reply),
+    /// No complete line.
+    Nothing,
 }
 
 pub(crate) struct Conn {
@@ -74,19 +87,17 @@ impl Conn {
         }
     }
 
-    /// The octets of the next complete line, CRLF included, if it is here already. Lines that
-    /// must not be parsed are answered and passed over.
-    pub(crate) fn buffered_line(&mut self) -> Result<Option<usize>, End> {
-        loop {
-            match line::frame(self.stream.input()) {
-                Frame::Line(octets) => return Ok(Some(octets)),
-                Frame::Incomplete => return Ok(None),
-                Frame::Faulty(octets, fault) => {
-                    self.consume(octets);
-                    self.fault(&line_reply(fault))?;
-                }
-                Frame::Lost(fault) => return Err(self.say_last(&line_reply(fault))),
+    /// What stands at the front of the input. Says nothing itself: there may be replies to come
+    /// first.
+    pub(crate) fn buffered(&mut self) -> Buffered {
+        match line::frame(self.stream.input()) {
+            Frame::Line(octets) => Buffered::Line(octets),
+            Frame::Incomplete => Buffered::Nothing,
+            Frame::Faulty(octets, fault) => {
+                self.consume(octets);
+                Buffered::Fault(line_reply(fault))
             }
+            Frame::Lost(fault) => Buffered::Lost(line_reply(fault)),
         }
     }
 
@@ -94,11 +105,17 @@ impl Conn {
     /// session idles: it holds no buffers, and it ends here when service does.
     pub(crate) async fn idle_line(&mut self, within: Duration) -> Result<usize, End> {
         loop {
-            if let Some(octets) = self.buffered_line()? {
-                if self.stream.output().len() >= REPLIES_OCTETS_MAX {
-                    self.flush(within).await?;
+            match self.buffered() {
+                Buffered::Line(octets) => {
+                    self.relieve(within).await?;
+                    return Ok(octets);
                 }
-                return Ok(octets);
+                Buffered::Fault(reply) => {
+                    self.fault(&reply)?;
+                    continue;
+                }
+                Buffered::Lost(reply) => return Err(self.say_last(&reply)),
+                Buffered::Nothing => {}
             }
             self.flush(within).await?;
             self.stream.release();
@@ -117,9 +134,10 @@ impl Conn {
         }
     }
 
-    /// Sends what was gathered and reads once. `None` if the client was silent for too long.
-    pub(crate) async fn fill(&mut self, within: Duration) -> Result<Option<()>, End> {
-        self.flush(within).await?;
+    /// Sends what was gathered and reads once. `None` if the client was silent until then.
+    pub(crate) async fn fill(&mut self, mark: Mark) -> Result<Option<()>, End> {
+        self.stream.until(mark);
+        self.stream.flush().await.map_err(|_| End::Gone)?;
         match self.stream.fill().await {
             Ok(()) => Ok(Some(())),
             Err(StreamError::Elapsed) => Ok(None),
@@ -134,12 +152,31 @@ impl Conn {
         self.stream.flush().await.map_err(|_| End::Gone)
     }
 
+    /// Sends what was gathered if it is much: a client that pipelines without end and does not read
+    /// waits here.
+    pub(crate) async fn relieve(&mut self, within: Duration) -> Result<(), End> {
+        if self.stream.output().len() < REPLIES_OCTETS_MAX {
+            return Ok(());
+        }
+        self.flush(within).await
+    }
+
+    /// A moment, `limit` from now.
+    pub(crate) fn mark(&self, limit: Duration) -> Mark {
+        self.stream.mark(limit)
+    }
+
+    /// Ends the connection `lifetime` from now, whatever the client does.
+    pub(crate) fn end_after(&mut self, lifetime: Duration) {
+        self.stream.end_after(lifetime);
+    }
+
     /// The session is over because the client was silent.
     pub(crate) fn timed_out(&mut self) -> End {
         self.say_last(&TIMEOUT)
     }
 
-    /// A line that [`Conn::buffered_line`] found, without its CRLF.
+    /// A line that [`Conn::buffered`] found, without its CRLF.
     pub(crate) fn line(&self, octets: usize) -> &[u8] {
         &self.stream.input()[..octets - 2]
     }

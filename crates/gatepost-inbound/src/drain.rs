@@ -2,7 +2,7 @@
 //!
 //! A session looks at one atomic flag when it waits for its client, and its task is woken once
 //! when the flag is set. So draining costs a session nothing until it happens: no channel, no
-//! second future to poll.
+//! second future to poll. Sessions that do not end in time are cut off.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 /// Whether service is ending, and who must hear of it.
 #[derive(Debug, Default)]
@@ -18,14 +19,21 @@ pub struct Drain {
     draining: AtomicBool,
     started: Notify,
     emptied: Notify,
-    /// One waker a session: that of its task, which stays the same for the life of the task.
     sessions: Mutex<Sessions>,
 }
 
 #[derive(Debug, Default)]
 struct Sessions {
     next: u64,
-    wakers: HashMap<u64, Waker>,
+    open: HashMap<u64, Handles>,
+}
+
+/// How a session is reached. Both are known a moment after it is entered.
+#[derive(Debug, Default)]
+struct Handles {
+    /// That of its task, which stays the same for the life of the task.
+    waker: Option<Waker>,
+    abort: Option<AbortHandle>,
 }
 
 /// A session's place in the list; dropped with the session.
@@ -41,8 +49,21 @@ impl Drain {
     pub fn begin(&self) {
         self.draining.store(true, Ordering::SeqCst);
         self.started.notify_waiters();
-        let wakers: Vec<Waker> = self.sessions().wakers.values().cloned().collect();
+        let sessions = self.sessions();
+        let wakers: Vec<Waker> =
+            sessions.open.values().filter_map(|session| session.waker.clone()).collect();
+        drop(sessions);
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Cuts off every session that is left, and says how many there were.
+    pub fn cut_off(&self) -> usize {
+        let sessions = self.sessions();
+        let aborts: Vec<AbortHandle> =
+            sessions.open.values().filter_map(|session| session.abort.clone()).collect();
+        drop(sessions);
+        aborts.iter().for_each(AbortHandle::abort);
+        aborts.len()
     }
 
     /// Whether service is ending.
@@ -62,7 +83,7 @@ impl Drain {
     pub async fn finished(&self) {
         loop {
             let emptied = self.emptied.notified();
-            if self.sessions().wakers.is_empty() {
+            if self.sessions().open.is_empty() {
                 return;
             }
             emptied.await;
@@ -71,19 +92,23 @@ impl Drain {
 
     /// How many sessions there are.
     pub fn sessions_open(&self) -> usize {
-        self.sessions().wakers.len()
+        self.sessions().open.len()
     }
 
-    /// Enters the current task into the list.
-    pub(crate) async fn enter(self: &Arc<Self>) -> Place {
-        poll_fn(|cx| {
-            let mut sessions = self.sessions();
-            let number = sessions.next;
-            sessions.next += 1;
-            sessions.wakers.insert(number, cx.waker().clone());
-            Poll::Ready(Place { drain: self.clone(), number })
-        })
-        .await
+    /// Starts a session as a task of its own. It counts from this moment on.
+    pub(crate) fn spawn<F>(self: &Arc<Self>, session: impl FnOnce(Place) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut sessions = self.sessions();
+        let number = sessions.next;
+        sessions.next += 1;
+        sessions.open.insert(number, Handles::default());
+        drop(sessions);
+        let task = tokio::spawn(session(Place { drain: self.clone(), number }));
+        if let Some(handles) = self.sessions().open.get_mut(&number) {
+            handles.abort = Some(task.abort_handle());
+        }
     }
 
     fn sessions(&self) -> MutexGuard<'_, Sessions> {
@@ -93,6 +118,17 @@ impl Drain {
 }
 
 impl Place {
+    /// Makes the current task the one that is woken.
+    pub(crate) async fn settle(&self) {
+        poll_fn(|cx| {
+            if let Some(handles) = self.drain.sessions().open.get_mut(&self.number) {
+                handles.waker = Some(cx.waker().clone());
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.drain.is_draining()
     }
@@ -101,8 +137,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut sessions = self.drain.sessions();
-        sessions.wakers.remove(&self.number);
-        if sessions.wakers.is_empty() {
+        sessions.open.remove(&self.number);
+        if sessions.open.is_empty() {
             drop(sessions);
             self.drain.emptied.notify_waiters();
         }
@@ -118,20 +154,27 @@ mod tests {
     #[tokio::test]
     async fn a_waiting_session_is_woken_once() {
         let drain = Arc::new(Drain::default());
-        let session = tokio::spawn({
-            let drain = drain.clone();
-            async move {
-                let place = drain.enter().await;
-                poll_fn(|_| if place.is_draining() { Poll::Ready(()) } else { Poll::Pending })
-                    .await;
-            }
+        drain.spawn(|place| async move {
+            place.settle().await;
+            poll_fn(|_| if place.is_draining() { Poll::Ready(()) } else { Poll::Pending }).await;
         });
-        while drain.sessions_open() == 0 {
-            tokio::task::yield_now().await;
-        }
+        assert_eq!(drain.sessions_open(), 1, "counted from the start");
+        tokio::task::yield_now().await;
         drain.begin();
         drain.begun().await;
         tokio::time::timeout(Duration::from_secs(5), drain.finished()).await.expect("drained");
-        session.await.expect("no panic");
+    }
+
+    #[tokio::test]
+    async fn a_session_that_does_not_end_is_cut_off() {
+        let drain = Arc::new(Drain::default());
+        drain.spawn(|place| async move {
+            place.settle().await;
+            std::future::pending::<()>().await;
+        });
+        tokio::task::yield_now().await;
+        drain.begin();
+        assert_eq!(drain.cut_off(), 1);
+        tokio::time::timeout(Duration::from_secs(5), drain.finished()).await.expect("gone");
     }
 }

@@ -86,7 +86,9 @@ impl Listener {
         };
         // Replies are whole segments: nothing is gained by waiting to fill one.
         if stream.set_nodelay(true).is_ok() {
-            tokio::spawn(session::run(stream, peer, seat, self.clone(), service.clone()));
+            let (listener, service) = (self.clone(), service.clone());
+            let drain = service.drain.clone();
+            drain.spawn(|place| session::run(stream, peer, place, seat, listener, service));
         }
     }
 }

@@ -5,7 +5,7 @@
 //! from more addresses than it holds, the metrics still count every one.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +18,14 @@ const INTERVAL: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Default)]
 pub(crate) struct Rejections {
-    addresses: Mutex<HashMap<IpAddr, Seen>>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    addresses: HashMap<IpAddr, Seen>,
+    /// When a full table was last searched for addresses to forget.
+    swept: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -30,8 +37,9 @@ struct Seen {
 impl Rejections {
     /// Counts a refusal; returns how many there were since the last line, if it is time for one.
     pub(crate) fn count(&self, address: IpAddr, now: Instant) -> Option<u32> {
-        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(seen) = addresses.get_mut(&address) {
+        let address = source(address);
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = table.addresses.get_mut(&address) {
             seen.since += 1;
             if now.duration_since(seen.logged) < INTERVAL {
                 return None;
@@ -39,14 +47,35 @@ impl Rejections {
             seen.logged = now;
             return Some(std::mem::take(&mut seen.since));
         }
-        if addresses.len() >= ADDRESSES_MAX {
-            addresses.retain(|_, seen| now.duration_since(seen.logged) < INTERVAL);
-        }
-        if addresses.len() >= ADDRESSES_MAX {
+        if table.addresses.len() >= ADDRESSES_MAX && !table.sweep(now) {
             return None;
         }
-        addresses.insert(address, Seen { logged: now, since: 0 });
+        table.addresses.insert(address, Seen { logged: now, since: 0 });
         Some(1)
+    }
+}
+
+impl Table {
+    /// Forgets addresses that may have a line again; says whether there is room now. Not more
+    /// than once a second: under an attack every stranger would ask for it.
+    fn sweep(&mut self, now: Instant) -> bool {
+        if self.swept.is_some_and(|swept| now.duration_since(swept) < Duration::from_secs(1)) {
+            return false;
+        }
+        self.swept = Some(now);
+        self.addresses.retain(|_, seen| now.duration_since(seen.logged) < INTERVAL);
+        self.addresses.len() < ADDRESSES_MAX
+    }
+}
+
+/// What counts as one source: an IPv4 address, or the /64 of an IPv6 one, which is what a single
+/// customer has (RFC 6177).
+pub(crate) fn source(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
     }
 }
 
@@ -75,6 +104,11 @@ mod tests {
         }
         let late = IpAddr::from([255, 0, 0, 1]);
         assert_eq!(rejections.count(late, start), None);
+        assert_eq!(
+            rejections.count(late, start + Duration::from_millis(1)),
+            None,
+            "not swept again"
+        );
         assert_eq!(rejections.count(late, start + INTERVAL), Some(1));
     }
 }

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::admission::{self, Admission, Seat};
 use crate::answer;
 use crate::conn::{Conn, End};
+use crate::drain::Place;
 use crate::id::Id;
 use crate::listener::{Listener, turn_away};
 use crate::peer;
@@ -53,10 +54,12 @@ pub(crate) struct Stranger {
 pub(crate) async fn run(
     socket: TcpStream,
     peer: SocketAddr,
+    place: Place,
     _seat: Seat,
     listener: Arc<Listener>,
     service: Arc<Service>,
 ) {
+    place.settle().await;
     let client = peer::client(peer);
     let looked_up = Instant::now();
     let admission =
@@ -66,7 +69,7 @@ pub(crate) async fn run(
     match admission {
         Admission::Allowed(entry, generation) => {
             listener.metrics.allowed.increment(1);
-            let conn = open(socket, &service, service.config.session_timeout).await;
+            let conn = open(socket, place, &service, service.config.session_timeout);
             Session { service, listener, id, client, entry, generation }.run(conn).await;
         }
         Admission::Refused(reply, generation) => {
@@ -77,7 +80,7 @@ pub(crate) async fn run(
                 turn_away(&socket, &reply);
                 return;
             };
-            let mut conn = open(socket, &service, REFUSED_TIMEOUT).await;
+            let mut conn = open(socket, place, &service, REFUSED_TIMEOUT);
             conn.say(&reply);
             let end = refuse(&mut conn).await;
             conn.close(end).await;
@@ -85,14 +88,15 @@ pub(crate) async fn run(
     }
 }
 
-async fn open(socket: TcpStream, service: &Service, lifetime: Duration) -> Conn {
+fn open(socket: TcpStream, place: Place, service: &Service, lifetime: Duration) -> Conn {
     let mut stream = Stream::new(socket, service.clock.clone(), lifetime);
     stream.end_after(lifetime);
-    Conn::new(stream, service.drain.enter().await, service.config.errors_max)
+    Conn::new(stream, place, service.config.errors_max)
 }
 
 /// Hears a refused client out: QUIT is answered, everything else refused, and not for long.
 async fn refuse(conn: &mut Conn) -> End {
+    conn.end_after(REFUSED_TIMEOUT);
     let mut refused = Refused::default();
     loop {
         let octets = match conn.idle_line(REFUSED_TIMEOUT).await {

@@ -4,16 +4,15 @@
 //! the order of asking, filled by us or by the upstream, and nothing else is answered before the
 //! group is: replies never overtake each other (RFC 2920 §3.2).
 
-use std::time::Duration;
-
 use gatepost_relay::{DataFollows, Handoff, Message};
 use gatepost_smtp::command::Rcpt;
 use gatepost_smtp::reply::Reply;
 use gatepost_smtp::server::{Hello, Open, OpenEvent, Ready, replies};
+use gatepost_stream::Mark;
 
 use crate::answer;
 use crate::body;
-use crate::conn::{Conn, End};
+use crate::conn::{Buffered, Conn, End};
 use crate::session::Session;
 
 /// Recipients that are asked for at once: more gain nothing, and bound what is held.
@@ -21,6 +20,7 @@ const GROUP_MAX: usize = 100;
 
 const TOO_MANY_RECIPIENTS: Reply =
     Reply::fixed(452, (4, 5, 3), "too many recipients, send the others separately");
+const NO_ANSWER: Reply = Reply::fixed(451, (4, 3, 0), "no answer for this recipient, try again");
 const UTF8_RECIPIENT: Reply = Reply::fixed(553, (5, 6, 7), "a non-ASCII recipient needs SMTPUTF8");
 
 /// A recipient that was named and not yet answered.
@@ -38,6 +38,8 @@ struct Transaction<'s> {
     handoff: Handoff,
     slots: Vec<Slot>,
     smtputf8: bool,
+    /// When a client that names no further recipient has stalled.
+    stall: Mark,
 }
 
 /// What ends the naming of recipients.
@@ -56,7 +58,9 @@ pub(crate) async fn run(
 ) -> Result<Ready, End> {
     let smtputf8 = message.smtputf8;
     let handoff = session.service.relay.begin(message);
-    let mut transaction = Transaction { session, open, handoff, slots: Vec::new(), smtputf8 };
+    let stall = conn.mark(session.service.relay.client_stall());
+    let slots = Vec::new();
+    let mut transaction = Transaction { session, open, handoff, slots, smtputf8, stall };
     loop {
         match transaction.recipients(conn).await {
             Ok(Asked::Data) => match transaction.data(conn).await? {
@@ -64,17 +68,17 @@ pub(crate) async fn run(
                 After::Data(ready) => return Ok(ready),
             },
             Ok(Asked::Reset) => {
-                transaction.handoff.abandon().await;
+                transaction.handoff.abandon();
                 conn.say(&replies::RESET);
                 return Ok(transaction.open.end());
             }
             Ok(Asked::Hello(hello)) => {
-                transaction.handoff.abandon().await;
+                transaction.handoff.abandon();
                 session.say_hello(conn, &hello);
                 return Ok(transaction.open.end().greet(hello));
             }
             Err(end) => {
-                transaction.handoff.abandon().await;
+                transaction.handoff.abandon();
                 return Err(end);
             }
         }
@@ -94,11 +98,24 @@ impl<'s> Transaction<'s> {
     /// Takes recipients until something else is asked; every recipient is answered by then.
     async fn recipients(&mut self, conn: &mut Conn) -> Result<Asked, End> {
         loop {
-            let Some(octets) = conn.buffered_line()? else {
-                self.settle(conn, DataFollows::No).await;
-                self.wait(conn).await?;
-                continue;
+            let octets = match conn.buffered() {
+                Buffered::Line(octets) => octets,
+                Buffered::Nothing => {
+                    self.settle(conn, DataFollows::No).await;
+                    self.wait(conn).await?;
+                    continue;
+                }
+                Buffered::Fault(reply) => {
+                    self.settle(conn, DataFollows::No).await;
+                    conn.fault(&reply)?;
+                    continue;
+                }
+                Buffered::Lost(reply) => {
+                    self.settle(conn, DataFollows::No).await;
+                    return Err(conn.say_last(&reply));
+                }
             };
+            conn.relieve(self.session.service.config.command_timeout).await?;
             let asked = match self.open.handle(conn.line(octets)).decision() {
                 Ok(OpenEvent::Rcpt(rcpt)) => {
                     let slot = self.judge(&rcpt);
@@ -157,63 +174,59 @@ impl<'s> Transaction<'s> {
         for slot in self.slots.drain(..) {
             let reply = match &slot {
                 Slot::Refused(reply) => reply,
-                // One answer for each that was asked for.
-                Slot::Asked => match answers.next() {
-                    Some((path, reply)) => {
-                        if !reply.is_positive() {
-                            answer::log_recipient(
-                                self.session,
-                                self.open.hello(),
-                                &self.handoff,
-                                path,
-                                reply,
-                            );
-                        }
-                        reply
+                Slot::Asked => {
+                    // One answer for each that was asked for. If that were ever not so, no client
+                    // may wait for ever for the one that is missing.
+                    let Some((path, reply)) = answers.next() else {
+                        debug_assert!(false, "a recipient without an answer");
+                        conn.say(&NO_ANSWER);
+                        continue;
+                    };
+                    if !reply.is_positive() {
+                        let hello = self.open.hello();
+                        answer::log_recipient(self.session, hello, &self.handoff, path, reply);
                     }
-                    None => continue,
-                },
+                    reply
+                }
             };
             self.open.count_recipient(reply.is_positive());
             conn.say(reply);
         }
+        self.stall = conn.mark(self.session.service.relay.client_stall());
     }
 
-    /// Waits for the client. One that is silent does not keep a connection of the upstream.
+    /// Waits for the client. One that does not go on does not keep a connection of the upstream,
+    /// however much it says: only a recipient moves the mark.
     async fn wait(&mut self, conn: &mut Conn) -> Result<(), End> {
-        let command = self.session.service.config.command_timeout;
+        let patience = conn.mark(self.session.service.config.command_timeout);
         if self.handoff.holds_connection() {
-            let stall = self.stall_timeout().min(command);
-            if conn.fill(stall).await?.is_some() {
+            if conn.fill(self.stall.min(patience)).await?.is_some() {
                 return Ok(());
             }
             self.handoff.stalled();
         }
-        match conn.fill(command).await? {
+        match conn.fill(patience).await? {
             Some(()) => Ok(()),
             None => Err(conn.timed_out()),
         }
     }
 
-    fn stall_timeout(&self) -> Duration {
-        self.session.service.relay.client_stall()
-    }
-
     async fn data(mut self, conn: &mut Conn) -> Result<After<'s>, End> {
         if !conn.input().is_empty() {
-            self.handoff.abandon().await;
+            self.handoff.abandon();
             return Err(conn.say_last(&replies::DATA_NOT_AWAITED));
         }
         let receiving = match self.open.receive() {
             Ok(receiving) => receiving,
             Err((open, reply)) => {
                 self.open = open;
-                self.handoff.withdraw_data().await;
+                self.handoff.withdraw_data();
                 conn.fault(&reply)?;
                 return Ok(After::Envelope(self));
             }
         };
         if let Err(reply) = self.handoff.data().await {
+            answer::log_deferred(self.session, receiving.hello(), &self.handoff, &reply);
             conn.say(&reply);
             return Ok(After::Data(receiving.end()));
         }

@@ -19,6 +19,7 @@ use gatepost_delivery::{
     Answers, DataFollows, GoAhead, Paths, Sent, Transaction, Trouble, Unfinished,
 };
 use gatepost_smtp::client::MailParameters;
+use gatepost_smtp::data::TERMINATOR;
 use gatepost_smtp::extension::Capabilities;
 use gatepost_smtp::header::HeaderScan;
 use gatepost_smtp::reply::{Reply, Severity};
@@ -162,6 +163,7 @@ impl Handoff {
     /// transaction.
     pub async fn ask(&mut self, data: DataFollows) {
         self.replies.clear();
+        self.reason = None;
         self.asked.truncate(0);
         std::mem::swap(&mut self.pending, &mut self.asked);
         let asked = match std::mem::replace(&mut self.link, Link::Unopened) {
@@ -198,17 +200,11 @@ impl Handoff {
             let exchanged = self.exchange(&mut transaction, data).await;
             let dead = exchanged.is_err() || self.answers.mail.as_ref().is_some_and(is_leaving);
             if dead && transaction.is_reused() && !self.answers.any_positive() {
-                drop(transaction);
-                lease = self
-                    .relay
-                    .upstream
-                    .checkout_fresh()
-                    .await
-                    .map_err(|trouble| self.unreachable(&trouble))?;
+                lease = transaction.reopen().await.map_err(|trouble| self.unreachable(&trouble))?;
                 continue;
             }
             exchanged.map_err(|trouble| self.cut_short(&trouble))?;
-            return self.conclude(transaction).await;
+            return self.conclude(transaction);
         }
     }
 
@@ -219,7 +215,7 @@ impl Handoff {
     ) -> Result<Transaction, Reply> {
         let exchanged = self.exchange(&mut transaction, data).await;
         exchanged.map_err(|trouble| self.cut_short(&trouble))?;
-        self.conclude(transaction).await
+        self.conclude(transaction)
     }
 
     /// Asks for what is pending, less what the upstream cannot even be asked for.
@@ -239,10 +235,10 @@ impl Handoff {
 
     /// Turns the upstream's answers into replies. If it refused MAIL, that is its word on every
     /// recipient, because our own 250 to MAIL is already given.
-    async fn conclude(&mut self, transaction: Transaction) -> Result<Transaction, Reply> {
+    fn conclude(&mut self, transaction: Transaction) -> Result<Transaction, Reply> {
         if let Some(reply) = self.answers.mail.as_ref().filter(|reply| !reply.is_positive()) {
             let reply = self.relay.judge(trouble::of_reply(Stage::Mail, reply), reply);
-            transaction.abandon().await;
+            transaction.abandon();
             return Err(reply);
         }
         let offered = transaction.capabilities();
@@ -367,6 +363,7 @@ impl Handoff {
 
     /// Hands the last content over, terminator included, and brings back the upstream's word.
     pub async fn complete(mut self, last: Bytes, origin: Origin<'_>) -> DataReply {
+        let content_octets = self.octets + last.len().saturating_sub(TERMINATOR.len()) as u64;
         if self.inspect(&last) {
             self.go_ahead().await;
         }
@@ -375,6 +372,7 @@ impl Handoff {
             Link::Closed(reply) => Err(reply),
             Link::Unopened => Err(gatepost_smtp::server::replies::NO_VALID_RECIPIENTS),
         };
+        self.octets = content_octets;
         let (reply, granted) = match ended {
             Ok(reply) => (reply, true),
             Err(reply) => (reply, false),
@@ -385,23 +383,27 @@ impl Handoff {
 
     /// DATA went out with recipients of whom none stands: ends the upstream's transaction. The
     /// client's goes on, and the next recipient begins a new one.
-    pub async fn withdraw_data(&mut self) {
-        if let Link::Open(transaction) = std::mem::replace(&mut self.link, Link::Unopened) {
-            transaction.abandon().await;
+    pub fn withdraw_data(&mut self) {
+        match std::mem::replace(&mut self.link, Link::Unopened) {
+            Link::Open(transaction) => transaction.abandon(),
+            link => self.link = link,
         }
     }
 
     /// Gives the transaction up before its data, and the connection back.
-    pub async fn abandon(self) {
+    pub fn abandon(self) {
         if let Link::Open(transaction) = self.link {
-            transaction.abandon().await;
+            transaction.abandon();
         }
     }
 
     /// The upstream's word on the message: `Ok` is 2yz and nothing else.
     async fn finish(&mut self, transaction: Transaction, last: Bytes) -> Result<Reply, Reply> {
         let dot = Instant::now();
+        let mut cut_off = CutOff { relay: &self.relay, id: &self.message.id, armed: true };
         let finished = transaction.finish(last, self.relay.config.final_reply_timeout).await;
+        cut_off.armed = false;
+        drop(cut_off);
         self.relay.metrics.duration.record(dot.elapsed());
         match finished {
             Ok(reply) if reply.is_positive() => Ok(reply.with_status()),
@@ -439,7 +441,7 @@ impl Handoff {
                 if let Link::Open(transaction) =
                     std::mem::replace(&mut self.link, Link::Closed(said))
                 {
-                    transaction.abandon().await;
+                    transaction.abandon();
                 }
                 false
             }
@@ -505,6 +507,27 @@ impl Handoff {
             self.relay.mail_log.write(&event(EventType::Reception, None));
         }
         self.relay.mail_log.write(&event(r#type, Some(1)));
+    }
+}
+
+/// Tells of a message whose session was cut off while its fate was in the upstream's hands.
+struct CutOff<'a> {
+    relay: &'a Relay,
+    id: &'a str,
+    armed: bool,
+}
+
+impl Drop for CutOff<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.relay.metrics.ambiguous.increment(1);
+            let upstream = self.relay.upstream_name();
+            tracing::warn!(
+                upstream,
+                id = self.id,
+                "cut off before the upstream's word: the message may arrive twice"
+            );
+        }
     }
 }
 

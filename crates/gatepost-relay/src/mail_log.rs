@@ -11,7 +11,6 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gatepost_delivery::Paths;
@@ -170,12 +169,13 @@ struct State {
     buffer: Vec<u8>,
     reopen: bool,
     stop: bool,
+    /// The writer has written what there was, and is gone.
+    stopped: bool,
 }
 
 /// Ends the log when it is dropped: what was written by then is on its way out.
 pub struct MailLogWriter {
     shared: Option<Arc<Shared>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl MailLog {
@@ -188,7 +188,7 @@ impl MailLog {
     pub fn start(target: &MailLogTarget) -> io::Result<(Self, MailLogWriter)> {
         let mut output = match target {
             MailLogTarget::Off => {
-                return Ok((Self::off(), MailLogWriter { shared: None, thread: None }));
+                return Ok((Self::off(), MailLogWriter { shared: None }));
             }
             MailLogTarget::Stdout => Output::Stdout,
             MailLogTarget::File(path) => Output::File(open(path)?, path.clone()),
@@ -197,13 +197,10 @@ impl MailLog {
         dropped.increment(0);
         let shared = Arc::new(Shared { state: Mutex::default(), wake: Condvar::new(), dropped });
         let for_thread = shared.clone();
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("mail-log".to_owned())
             .spawn(move || for_thread.run(&mut output))?;
-        Ok((
-            Self { shared: Some(shared.clone()) },
-            MailLogWriter { shared: Some(shared), thread: Some(thread) },
-        ))
+        Ok((Self { shared: Some(shared.clone()) }, MailLogWriter { shared: Some(shared) }))
     }
 
     /// Whether events go anywhere; if not, there is no need to make them.
@@ -255,6 +252,8 @@ impl Shared {
 
     fn run(&self, output: &mut Output) {
         let mut batch = Vec::new();
+        // A write failed somewhere in a line: the next event begins a new one.
+        let mut torn = false;
         loop {
             let mut state = self.state();
             while state.buffer.is_empty() && !state.reopen && !state.stop {
@@ -267,14 +266,22 @@ impl Shared {
             std::mem::swap(&mut state.buffer, &mut batch);
             let (reopen, stop) = (std::mem::take(&mut state.reopen), state.stop);
             drop(state);
+            if std::mem::take(&mut torn) && !batch.is_empty() {
+                batch.insert(0, b'\n');
+            }
             if let Err(error) = output.write(&batch) {
-                tracing::error!(%error, "cannot write the mail log");
+                let lines = memchr::memchr_iter(b'\n', &batch).count();
+                self.dropped.increment(lines as u64);
+                tracing::error!(%error, lines, "cannot write the mail log");
+                torn = true;
             }
             batch.clear();
             if reopen && let Err(error) = output.reopen() {
                 tracing::error!(%error, "cannot reopen the mail log; the old file stays in use");
             }
             if stop {
+                self.state().stopped = true;
+                self.wake.notify_all();
                 return;
             }
         }
@@ -288,12 +295,15 @@ impl Shared {
 
 impl Drop for MailLogWriter {
     fn drop(&mut self) {
-        if let Some(shared) = self.shared.take() {
-            shared.state().stop = true;
-            shared.wake.notify_one();
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        /// A pipe that nobody reads must not keep the program from ending.
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let Some(shared) = self.shared.take() else { return };
+        let mut state = shared.state();
+        state.stop = true;
+        shared.wake.notify_one();
+        let waited = shared.wake.wait_timeout_while(state, PATIENCE, |state| !state.stopped);
+        if waited.unwrap_or_else(PoisonError::into_inner).1.timed_out() {
+            tracing::warn!("the mail log cannot be written: its last lines are lost");
         }
     }
 }

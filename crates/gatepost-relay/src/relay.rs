@@ -2,12 +2,14 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use gatepost_delivery::Upstream;
 use gatepost_smtp::command::Body;
 use gatepost_smtp::reply::Reply;
+use tokio::time::Instant;
 
 use crate::handoff::Handoff;
 use crate::mail_log::MailLog;
@@ -29,6 +31,9 @@ pub struct Relay {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) metrics: DeliveryMetrics,
     pub(crate) mail_log: MailLog,
+    started: Instant,
+    /// The last minute since the start in which a configuration fault was written to the log.
+    warned_minute: AtomicU64,
 }
 
 /// What is known of a message when its transaction begins.
@@ -52,7 +57,14 @@ impl Relay {
     /// A relay to one upstream.
     pub fn new(config: RelayConfig, upstream: Arc<Upstream>, mail_log: MailLog) -> Arc<Self> {
         let metrics = DeliveryMetrics::new(&upstream.config().name);
-        Arc::new(Self { config, upstream, metrics, mail_log })
+        Arc::new(Self {
+            config,
+            upstream,
+            metrics,
+            mail_log,
+            started: Instant::now(),
+            warned_minute: AtomicU64::new(0),
+        })
     }
 
     /// Begins to hand a message over. Nothing is sent before the first recipient.
@@ -79,12 +91,20 @@ impl Relay {
     pub(crate) fn judge(&self, outcome: Outcome, said: &dyn Display) -> Reply {
         if outcome.configuration_fault {
             self.metrics.configuration_faults.increment(1);
-            tracing::warn!(
-                upstream = self.upstream_name(),
-                %said,
-                "the upstream objects to how it is used: check its settings and what it has on record for this relay"
-            );
+            if self.is_time_to_warn() {
+                tracing::warn!(
+                    upstream = self.upstream_name(),
+                    %said,
+                    "the upstream objects to how it is used: check its settings and what it has on record for this relay"
+                );
+            }
         }
         outcome.reply
+    }
+
+    /// Once a minute: a client can provoke as many faults as it likes.
+    fn is_time_to_warn(&self) -> bool {
+        let minute = self.started.elapsed().as_secs() / 60 + 1;
+        self.warned_minute.fetch_max(minute, Ordering::Relaxed) < minute
     }
 }

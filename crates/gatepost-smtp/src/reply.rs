@@ -126,7 +126,7 @@ impl fmt::Display for EnhancedStatus {
 pub struct Reply {
     code: ReplyCode,
     enhanced: Option<EnhancedStatus>,
-    /// Lines are separated by LF. Static, built, or a slice of what the upstream sent.
+    /// Lines are separated by LF. Static, built, or what the upstream sent.
     text: Bytes,
 }
 

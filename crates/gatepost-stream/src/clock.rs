@@ -18,7 +18,8 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// How far the clock may lag behind. Deadlines are this much late at the most, and never early.
+    /// How far the clock may lag behind while its task gets its turn: deadlines are late by this
+    /// much, and not early.
     pub const TICK: Duration = Duration::from_millis(250);
 
     /// Starts a clock; its task ends when the last clone is dropped.
@@ -40,8 +41,7 @@ impl Clock {
 
     /// The coarse time `limit` from now, rounded up so that it is never too early.
     pub(crate) fn after(&self, limit: Duration) -> CoarseInstant {
-        let millis = limit.saturating_add(Self::TICK).as_millis().try_into().unwrap_or(u64::MAX);
-        CoarseInstant(self.now().0.saturating_add(millis))
+        self.now().plus(limit.saturating_add(Self::TICK))
     }
 
     pub(crate) fn now(&self) -> CoarseInstant {
@@ -59,3 +59,9 @@ impl Clock {
 /// Milliseconds since a [`Clock`] was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct CoarseInstant(u64);
+
+impl CoarseInstant {
+    pub(crate) fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration.as_millis().try_into().unwrap_or(u64::MAX)))
+    }
+}

@@ -12,6 +12,18 @@ use tokio::time::Sleep;
 
 use crate::clock::{Clock, CoarseInstant};
 
+/// A moment that a deadline can be moved to. Keeping one costs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark(CoarseInstant);
+
+impl Mark {
+    /// The mark `by` later, but no later than `most`.
+    #[must_use]
+    pub fn later(self, by: Duration, most: Self) -> Self {
+        Self(self.0.plus(by)).min(most)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Deadline {
     clock: Clock,
@@ -36,6 +48,21 @@ impl Deadline {
     pub(crate) fn end_after(&mut self, lifetime: Duration) {
         self.last = self.clock.after(lifetime);
         self.due = self.due.min(self.last);
+    }
+
+    /// Moves the deadline to a mark, but not past the end of the lifetime.
+    pub(crate) fn move_to_mark(&mut self, mark: Mark) {
+        self.due = mark.0.min(self.last);
+    }
+
+    /// A moment, `limit` from now.
+    pub(crate) fn mark(&self, limit: Duration) -> Mark {
+        Mark(self.clock.after(limit))
+    }
+
+    /// Whether the lifetime is over, wherever the deadline is.
+    pub(crate) fn lifetime_is_over(&self) -> bool {
+        self.clock.now() > self.last
     }
 
     /// Ready when the deadline has passed; otherwise the task is woken when it may have.

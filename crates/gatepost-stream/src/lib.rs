@@ -11,4 +11,5 @@ mod deadline;
 mod stream;
 
 pub use clock::Clock;
-pub use stream::{Stream, StreamError};
+pub use deadline::Mark;
+pub use stream::{Flushed, Stream, StreamError};

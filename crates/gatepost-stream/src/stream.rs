@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::clock::Clock;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Mark};
 
 /// Octets of the first read: a command group, or a message of a few KiB in one system call.
 const READ_OCTETS_MIN: usize = 8 * 1024;
@@ -35,6 +35,15 @@ pub enum StreamError {
     /// The socket failed.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+/// What a flush that listens has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// Everything is sent.
+    All,
+    /// The peer spoke before that: see [`Stream::input`]. The rest is not sent.
+    Interrupted,
 }
 
 /// A socket, what was read and not yet taken, what was gathered and not yet sent, and a deadline.
@@ -85,6 +94,16 @@ impl Stream {
         self.deadline.move_to(limit);
     }
 
+    /// A moment, `limit` from now, for [`Stream::until`].
+    pub fn mark(&self, limit: Duration) -> Mark {
+        self.deadline.mark(limit)
+    }
+
+    /// Moves the deadline: whatever is waited for next ends at `mark`.
+    pub fn until(&mut self, mark: Mark) {
+        self.deadline.move_to_mark(mark);
+    }
+
     /// Ends the stream `lifetime` from now, wherever [`Stream::within`] moves the deadline.
     pub fn end_after(&mut self, lifetime: Duration) {
         self.deadline.end_after(lifetime);
@@ -97,6 +116,10 @@ impl Stream {
 
     /// [`Stream::fill`] for a caller who waits for something else too.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        // A peer that is never silent must not outlive its time either.
+        if self.deadline.lifetime_is_over() {
+            return Poll::Ready(Err(StreamError::Elapsed));
+        }
         loop {
             if self.socket.poll_read_ready(cx)?.is_pending() {
                 return self.poll_deadline(cx);
@@ -135,11 +158,26 @@ impl Stream {
         poll_fn(|cx| self.poll_flush_with(&mut tail, cx)).await
     }
 
-    /// Whether nothing has come that nobody asked for, the end of the stream included. Only what
-    /// the runtime has noticed counts: no system call is made.
-    pub fn is_quiet(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        self.input.is_empty() && self.socket.poll_read_ready(&mut cx).is_pending()
+    /// Sends everything gathered and `tail` after it, while listening: a peer that speaks in the
+    /// middle may have stopped reading for good.
+    pub async fn flush_listening(&mut self, mut tail: Bytes) -> Result<Flushed, StreamError> {
+        poll_fn(|cx| match self.poll_flush_with(&mut tail, cx) {
+            Poll::Ready(flushed) => Poll::Ready(flushed.map(|()| Flushed::All)),
+            Poll::Pending => self.poll_fill(cx).map_ok(|()| Flushed::Interrupted),
+        })
+        .await
+    }
+
+    /// Whether nothing has come that nobody asked for, the end of the stream included.
+    ///
+    /// Readiness alone is no proof: it may be left over from octets that were read already. So
+    /// where there is readiness it is tried, and that is the only case that costs a system call.
+    pub fn is_quiet(&mut self) -> bool {
+        self.input.is_empty()
+            && matches!(
+                self.socket.try_read_buf(&mut self.input),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock
+            )
     }
 
     /// Closes in a way that does not destroy what was sent last: a socket that is closed with

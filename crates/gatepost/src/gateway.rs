@@ -7,11 +7,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use gatepost_admin::{Pages, Readiness, Recorder};
+use gatepost_admin::{MetricsHandle, Pages, Readiness, Recorder};
 use gatepost_delivery::Upstream;
 use gatepost_inbound::{Drain, Listener, Service, bind};
 use gatepost_policy::generation::Generation;
@@ -21,24 +20,29 @@ use gatepost_relay::{MailLog, MailLogWriter, Relay};
 use gatepost_stream::Clock;
 use metrics::{Counter, Gauge, counter, gauge};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::sync::Mutex;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::Config;
 use crate::policy;
+
+/// How long sessions that were cut off may take to be gone.
+const CUT_OFF_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A gateway that serves.
 pub struct Gateway {
     addresses: Vec<(Arc<str>, SocketAddr)>,
     metrics_address: Option<SocketAddr>,
-    policy: Policy,
+    metrics: MetricsHandle,
+    policy: Arc<Policy>,
     drain: Arc<Drain>,
     drain_timeout: Duration,
     readiness: Readiness,
     mail_log: MailLog,
-    /// Dropped last: what was logged while draining is written.
+    /// Dropped when every session is gone: what was logged while draining is written.
     mail_log_writer: MailLogWriter,
     listeners: JoinSet<()>,
-    pages: Option<tokio::task::JoinHandle<()>>,
+    pages: Option<JoinHandle<()>>,
 }
 
 /// How a gateway ended.
@@ -55,7 +59,9 @@ struct Policy {
     snapshot: Arc<Snapshot>,
     file: PathBuf,
     services: Vec<Arc<str>>,
-    revision: AtomicU64,
+    /// The revision in use. Held while a policy is read and compiled: reloads come one by one, so
+    /// that the one asked for last is the one that stays.
+    revision: Mutex<u64>,
     entries: Gauge,
     revision_gauge: Gauge,
     reloaded: Counter,
@@ -67,7 +73,12 @@ impl Gateway {
     pub fn start(config: Config, ruleset: Ruleset) -> anyhow::Result<Self> {
         let recorder = Recorder::new(env!("CARGO_PKG_VERSION"));
         let sockets = bind_all(&config)?;
-        let pages = config.metrics_bind.map(|address| (address, bind(address)));
+        let pages = match config.metrics_bind {
+            None => None,
+            Some(address) => {
+                Some(bind(address).with_context(|| format!("[metrics] cannot bind {address}"))?)
+            }
+        };
         recorder.with(|| Self::assemble(config, ruleset, sockets, pages, &recorder))
     }
 
@@ -75,7 +86,7 @@ impl Gateway {
         config: Config,
         ruleset: Ruleset,
         sockets: Vec<Vec<TcpListener>>,
-        pages: Option<(SocketAddr, std::io::Result<TcpListener>)>,
+        pages: Option<TcpListener>,
         recorder: &Recorder,
     ) -> anyhow::Result<Self> {
         let clock = Clock::start();
@@ -83,7 +94,7 @@ impl Gateway {
         let readiness = Readiness::default();
         let services =
             config.listeners.iter().map(|listener| listener.config.name.clone()).collect();
-        let policy = Policy::new(ruleset, config.policy_file, services);
+        let policy = Arc::new(Policy::new(ruleset, config.policy_file, services));
         readiness.set_policy_loaded();
         let (mail_log, mail_log_writer) = MailLog::start(&config.log.mail).context("[log] mail")?;
         let upstream =
@@ -104,8 +115,7 @@ impl Gateway {
         let mut metrics_address = None;
         let pages = match pages {
             None => None,
-            Some((address, bound)) => {
-                let socket = bound.with_context(|| format!("[metrics] bind {address}"))?;
+            Some(socket) => {
                 metrics_address = Some(socket.local_addr()?);
                 let pages = Pages::new(recorder.handle(), readiness.clone());
                 // The pages outlive the drain: readyz must be able to say 503 meanwhile.
@@ -116,6 +126,7 @@ impl Gateway {
         Ok(Self {
             addresses,
             metrics_address,
+            metrics: recorder.handle(),
             policy,
             drain,
             drain_timeout: config.drain_timeout,
@@ -137,20 +148,37 @@ impl Gateway {
         self.metrics_address
     }
 
-    /// Reads the policy file again. A bad one is refused, and the old ruleset stays.
-    pub async fn reload(&self) {
-        match self.policy.reload().await {
-            Ok(generation) => tracing::info!(%generation, "policy reloaded"),
-            Err(error) => {
-                self.policy.refused.increment(1);
-                tracing::error!("policy not reloaded, the old one stays: {error:#}");
+    /// Its metrics, for as long as anybody wants to look at them.
+    pub fn metrics_handle(&self) -> MetricsHandle {
+        self.metrics.clone()
+    }
+
+    /// Reads the policy file again, in a task of its own: signals are heard meanwhile. A bad policy
+    /// is refused, and the old ruleset stays.
+    pub fn reload(&self) -> JoinHandle<()> {
+        let policy = self.policy.clone();
+        tokio::spawn(async move {
+            match policy.reload().await {
+                Ok(generation) => tracing::info!(%generation, "policy reloaded"),
+                Err(error) => {
+                    policy.refused.increment(1);
+                    tracing::error!("policy not reloaded, the old one stays: {error:#}");
+                }
             }
-        }
+        })
     }
 
     /// Opens the mail log anew.
     pub fn reopen_logs(&self) {
         self.mail_log.reopen();
+    }
+
+    /// Waits until a listener has failed, which only a bug can make it.
+    pub async fn listener_failed(&mut self) -> anyhow::Error {
+        match self.listeners.join_next().await {
+            Some(Err(error)) => anyhow::anyhow!("a listener failed: {error}"),
+            _ => anyhow::anyhow!("a listener has ended"),
+        }
     }
 
     /// Stops accepting, lets sessions finish, and ends.
@@ -162,11 +190,14 @@ impl Gateway {
         if let Some(pages) = self.pages.take() {
             pages.abort();
         }
-        drop(self.mail_log_writer);
-        match finished {
+        let drained = match finished {
             Ok(()) => Drained::Empty,
-            Err(_) => Drained::CutOff(self.drain.sessions_open()),
-        }
+            Err(_) => Drained::CutOff(self.drain.cut_off()),
+        };
+        // What sessions say when they are cut off is said while there is a log to say it to.
+        let _ = tokio::time::timeout(CUT_OFF_TIMEOUT, self.drain.finished()).await;
+        drop(self.mail_log_writer);
+        drained
     }
 }
 
@@ -182,7 +213,7 @@ impl Policy {
             revision_gauge: gauge!("gatepost_policy_revision"),
             reloaded: reloads("ok"),
             refused: reloads("refused"),
-            revision: AtomicU64::new(1),
+            revision: Mutex::new(1),
             snapshot: Arc::new(Snapshot::new(ruleset.with_revision(1))),
             file,
             services,
@@ -192,6 +223,7 @@ impl Policy {
     }
 
     async fn reload(&self) -> anyhow::Result<Generation> {
+        let mut revision = self.revision.lock().await;
         let (file, services) = (self.file.clone(), self.services.clone());
         // Compiling a million entries takes seconds: not on a thread that carries mail.
         let compiled = tokio::task::spawn_blocking(move || {
@@ -207,8 +239,8 @@ impl Policy {
             "{}: no enabled entry is left; a gateway that nobody may use is started, not reloaded",
             self.file.display()
         );
-        let revision = self.revision.fetch_add(1, Ordering::Relaxed) + 1;
-        let ruleset = compiled.ruleset.with_revision(revision);
+        *revision += 1;
+        let ruleset = compiled.ruleset.with_revision(*revision);
         let generation = ruleset.generation();
         self.snapshot.publish(ruleset);
         self.reloaded.increment(1);

@@ -29,7 +29,10 @@ pub fn run(config_path: &Path) -> anyhow::Result<Exit> {
     warn_if_root();
     raise_descriptor_limit(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(config, compiled.ruleset))
+    let exit = runtime.block_on(serve(config, compiled.ruleset));
+    // A look-up that hangs in the resolver must not keep the program from ending.
+    runtime.shutdown_background();
+    exit
 }
 
 async fn serve(config: Config, ruleset: gatepost_policy::ruleset::Ruleset) -> anyhow::Result<Exit> {
@@ -38,7 +41,7 @@ async fn serve(config: Config, ruleset: gatepost_policy::ruleset::Ruleset) -> an
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut reopen = signal(SignalKind::user_defined1())?;
-    let gateway = Gateway::start(config, ruleset)?;
+    let mut gateway = Gateway::start(config, ruleset)?;
     for (listener, address) in gateway.addresses() {
         tracing::info!(%listener, %address, "listening");
     }
@@ -48,7 +51,8 @@ async fn serve(config: Config, ruleset: gatepost_policy::ruleset::Ruleset) -> an
     notify(&[sd_notify::NotifyState::Ready]);
     loop {
         tokio::select! {
-            _ = hangup.recv() => gateway.reload().await,
+            _ = hangup.recv() => drop(gateway.reload()),
+            error = gateway.listener_failed() => return Err(error),
             _ = reopen.recv() => gateway.reopen_logs(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,

@@ -3,7 +3,7 @@
 //! Lines end with CRLF, every line carries the same code, and there is a bound on all of it: an
 //! upstream that never comes to an end is a fault, not a reason to allocate.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::reply::{Reply, ReplyCode};
 
@@ -25,8 +25,6 @@ pub enum ReplyFault {
 }
 
 /// Takes the next complete reply from the front of `input`; `None` if more octets are needed.
-///
-/// The text of a one-line reply is a slice of `input`, not a copy.
 pub fn next_reply(input: &mut BytesMut) -> Result<Option<Reply>, ReplyFault> {
     let mut octets = 0;
     let mut first: Option<ReplyCode> = None;
@@ -47,7 +45,9 @@ pub fn next_reply(input: &mut BytesMut) -> Result<Option<Reply>, ReplyFault> {
             return Err(ReplyFault::CodeChanged);
         }
         if last {
-            return Ok(Some(Reply::heard(code, text(&input.split_to(octets).freeze()))));
+            let text = text(&input[..octets]);
+            input.advance(octets);
+            return Ok(Some(Reply::heard(code, text)));
         }
     }
 }
@@ -64,13 +64,14 @@ fn line(line: &[u8]) -> Result<(ReplyCode, bool), ReplyFault> {
     }
 }
 
-/// The text of a whole reply, lines separated by LF.
-fn text(reply: &Bytes) -> Bytes {
-    let content_end = reply.len() - 2;
-    if memchr::memchr(b'\n', reply) == Some(reply.len() - 1) {
-        return reply.slice(content_end.min(4)..content_end);
+/// The text of a whole reply, lines separated by LF. Copied: a slice would keep the whole read
+/// buffer alive for the sake of a few octets.
+fn text(reply: &[u8]) -> Bytes {
+    let content = &reply[..reply.len() - 2];
+    if !content.contains(&b'\n') {
+        return Bytes::copy_from_slice(content.get(4..).unwrap_or_default());
     }
-    let texts: Vec<&[u8]> = reply[..content_end]
+    let texts: Vec<&[u8]> = content
         .split(|&b| b == b'\n')
         .map(|line| line.get(4..).unwrap_or_default().trim_ascii_end())
         .collect();

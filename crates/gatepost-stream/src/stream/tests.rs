@@ -72,6 +72,53 @@ async fn a_peer_that_does_not_read_is_given_up() {
     drop(far);
 }
 
+/// A whole read leaves the readiness of the next event behind; it is not an octet.
+#[tokio::test]
+async fn stale_readiness_is_not_noise() {
+    let (mut stream, mut far) = pair(Duration::from_secs(5)).await;
+    far.write_all(&vec![b'x'; READ_OCTETS_MIN]).await.expect("sent");
+    while stream.input().len() < READ_OCTETS_MIN {
+        stream.fill().await.expect("read");
+    }
+    stream.input_mut().clear();
+    assert!(stream.is_quiet());
+}
+
+#[tokio::test]
+async fn a_peer_that_speaks_while_it_does_not_read_is_heard() {
+    let (mut stream, mut far) = pair(Duration::from_secs(5)).await;
+    far.write_all(b"552 enough\r\n").await.expect("sent");
+    let endless = Bytes::from(vec![0; 64 << 20]);
+    assert_eq!(stream.flush_listening(endless).await.expect("heard"), Flushed::Interrupted);
+    assert_eq!(stream.input(), b"552 enough\r\n");
+    let small = Bytes::from_static(b"x");
+    let (mut quiet, _far) = pair(Duration::from_secs(5)).await;
+    assert_eq!(quiet.flush_listening(small).await.expect("sent"), Flushed::All);
+}
+
+#[tokio::test]
+async fn a_peer_that_is_never_silent_does_not_outlive_its_time() {
+    let (mut stream, mut far) = pair(Duration::from_secs(5)).await;
+    stream.end_after(Duration::from_millis(200));
+    let flood = tokio::spawn(async move { while far.write_all(b"NOOP\r\n").await.is_ok() {} });
+    let ended = tokio::time::timeout(Duration::from_secs(5), async {
+        while stream.fill().await.is_ok() {
+            stream.input_mut().clear();
+        }
+    });
+    ended.await.expect("it ends");
+    drop(stream);
+    flood.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn a_mark_is_moved_by_what_is_earned_and_no_further() {
+    let (stream, _far) = pair(Duration::from_secs(5)).await;
+    let (near, far) = (stream.mark(Duration::from_secs(1)), stream.mark(Duration::from_secs(9)));
+    assert!(near.later(Duration::from_secs(1), far) > near);
+    assert_eq!(near.later(Duration::from_mins(1), far), far);
+}
+
 #[tokio::test]
 async fn a_lifetime_ends_whatever_the_deadline() {
     let (mut stream, _far) = pair(Duration::from_mins(1)).await;

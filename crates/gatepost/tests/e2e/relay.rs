@@ -337,3 +337,115 @@ async fn the_metrics_count_what_happened() {
     }
     upstream.stop().await;
 }
+
+/// The upstream's clean-up is not the client's business.
+#[tokio::test]
+async fn nobody_waits_for_an_upstream_that_is_silent_at_rset() {
+    let upstream = ScriptedUpstream::builder()
+        .on("RSET", Action::Silence)
+        .on("MAIL FROM:<no@", "550 5.7.1 not you")
+        .start();
+    let harness = Harness::start(upstream.addr());
+    let mut client = harness.client().await;
+    let began = std::time::Instant::now();
+    for (line, reply) in [
+        ("MAIL FROM:<a@app.test>", "250"),
+        ("RCPT TO:<b@b.test>", "250"),
+        ("RSET", "250"),
+        ("MAIL FROM:<no@app.test>", "250"),
+        ("RCPT TO:<b@b.test>", "550 5.7.1"),
+        ("QUIT", "221"),
+    ] {
+        client.send_line(line).await;
+        client.expect(reply).await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(3), "no reply waits for RSET");
+    upstream.stop().await;
+}
+
+#[tokio::test]
+async fn an_abandoned_transaction_gives_its_connection_back() {
+    let upstream = ScriptedUpstream::start();
+    let harness = Harness::start(upstream.addr());
+    let mut client = harness.client().await;
+    for (line, reply) in
+        [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250"), ("RSET", "250")]
+    {
+        client.send_line(line).await;
+        client.expect(reply).await;
+    }
+    while harness.metric("gatepost_upstream_connections{upstream=\"sink\",state=\"idle\"}").await
+        == 0
+    {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    ok(&mut client).await;
+    assert_eq!(upstream.connections_opened(), 1);
+    assert!(upstream.lines().contains(&"RSET".to_owned()));
+    upstream.stop().await;
+}
+
+/// An upstream that refuses in the middle of a large message, and stops reading: its word reaches
+/// the client all the same.
+#[tokio::test]
+async fn an_upstream_that_stops_reading_is_still_heard() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback binds");
+    let address = listener.local_addr().expect("bound");
+    let server = tokio::spawn(stubborn(listener));
+    let harness = Harness::start(address);
+    let mut client = harness.client().await;
+    let reply = send_message(&mut client, &b"0123456789abcde\r\n".repeat(600_000)).await;
+    assert!(reply.starts_with("552 5.3.4"), "{reply}");
+    server.abort();
+}
+
+/// Answers a pipelined envelope, reads a little of the data, refuses, and reads no more.
+async fn stubborn(listener: tokio::net::TcpListener) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (mut socket, _) = listener.accept().await.expect("accepted");
+    let mut buffer = vec![0; 16 * 1024];
+    for says in [
+        "220 x\r\n",
+        "250-x\r\n250 PIPELINING\r\n",
+        "250 ok\r\n250 ok\r\n",
+        "354 go\r\n",
+        "552 5.3.4 enough\r\n",
+    ] {
+        socket.write_all(says.as_bytes()).await.expect("sent");
+        let _ = socket.read(&mut buffer).await;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// However often it says something, a client that does not send its message does not keep a
+/// connection of the upstream.
+#[tokio::test]
+async fn a_client_that_dribbles_has_stalled_too() {
+    let upstream = ScriptedUpstream::start();
+    let settings = Settings { upstream: "client_stall = \"1s\"".to_owned(), ..Settings::default() };
+    let harness = Harness::with(upstream.addr(), &settings);
+    let mut client = harness.client().await;
+    for (line, reply) in [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250")] {
+        client.send_line(line).await;
+        client.expect(reply).await;
+    }
+    for _ in 0..8 {
+        client.send_line("NOOP").await;
+        client.expect("250").await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    assert_eq!(upstream.connections_open(), 0);
+    client.send_line("DATA").await;
+    client.expect("451 4.4.2").await;
+    for (line, reply) in
+        [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250"), ("DATA", "354")]
+    {
+        client.send_line(line).await;
+        client.expect(reply).await;
+    }
+    client.dribble(b"Subject:", 1, Duration::from_millis(250)).await;
+    assert_eq!(upstream.connections_open(), 0);
+    client.send(b" x\r\n.\r\n").await;
+    client.expect("451 4.4.2").await;
+    upstream.stop().await;
+}

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::harness::{Harness, POLICY, Settings, get, send_message};
 use gatepost::gateway::Drained;
+use gatepost_testkit::upstream::{Action, END_OF_DATA};
 use gatepost_testkit::{ByteClient, ScriptedUpstream};
 
 #[tokio::test]
@@ -12,7 +13,7 @@ async fn a_removed_client_is_told_at_its_next_mail() {
     let harness = Harness::start(upstream.addr());
     let mut client = harness.client().await;
     harness.write_policy(&POLICY.replace("\"127.0.0.1\", \"::1\"", "\"127.0.0.8\""));
-    harness.gateway.reload().await;
+    harness.gateway.reload().await.expect("no panic");
     client.send_line("NOOP").await;
     client.expect("250").await;
     client.send_line("MAIL FROM:<a@app.test>").await;
@@ -35,7 +36,7 @@ async fn a_changed_entry_holds_from_the_next_mail() {
         .expect("550 5.7.1 <a@new.test> is not an allowed sender of entry fleet (generation 1-")
         .await;
     harness.write_policy(&POLICY.replace("\"app.test\"", "\"new.test\""));
-    harness.gateway.reload().await;
+    harness.gateway.reload().await.expect("no panic");
     client.send_line("MAIL FROM:<a@new.test>").await;
     client.expect("250").await;
     client.send_line("RSET").await;
@@ -59,7 +60,7 @@ async fn a_bad_policy_is_refused_and_the_old_one_stays() {
         "[[entry]]\nid=\"a\"\nnetworks=[\"0.0.0.0/0\"]\nsenders=[\"*\"]\n",
     ] {
         harness.write_policy(bad);
-        harness.gateway.reload().await;
+        harness.gateway.reload().await.expect("no panic");
         let reply = send_message(&mut client, b"\r\n").await;
         assert!(reply.starts_with("250"), "{reply}");
     }
@@ -197,6 +198,47 @@ async fn one_listener_serves_ipv4_and_ipv6_side_by_side() {
     for (_, address) in harness.gateway.addresses() {
         let mut client = ByteClient::connect(*address).await;
         client.expect("220").await;
+    }
+    upstream.stop().await;
+}
+
+/// A session that is cut off while the upstream has the final dot is told of: nobody knows.
+#[tokio::test]
+async fn a_message_in_doubt_is_counted_when_it_is_cut_off() {
+    let upstream = ScriptedUpstream::builder().on(END_OF_DATA, Action::Silence).start();
+    let settings =
+        Settings { tables: "[timeouts]\ndrain = \"1s\"\n".to_owned(), ..Settings::default() };
+    let harness = Harness::with(upstream.addr(), &settings);
+    let mut client = harness.client().await;
+    for (line, reply) in
+        [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250"), ("DATA", "354")]
+    {
+        client.send_line(line).await;
+        client.expect(reply).await;
+    }
+    client.send(b"\r\n.\r\n").await;
+    upstream.wait_for_messages(1).await;
+    let metrics = harness.gateway.metrics_handle();
+    assert_eq!(harness.drain().await.0, Drained::CutOff(1));
+    let ambiguous = "gatepost_deliveries_total{upstream=\"sink\",result=\"ambiguous\"} 1";
+    assert!(metrics.render().contains(ambiguous), "{}", metrics.render());
+    upstream.stop().await;
+}
+
+/// However it dribbles, a client that was refused is gone after ten seconds.
+#[tokio::test]
+async fn a_client_refused_after_a_reload_does_not_stay() {
+    let upstream = ScriptedUpstream::start();
+    let harness = Harness::start(upstream.addr());
+    let mut client = harness.client().await;
+    harness.write_policy(&POLICY.replace("\"127.0.0.1\", \"::1\"", "\"127.0.0.8\""));
+    harness.gateway.reload().await.expect("no panic");
+    client.send_line("MAIL FROM:<a@app.test>").await;
+    client.expect("554 5.7.1").await;
+    let stayed = std::time::Instant::now();
+    while client.try_send(b"x").await.is_ok() {
+        assert!(stayed.elapsed() < Duration::from_secs(15), "still there");
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
     upstream.stop().await;
 }
