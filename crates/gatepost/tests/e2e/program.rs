@@ -21,11 +21,14 @@ struct Program {
 
 impl Program {
     fn start(upstream: SocketAddr, settings: &Settings) -> Self {
+        Self::with_config(&config_text(upstream, settings), Stdio::null())
+    }
+
+    fn with_config(config: &str, stdout: Stdio) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        std::fs::write(directory.path().join("gatepost.toml"), config_text(upstream, settings))
-            .expect("writes");
+        std::fs::write(directory.path().join("gatepost.toml"), config).expect("writes");
         std::fs::write(directory.path().join("policy.toml"), POLICY).expect("writes");
-        let mut child = run(directory.path());
+        let mut child = run_with(directory.path(), stdout);
         let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
         let addr = loop {
             let line = next_line(&mut stderr);
@@ -77,11 +80,15 @@ impl Drop for Program {
 }
 
 fn run(directory: &Path) -> Child {
+    run_with(directory, Stdio::null())
+}
+
+fn run_with(directory: &Path, stdout: Stdio) -> Child {
     Command::new(env!("CARGO_BIN_EXE_gatepost"))
         .args(["run", "--config"])
         .arg(directory.join("gatepost.toml"))
         .env_remove("RUST_LOG")
-        .stdout(Stdio::null())
+        .stdout(stdout)
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts")
@@ -126,6 +133,29 @@ async fn a_second_signal_ends_it_at_once() {
     assert!(program.child.try_wait().expect("a child").is_none(), "it waits for the transaction");
     program.signal("TERM");
     program.exit_code();
+    upstream.stop().await;
+}
+
+/// A mail log on a pipe that nobody reads costs lines of the log, not mail, and not the end.
+#[tokio::test]
+async fn a_full_pipe_does_not_keep_it_from_ending() {
+    const PIPE_OCTETS: usize = 64 * 1024;
+    const EVENT_OCTETS_MIN: usize = 250;
+    let upstream = ScriptedUpstream::start();
+    let config = config_text(upstream.addr(), &Settings::default())
+        .replace("mail = \"mail.jsonl\"", "mail = \"stdout\"");
+    let mut program = Program::with_config(&config, Stdio::piped());
+    let mut client = ByteClient::connect(program.addr).await;
+    client.expect("220").await;
+    client.send_line("EHLO app.test").await;
+    client.expect("250").await;
+    for _ in 0..PIPE_OCTETS / EVENT_OCTETS_MIN {
+        let reply = crate::harness::send_message(&mut client, b"\r\n").await;
+        assert!(reply.starts_with("250"), "{reply}");
+    }
+    client.close();
+    program.signal("TERM");
+    assert_eq!(program.exit_code(), Some(0));
     upstream.stop().await;
 }
 
