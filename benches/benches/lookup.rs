@@ -19,7 +19,11 @@ use std::{
 
 use criterion::{BenchmarkId, Criterion};
 use gatepost_benches::policy::{Family, LISTENER, Outcome, Policy};
-use gatepost_policy::{entry::Entry, generation::Generation, snapshot::Snapshot};
+use gatepost_policy::{
+    entry::Entry,
+    generation::Generation,
+    snapshot::{Snapshot, is_unused},
+};
 
 fn main() {
     let mut criterion = gatepost_benches::settings();
@@ -86,7 +90,11 @@ impl Publisher {
             let mut published = 0;
             while !stopped.load(Ordering::Relaxed) {
                 published += 1;
-                snapshot.publish(policy.compile().with_revision(published.into()));
+                let retired = snapshot.publish(policy.compile().with_revision(published.into()));
+                // As the gateway does: a reader must not be the one who frees it.
+                while !is_unused(&retired) {
+                    std::thread::yield_now();
+                }
             }
             published
         });

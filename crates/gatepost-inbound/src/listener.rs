@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use gatepost_smtp::reply::Reply;
-use metrics::gauge;
+use metrics::{describe_gauge, gauge};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -48,6 +48,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 impl Listener {
     /// A listener without sockets.
     pub fn new(config: ListenerConfig) -> Arc<Self> {
+        describe_gauge!("gatepost_connections", "Open client connections");
         let gauge = gauge!("gatepost_connections", "listener" => config.name.to_string());
         let (metrics, room) = (ListenerMetrics::new(&config.name), Room::new(&config, gauge));
         Arc::new(Self { config, metrics, room })

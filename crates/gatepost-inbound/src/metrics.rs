@@ -1,6 +1,6 @@
 //! What is counted about clients. Handles are made once, per listener.
 
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
 
 pub(crate) struct ListenerMetrics {
     pub(crate) allowed: Counter,
@@ -18,6 +18,18 @@ pub(crate) struct ListenerMetrics {
 
 impl ListenerMetrics {
     pub(crate) fn new(listener: &str) -> Self {
+        describe_counter!(
+            "gatepost_connections_total",
+            "Client connections, by how they were greeted"
+        );
+        describe_counter!("gatepost_verdicts_total", "Decisions of the policy at MAIL");
+        describe_counter!("gatepost_messages_total", "Messages, by what the client was told");
+        describe_counter!("gatepost_message_bytes_total", "Octets of accepted messages");
+        describe_histogram!(
+            "gatepost_lookup_duration_seconds",
+            Unit::Seconds,
+            "How long it took to find the entry of an address"
+        );
         let listener = listener.to_owned();
         // Made at zero: an alert on the first increase needs something to increase from.
         let connections = |result: &'static str| {

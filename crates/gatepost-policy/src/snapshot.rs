@@ -1,15 +1,19 @@
 //! The published ruleset.
 //!
 //! Readers never wait: a load is a few atomic operations, whatever a publisher does (arc-swap
-//! defers its work to the writer). A reader keeps the ruleset it has loaded as long as it likes;
-//! the last one to drop an old ruleset frees it. So hold a guard for a decision, keep an
-//! `Arc<Entry>` for a session, and never keep a ruleset in something that idles.
+//! defers its work to the writer). A reader keeps the ruleset it has loaded as long as it likes. So
+//! hold a guard for a decision, keep an `Arc<Entry>` for a session, and never keep a ruleset in
+//! something that idles.
+//!
+//! Nor do readers free: taking a million entries apart takes more than half a second, and whoever
+//! drops the last handle does it. [`Snapshot::publish`] gives the retired ruleset back, and the
+//! publisher keeps it until it [is the last](is_unused) to hold it.
 
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::{generation::Generation, ruleset::Ruleset};
+use crate::ruleset::Ruleset;
 
 /// Where the current ruleset is found.
 #[derive(Debug)]
@@ -35,11 +39,20 @@ impl Snapshot {
         self.ruleset.load().generation().number()
     }
 
-    /// Replaces the ruleset: whole, at once, for all readers. Returns the generation of the old
-    /// one. Revisions should only grow, see [`Ruleset::with_revision`].
-    pub fn publish(&self, ruleset: Ruleset) -> Generation {
-        self.ruleset.swap(Arc::new(ruleset)).generation()
+    /// Replaces the ruleset: whole, at once, for all readers. Revisions should only grow, see
+    /// [`Ruleset::with_revision`].
+    ///
+    /// Returns the retired ruleset, to be kept until [`is_unused`] says that nobody reads it.
+    #[must_use = "a reader that drops the last handle of a large ruleset stalls for as long as that takes"]
+    pub fn publish(&self, ruleset: Ruleset) -> Arc<Ruleset> {
+        self.ruleset.swap(Arc::new(ruleset))
     }
+}
+
+/// Whether this is the last handle of a retired ruleset: a swap has counted every guard that was
+/// out, and no new one can come.
+pub fn is_unused(retired: &Arc<Ruleset>) -> bool {
+    Arc::strong_count(retired) == 1
 }
 
 #[cfg(test)]
@@ -62,11 +75,15 @@ mod tests {
         let snapshot = Snapshot::new(ruleset(1));
         let before = snapshot.load();
         let number = snapshot.generation_number();
-        assert_eq!(snapshot.publish(ruleset(2)), before.generation());
+        let retired = snapshot.publish(ruleset(2));
+        assert_eq!(retired.generation(), before.generation());
+        assert!(!is_unused(&retired), "the reader still has it");
         assert_eq!(before.entries()[0].id().as_ref(), "r1");
         assert_eq!(snapshot.load().entries()[0].id().as_ref(), "r2");
         assert_ne!(snapshot.generation_number(), number);
         assert_eq!(snapshot.generation_number(), snapshot.load().generation().number());
+        drop(before);
+        assert!(is_unused(&retired), "the reader did not free it, and we can");
     }
 
     #[test]
@@ -85,7 +102,7 @@ mod tests {
                 });
             }
             for revision in 1..100 {
-                snapshot.publish(ruleset(revision));
+                drop(snapshot.publish(ruleset(revision)));
             }
         });
     }

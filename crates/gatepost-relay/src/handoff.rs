@@ -15,12 +15,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gatepost_delivery::{
-    Answers, DataFollows, GoAhead, Paths, Sent, Transaction, Trouble, Unfinished,
-};
-use gatepost_smtp::client::MailParameters;
+use gatepost_delivery::{Answers, GoAhead, Paths, Sent, Transaction, Trouble, Unfinished};
 use gatepost_smtp::data::TERMINATOR;
-use gatepost_smtp::extension::Capabilities;
 use gatepost_smtp::header::HeaderScan;
 use gatepost_smtp::reply::{Reply, Severity};
 use tokio::time::Instant;
@@ -29,23 +25,14 @@ use crate::mail_log::{Event, EventType, Octets, Origin, PathList};
 use crate::relay::{Message, Relay};
 use crate::trouble::{self, Stage};
 
+mod recipients;
+
 const EIGHT_BIT_REFUSED: Reply =
     Reply::fixed(554, (5, 6, 3), "the upstream does not take 8-bit content");
 const EIGHT_BIT_HEADER_REFUSED: Reply =
     Reply::fixed(554, (5, 6, 9), "the upstream does not take a header that is not ASCII");
 const LOOP: Reply =
     Reply::fixed(554, (5, 4, 6), "too many Received fields: the message goes in a loop");
-const TOO_LARGE_UPSTREAM: Reply =
-    Reply::fixed(552, (5, 3, 4), "the message is larger than the upstream takes");
-const TOO_MANY_RECIPIENTS: Reply = Reply::fixed(
-    452,
-    (4, 5, 3),
-    "too many recipients for the upstream, send the others separately",
-);
-const UTF8_RECIPIENT_REFUSED: Reply =
-    Reply::fixed(553, (5, 6, 7), "the upstream does not take addresses that are not ASCII");
-const UTF8_SENDER_REFUSED: Reply =
-    Reply::fixed(550, (5, 6, 7), "the upstream does not take addresses that are not ASCII");
 
 /// A transaction on its way to the upstream.
 pub struct Handoff {
@@ -98,7 +85,6 @@ impl Grant {
     }
 }
 
-// Recipients.
 impl Handoff {
     pub(crate) fn new(relay: Arc<Relay>, message: Message) -> Self {
         Self {
@@ -143,168 +129,7 @@ impl Handoff {
         self.began
     }
 
-    /// Names a recipient, for the next [`Handoff::ask`].
-    pub fn name(&mut self, forward_path: &[u8]) -> Result<(), Reply> {
-        let most =
-            self.relay.upstream.config().max_recipients.map_or(usize::MAX, |most| most as usize);
-        if self.accepted.len() + self.pending.len() >= most {
-            return Err(TOO_MANY_RECIPIENTS);
-        }
-        self.pending.push(forward_path);
-        Ok(())
-    }
-
-    /// How many recipients were named and not yet asked for.
-    pub fn pending(&self) -> usize {
-        self.pending.len()
-    }
-
-    /// Asks the upstream for the recipients that were named, all at once. The first call opens the
-    /// transaction.
-    pub async fn ask(&mut self, data: DataFollows) {
-        self.replies.clear();
-        self.reason = None;
-        self.asked.truncate(0);
-        std::mem::swap(&mut self.pending, &mut self.asked);
-        let asked = match std::mem::replace(&mut self.link, Link::Unopened) {
-            Link::Closed(reply) => Err(reply),
-            Link::Unopened => self.open(data).await,
-            Link::Open(transaction) => self.ask_on(transaction, data).await,
-        };
-        self.link = match asked {
-            Ok(transaction) => Link::Open(transaction),
-            Err(reply) => {
-                self.replies.clear();
-                self.replies.resize(self.asked.len(), reply.clone());
-                Link::Closed(reply)
-            }
-        };
-    }
-
-    /// The recipients that were asked for last, and the upstream's word on each.
-    pub fn answers(&self) -> impl Iterator<Item = (&[u8], &Reply)> {
-        self.asked.iter().zip(&self.replies)
-    }
-
-    /// Opens the transaction, on a new connection if a reused one turns out dead before anything
-    /// was accepted on it.
-    async fn open(&mut self, data: DataFollows) -> Result<Transaction, Reply> {
-        let mut lease =
-            self.relay.upstream.checkout().await.map_err(|trouble| self.unreachable(&trouble))?;
-        loop {
-            if let Some(reply) = lease.capabilities().and_then(|offered| self.mismatch(offered)) {
-                lease.release();
-                return Err(reply);
-            }
-            let mut transaction = Transaction::begin(lease, &self.mail_parameters());
-            let exchanged = self.exchange(&mut transaction, data).await;
-            let dead = exchanged.is_err() || self.answers.mail.as_ref().is_some_and(is_leaving);
-            if dead && transaction.is_reused() && !self.answers.any_positive() {
-                lease = transaction.reopen().await.map_err(|trouble| self.unreachable(&trouble))?;
-                continue;
-            }
-            exchanged.map_err(|trouble| self.cut_short(&trouble))?;
-            return self.conclude(transaction);
-        }
-    }
-
-    async fn ask_on(
-        &mut self,
-        mut transaction: Transaction,
-        data: DataFollows,
-    ) -> Result<Transaction, Reply> {
-        let exchanged = self.exchange(&mut transaction, data).await;
-        exchanged.map_err(|trouble| self.cut_short(&trouble))?;
-        self.conclude(transaction)
-    }
-
-    /// Asks for what is pending, less what the upstream cannot even be asked for.
-    async fn exchange(
-        &mut self,
-        transaction: &mut Transaction,
-        data: DataFollows,
-    ) -> Result<(), Trouble> {
-        self.answers = Answers::default();
-        let offered = transaction.capabilities();
-        if offered.smtputf8 || self.asked.iter().all(<[u8]>::is_ascii) {
-            return transaction.exchange(&self.asked, data, &mut self.answers).await;
-        }
-        let sayable: Paths = self.asked.iter().filter(|path| path.is_ascii()).collect();
-        transaction.exchange(&sayable, data, &mut self.answers).await
-    }
-
-    /// Turns the upstream's answers into replies. If it refused MAIL, that is its word on every
-    /// recipient, because our own 250 to MAIL is already given.
-    fn conclude(&mut self, transaction: Transaction) -> Result<Transaction, Reply> {
-        if let Some(reply) = self.answers.mail.as_ref().filter(|reply| !reply.is_positive()) {
-            let reply = self.relay.judge(trouble::of_reply(Stage::Mail, reply), reply);
-            transaction.abandon();
-            return Err(reply);
-        }
-        let offered = transaction.capabilities();
-        let mut answers = self.answers.recipients.drain(..);
-        for path in self.asked.iter() {
-            if !offered.smtputf8 && !path.is_ascii() {
-                self.replies.push(UTF8_RECIPIENT_REFUSED);
-                continue;
-            }
-            // One answer for each that was asked for, or the exchange would have failed.
-            let Some(reply) = answers.next() else { break };
-            if reply.is_positive() {
-                self.accepted.push(path);
-                self.replies.push(reply.with_status());
-            } else {
-                self.replies
-                    .push(self.relay.judge(trouble::of_reply(Stage::Recipient, &reply), &reply));
-            }
-        }
-        drop(answers);
-        Ok(transaction)
-    }
-
-    fn mail_parameters(&self) -> MailParameters<'_> {
-        MailParameters {
-            reverse_path: &self.message.reverse_path,
-            size: self.size_upstream(),
-            body: self.message.body,
-            smtputf8: self.message.smtputf8,
-        }
-    }
-
-    /// The declared size with the line that is put in front (RFC 1870 §6.4).
-    fn size_upstream(&self) -> Option<u64> {
-        self.message.size.map(|octets| octets.saturating_add(self.message.received.len() as u64))
-    }
-
-    /// Why the upstream cannot take this transaction, whatever it would say to it.
-    fn mismatch(&self, offered: &Capabilities) -> Option<Reply> {
-        if self.size_upstream().is_some_and(|octets| offered.refuses_size(octets)) {
-            return Some(TOO_LARGE_UPSTREAM);
-        }
-        let unsayable = !offered.smtputf8 && !self.message.reverse_path.is_ascii();
-        unsayable.then_some(UTF8_SENDER_REFUSED)
-    }
-
-    fn unreachable(&mut self, trouble: &Trouble) -> Reply {
-        self.relay.metrics.unreachable.increment(1);
-        self.reason = Some(trouble.to_string().into());
-        tracing::debug!(upstream = self.relay.upstream_name(), %trouble, "no connection to the upstream");
-        self.relay.judge(trouble::of_opening(trouble), trouble)
-    }
-
-    /// An exchange came to no end. An upstream that has said why before it closed is believed.
-    fn cut_short(&mut self, trouble: &Trouble) -> Reply {
-        let said = match (&self.answers.mail, self.answers.recipients.last()) {
-            (Some(mail), _) if !mail.is_positive() => Some((Stage::Mail, mail)),
-            (_, Some(last)) if is_leaving(last) => Some((Stage::Recipient, last)),
-            _ => None,
-        };
-        match said {
-            Some((stage, reply)) => self.relay.judge(trouble::of_reply(stage, reply), reply),
-            None => self.troubled(trouble),
-        }
-    }
-
+    /// What the client hears of trouble, which is kept for the log.
     fn troubled(&mut self, trouble: &Trouble) -> Reply {
         self.reason = Some(trouble.to_string().into());
         tracing::debug!(upstream = self.relay.upstream_name(), %trouble, "the upstream failed");
@@ -529,8 +354,4 @@ impl Drop for CutOff<'_> {
             );
         }
     }
-}
-
-fn is_leaving(reply: &Reply) -> bool {
-    reply.code().as_u16() == 421
 }

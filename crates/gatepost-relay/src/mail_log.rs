@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gatepost_delivery::Paths;
-use metrics::{Counter, counter};
+use metrics::{Counter, counter, describe_counter};
 use serde::{Serialize, Serializer};
 
 /// Octets that may wait for the writer: a second of 10,000 events.
@@ -193,6 +193,7 @@ impl MailLog {
             MailLogTarget::Stdout => Output::Stdout,
             MailLogTarget::File(path) => Output::File(open(path)?, path.clone()),
         };
+        describe_counter!("gatepost_mail_log_dropped_total", "Lines that the mail log has lost");
         let dropped = counter!("gatepost_mail_log_dropped_total");
         dropped.increment(0);
         let shared = Arc::new(Shared { state: Mutex::default(), wake: Condvar::new(), dropped });

@@ -1,6 +1,6 @@
 //! What is counted about deliveries. Handles are made once, per upstream.
 
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
 
 #[derive(Clone)]
 pub(crate) struct DeliveryMetrics {
@@ -15,6 +15,16 @@ pub(crate) struct DeliveryMetrics {
 
 impl DeliveryMetrics {
     pub(crate) fn new(upstream: &str) -> Self {
+        describe_counter!("gatepost_deliveries_total", "Hand-overs, by what the upstream did");
+        describe_counter!(
+            "gatepost_configuration_faults_total",
+            "Replies of an upstream that concern our set-up and not a message"
+        );
+        describe_histogram!(
+            "gatepost_delivery_duration_seconds",
+            Unit::Seconds,
+            "From the final dot to the upstream's reply"
+        );
         let upstream = upstream.to_owned();
         let deliveries = |result: &'static str| {
             let counter = counter!("gatepost_deliveries_total", "upstream" => upstream.clone(), "result" => result);

@@ -15,10 +15,10 @@ use gatepost_delivery::Upstream;
 use gatepost_inbound::{Drain, Listener, Service, bind};
 use gatepost_policy::generation::Generation;
 use gatepost_policy::ruleset::Ruleset;
-use gatepost_policy::snapshot::Snapshot;
+use gatepost_policy::snapshot::{Snapshot, is_unused};
 use gatepost_relay::{MailLog, MailLogWriter, Relay};
 use gatepost_stream::Clock;
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, JoinSet};
@@ -203,6 +203,15 @@ impl Gateway {
 
 impl Policy {
     fn new(ruleset: Ruleset, file: PathBuf, services: Vec<Arc<str>>) -> Self {
+        describe_counter!(
+            "gatepost_policy_reloads_total",
+            "Reloads of the policy, by how they ended"
+        );
+        describe_gauge!("gatepost_policy_entries", "Entries of the ruleset in use");
+        describe_gauge!(
+            "gatepost_policy_revision",
+            "Revision of the ruleset in use, counted by this process"
+        );
         let reloads = |result: &'static str| {
             let counter = counter!("gatepost_policy_reloads_total", "result" => result);
             counter.increment(0);
@@ -242,7 +251,8 @@ impl Policy {
         *revision += 1;
         let ruleset = compiled.ruleset.with_revision(*revision);
         let generation = ruleset.generation();
-        self.snapshot.publish(ruleset);
+        let retired = self.snapshot.publish(ruleset);
+        tokio::spawn(free(retired));
         self.reloaded.increment(1);
         self.show();
         Ok(generation)
@@ -254,6 +264,16 @@ impl Policy {
         self.entries.set(ruleset.entries().len() as f64);
         self.revision_gauge.set(ruleset.generation().revision() as f64);
     }
+}
+
+/// Takes a retired ruleset apart where no mail waits for it, once no session reads it any more.
+async fn free(retired: Arc<Ruleset>) {
+    /// A guard is held for a decision: microseconds.
+    const PAUSE: Duration = Duration::from_millis(10);
+    while !is_unused(&retired) {
+        tokio::time::sleep(PAUSE).await;
+    }
+    tokio::task::spawn_blocking(move || drop(retired));
 }
 
 fn bind_all(config: &Config) -> anyhow::Result<Vec<Vec<TcpListener>>> {
