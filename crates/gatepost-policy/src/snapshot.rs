@@ -33,7 +33,7 @@ impl Snapshot {
         self.ruleset.load()
     }
 
-    /// [`Generation::number`] of the current ruleset: a session that remembers another one has to
+    /// [`Generation::number`](crate::generation::Generation::number) of the current ruleset: a session that remembers another one has to
     /// look its entry up again. Read from the ruleset itself, so the two cannot disagree.
     pub fn generation_number(&self) -> u64 {
         self.ruleset.load().generation().number()

@@ -54,6 +54,7 @@ pub struct Handoff {
     data_begun: bool,
     /// What went wrong, for the log.
     reason: Option<Box<str>>,
+    decided: Decided,
 }
 
 #[allow(clippy::large_enum_variant)] // one per transaction, and nearly always the large one
@@ -63,6 +64,17 @@ enum Link {
     Open(Transaction),
     /// Given up: this is what the client hears from now on.
     Closed(Reply),
+}
+
+/// Who decided about the message: what is counted and logged depends on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Decided {
+    /// We did: the upstream could not have taken it.
+    Here,
+    /// Nobody knows: the upstream has the final dot and did not answer.
+    Nobody,
+    /// The upstream, by its reply or by its trouble.
+    Upstream,
 }
 
 /// The reply to the end of data.
@@ -101,6 +113,7 @@ impl Handoff {
             octets: 0,
             data_begun: false,
             reason: None,
+            decided: Decided::Upstream,
         }
     }
 
@@ -237,14 +250,14 @@ impl Handoff {
             Err(Unfinished::AfterDot(trouble)) => {
                 // RFC 1047: the message may have arrived. The client will send it again; saying
                 // 250 could lose it.
-                self.relay.metrics.ambiguous.increment(1);
+                self.decided = Decided::Nobody;
                 tracing::warn!(
                     upstream = self.relay.upstream_name(),
                     id = &*self.message.id,
                     %trouble,
                     "the upstream fell silent after the end of data: the message may arrive twice"
                 );
-                Err(self.relay.judge(trouble::of_trouble(&trouble), &trouble))
+                Err(self.troubled(&trouble))
             }
         }
     }
@@ -293,6 +306,7 @@ impl Handoff {
         } else {
             return true;
         };
+        self.decided = Decided::Here;
         self.close(refusal);
         false
     }
@@ -304,14 +318,16 @@ impl Handoff {
 
     fn record(&self, reply: &Reply, origin: Origin<'_>) {
         let metrics = &self.relay.metrics;
-        let (counter, r#type) = match reply.severity() {
-            Severity::Positive | Severity::Intermediate => {
-                (&metrics.delivered, EventType::Delivery)
-            }
-            Severity::Transient => (&metrics.deferred, EventType::TransientFailure),
-            Severity::Permanent => (&metrics.refused, EventType::Bounce),
+        let (counter, r#type) = match (self.decided, reply.severity()) {
+            (Decided::Here, _) => (None, EventType::Rejection),
+            (Decided::Nobody, _) => (Some(&metrics.ambiguous), EventType::TransientFailure),
+            (_, Severity::Transient) => (Some(&metrics.deferred), EventType::TransientFailure),
+            (_, Severity::Permanent) => (Some(&metrics.refused), EventType::Bounce),
+            (_, _) => (Some(&metrics.delivered), EventType::Delivery),
         };
-        counter.increment(1);
+        if let Some(counter) = counter {
+            counter.increment(1);
+        }
         if !self.relay.mail_log.is_on() {
             return;
         }

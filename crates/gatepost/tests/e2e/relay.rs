@@ -225,6 +225,8 @@ async fn silence_after_the_final_dot_is_not_a_yes() {
         harness.metric("gatepost_deliveries_total{upstream=\"sink\",result=\"ambiguous\"}").await
             >= 1
     );
+    let deferred = "gatepost_deliveries_total{upstream=\"sink\",result=\"deferred\"}";
+    assert_eq!(harness.metric(deferred).await, 0, "one message, one result");
     upstream.stop().await;
 }
 
