@@ -70,11 +70,7 @@ impl Connection {
                 messages: 0,
             };
             let ready = connection.greet(&config.ehlo_name).await?;
-            if connection.stream.is_quiet() {
-                Ok((connection, ready))
-            } else {
-                Err(Trouble::Desync("a reply that answers nothing"))
-            }
+            Ok((connection, ready))
         };
         // A timer per connection, not per message: connecting is not on the hot path.
         tokio::time::timeout(config.connect_timeout, open).await.unwrap_or(Err(Trouble::Silent))
@@ -84,6 +80,10 @@ impl Connection {
         let mut opening = Opening::default();
         loop {
             let reply = self.reply().await?;
+            // What is unread now would be taken for the answer to the next command.
+            if !self.stream.is_quiet() {
+                return Err(Trouble::Desync("a reply that answers nothing"));
+            }
             match opening.handle(&reply, ehlo_name, self.stream.output()) {
                 Opened::More(next) => opening = next,
                 Opened::Ready(ready) => return Ok(ready),

@@ -120,7 +120,6 @@ impl Transaction {
         else {
             return Err(Trouble::Desync("the envelope is closed"));
         };
-        self.expect_quiet()?;
         let pipelining = envelope.capabilities().pipelining;
         if !pipelining {
             self.collect(&mut envelope, answers).await?;
@@ -148,6 +147,7 @@ impl Transaction {
         envelope: &mut Envelope,
         answers: &mut Answers,
     ) -> Result<(), Trouble> {
+        self.expect_quiet()?;
         self.lease.connection.stream.within(REPLY_TIMEOUT);
         self.lease.connection.stream.flush().await?;
         while envelope.envelope_owed() {
