@@ -80,16 +80,25 @@ impl Connection {
         let mut opening = Opening::default();
         loop {
             let reply = self.reply().await?;
-            // What is unread now would be taken for the answer to the next command.
-            if !self.stream.is_quiet() {
-                return Err(Trouble::Desync("a reply that answers nothing"));
-            }
             match opening.handle(&reply, ehlo_name, self.stream.output()) {
                 Opened::More(next) => opening = next,
-                Opened::Ready(ready) => return Ok(ready),
+                Opened::Ready(ready) => {
+                    self.expect_quiet()?;
+                    return Ok(ready);
+                }
                 Opened::Refused(reply) => return Err(Trouble::Refused(reply)),
             }
+            self.expect_quiet()?;
             self.stream.flush().await?;
+        }
+    }
+
+    /// Before something is asked, nothing may be unread: it would be taken for the answer.
+    pub(crate) fn expect_quiet(&mut self) -> Result<(), Trouble> {
+        if self.stream.is_quiet() {
+            Ok(())
+        } else {
+            Err(Trouble::Desync("a reply that answers nothing"))
         }
     }
 

@@ -147,7 +147,7 @@ impl Transaction {
         envelope: &mut Envelope,
         answers: &mut Answers,
     ) -> Result<(), Trouble> {
-        self.expect_quiet()?;
+        self.lease.connection.expect_quiet()?;
         self.lease.connection.stream.within(REPLY_TIMEOUT);
         self.lease.connection.stream.flush().await?;
         while envelope.envelope_owed() {
@@ -165,19 +165,21 @@ impl Transaction {
 
     /// Sends DATA without waiting for the answer, unless it was sent already.
     pub async fn data(&mut self) -> Result<(), Trouble> {
-        if let State::Envelope(envelope) = &mut self.state
-            && !envelope.data_owed()
-        {
-            envelope.data(self.lease.connection.stream.output());
-            self.expect_quiet()?;
-            self.lease.connection.stream.within(REPLY_TIMEOUT);
-            let flushed = self.lease.connection.stream.flush().await;
-            if flushed.is_err() {
-                self.state = State::Broken;
-            }
-            flushed?;
+        let State::Envelope(envelope) = &mut self.state else { return Ok(()) };
+        if envelope.data_owed() {
+            return Ok(());
         }
-        Ok(())
+        let connection = &mut self.lease.connection;
+        envelope.data(connection.stream.output());
+        connection.stream.within(REPLY_TIMEOUT);
+        let sent = match connection.expect_quiet() {
+            Ok(()) => connection.stream.flush().await.map_err(Trouble::from),
+            Err(trouble) => Err(trouble),
+        };
+        if sent.is_err() {
+            self.state = State::Broken;
+        }
+        sent
     }
 
     /// Waits for the answer to DATA. Once it was 354, returns at once.
@@ -306,15 +308,6 @@ impl Transaction {
             // A yes to a message that has no end yet is a yes to nothing.
             _ => Err(Trouble::Desync("a reply before the end of data")),
         }
-    }
-
-    /// Before something is asked, nothing may be unread: it would be taken for the answer.
-    fn expect_quiet(&mut self) -> Result<(), Trouble> {
-        if self.lease.connection.stream.is_quiet() {
-            return Ok(());
-        }
-        self.state = State::Broken;
-        Err(Trouble::Desync("a reply that answers nothing"))
     }
 }
 
