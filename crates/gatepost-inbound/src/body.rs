@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use gatepost_policy::check::TOO_LARGE;
 use gatepost_relay::Handoff;
 use gatepost_smtp::data::{DataFault, Scan, TERMINATOR};
 use gatepost_smtp::reply::Reply;
@@ -23,8 +24,6 @@ const DISCARD_OCTETS_MAX: u64 = 64 * 1024 * 1024;
 
 /// What a client must send to hold a connection of the upstream for longer than `client_stall`.
 const STALL_OCTETS_PER_SECOND: u64 = 512;
-
-const TOO_LARGE: Reply = Reply::fixed(552, (5, 3, 4), "the message is larger than is allowed here");
 
 /// Mail data that is being received. It has a way to the upstream or a refusal, never both.
 struct Data<'s> {

@@ -90,8 +90,8 @@ impl Drain {
         }
     }
 
-    /// How many sessions there are.
-    pub fn sessions_open(&self) -> usize {
+    #[cfg(test)]
+    fn sessions_open(&self) -> usize {
         self.sessions().open.len()
     }
 

@@ -94,8 +94,8 @@ impl Listener {
     }
 }
 
-/// Says why and closes, in the two system calls that a flood may cost. The client has not spoken,
-/// so nothing unread can turn the close into a reset.
+/// Says why and closes, in the two system calls that a flood may cost. A client that has spoken
+/// before it was greeted may get a reset instead of the reason.
 pub(crate) fn turn_away(stream: &TcpStream, reply: &Reply) {
     let mut octets = BytesMut::new();
     reply.encode(&mut octets);

@@ -31,7 +31,6 @@ use crate::transaction;
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(10);
 
 const SENDER_OK: Reply = Reply::fixed(250, (2, 1, 0), "Ok");
-const TOO_LARGE: Reply = Reply::fixed(552, (5, 3, 4), "the message is larger than is allowed here");
 
 /// A client that was let in.
 pub(crate) struct Session {
@@ -212,10 +211,10 @@ impl Session {
             answer::log_sender(self, hello, mail, reply);
             return verdict;
         }
-        if mail.size.is_some_and(|octets| octets > self.service.config.max_message_size) {
-            return Verdict::Reject(TOO_LARGE);
+        match mail.size {
+            Some(octets) => check::size(octets, self.service.config.max_message_size),
+            None => Verdict::Accept,
         }
-        Verdict::Accept
     }
 
     fn message(&self, mail: &Mail<'_>, hello: &Hello) -> Message {

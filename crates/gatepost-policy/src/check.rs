@@ -49,6 +49,15 @@ pub fn sender(entry: &Entry, generation: Generation, path: &ReversePath<'_>) -> 
     Verdict::Reject(Reply::new(550, (5, 7, 1), text))
 }
 
+/// A message that is larger than is allowed, whether that was declared or turned out.
+pub const TOO_LARGE: Reply =
+    Reply::fixed(552, (5, 3, 4), "the message is larger than is allowed here");
+
+/// Decides about the size that MAIL declares (RFC 1870 §6.1).
+pub fn size(declared_octets: u64, octets_max: u64) -> Verdict {
+    if declared_octets > octets_max { Verdict::Reject(TOO_LARGE) } else { Verdict::Accept }
+}
+
 /// A path as text, shortened in its end if it is very long.
 fn quoted(octets: &[u8]) -> String {
     let mut text = String::from_utf8_lossy(octets).into_owned();

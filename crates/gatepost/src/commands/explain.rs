@@ -7,13 +7,13 @@ use std::fmt::Write;
 
 use gatepost_inbound::SessionConfig;
 use gatepost_policy::{
+    check,
     explain::{self, Explanation, Outcome, Question, Step},
     generation::Generation,
     listener::ListenerId,
     ruleset::Ruleset,
     verdict::Verdict,
 };
-use gatepost_smtp::reply::Reply;
 
 use super::print;
 use crate::{
@@ -109,17 +109,13 @@ impl Answer {
                 self.push("size", Outcome::Skipped, "not reached".to_owned());
             }
             None => self.push("size", Outcome::Skipped, "not given".to_owned()),
-            Some(octets) if octets <= octets_max => {
-                self.push(
-                    "size",
-                    Outcome::Passed,
-                    format!("{octets} octets; the limit is {limit}"),
-                );
-            }
             Some(octets) => {
-                let detail = format!("{octets} octets are more than the limit of {limit}");
-                self.push("size", Outcome::Refused, detail);
-                self.verdict = Verdict::Reject(TOO_LARGE);
+                self.verdict = check::size(octets, octets_max);
+                let (outcome, words) = match self.verdict {
+                    Verdict::Accept => (Outcome::Passed, "octets; the limit is"),
+                    _ => (Outcome::Refused, "octets are more than the limit of"),
+                };
+                self.push("size", outcome, format!("{octets} {words} {limit}"));
             }
         }
     }
@@ -155,6 +151,3 @@ impl Answer {
         Ok(serde_json::to_string_pretty(&object)? + "\n")
     }
 }
-
-/// What a session answers to a MAIL that declares too much.
-const TOO_LARGE: Reply = Reply::fixed(552, (5, 3, 4), "the message is larger than is allowed here");

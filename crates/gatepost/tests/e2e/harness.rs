@@ -137,14 +137,21 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> String {
     response.split_once("\r\n\r\n").expect("a head").1.to_owned()
 }
 
-/// The whole of a message, from MAIL to the last reply, line by line.
-pub(crate) async fn send_message(client: &mut ByteClient, content: &[u8]) -> String {
-    for (line, reply) in
-        [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250"), ("DATA", "354")]
-    {
+/// What a client says before its data, and the replies it should hear.
+pub(crate) const ENVELOPE: [(&str, &str); 3] =
+    [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250"), ("DATA", "354")];
+
+/// Says lines one by one, each followed by the reply that begins so.
+pub(crate) async fn converse(client: &mut ByteClient, lines: &[(&str, &str)]) {
+    for (line, reply) in lines {
         client.send_line(line).await;
         client.expect(reply).await;
     }
+}
+
+/// The whole of a message, from MAIL to the last reply.
+pub(crate) async fn send_message(client: &mut ByteClient, content: &[u8]) -> String {
+    converse(client, &ENVELOPE).await;
     client.send(content).await;
     client.send(b".\r\n").await;
     client.read_reply().await

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gatepost_testkit::{ByteClient, ScriptedUpstream};
 use tempfile::TempDir;
 
-use crate::harness::{POLICY, Settings, config_text};
+use crate::harness::{ENVELOPE, POLICY, Settings, config_text, converse};
 
 /// A gateway in a process of its own.
 struct Program {
@@ -203,15 +203,8 @@ async fn send_large(upstream: &ScriptedUpstream, octets: usize) -> u64 {
     let program = Program::start(upstream.addr(), &Settings { tables, ..Settings::default() });
     let mut client = ByteClient::connect(program.addr).await;
     client.expect("220").await;
-    for (line, reply) in [
-        ("EHLO app.test", "250"),
-        ("MAIL FROM:<a@app.test>", "250"),
-        ("RCPT TO:<b@b.test>", "250"),
-        ("DATA", "354"),
-    ] {
-        client.send_line(line).await;
-        client.expect(reply).await;
-    }
+    converse(&mut client, &[("EHLO app.test", "250")]).await;
+    converse(&mut client, &ENVELOPE).await;
     let before = program.peak_memory_kib();
     let piece = LINE.repeat(10_000);
     let mut sent = 0;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Harness, Settings, send_message};
+use crate::harness::{ENVELOPE, Harness, Settings, converse, send_message};
 use gatepost_testkit::upstream::Action;
 use gatepost_testkit::{ByteClient, ScriptedUpstream};
 
@@ -195,12 +195,7 @@ async fn a_client_that_stalls_does_not_keep_a_connection() {
     client.send_line("DATA").await;
     client.expect("451 4.4.2").await;
     // In the middle of the data the client hears it at the end.
-    for (line, reply) in
-        [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250"), ("DATA", "354")]
-    {
-        client.send_line(line).await;
-        client.expect(reply).await;
-    }
+    converse(&mut client, &ENVELOPE).await;
     client.send(b"Subject: x\r\n").await;
     upstream.wait_for_open(0).await;
     client.send(b"\r\n.\r\n").await;
@@ -238,12 +233,7 @@ async fn a_message_may_be_cut_anywhere() {
     let mut client = harness.client().await;
     let content = b"A: b\r\n\r\n..\r\n.x\r\n\r\r\n".strip_suffix(b"\r\r\n").expect("a suffix");
     for cut in 1..content.len() + 3 {
-        for (line, reply) in
-            [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250"), ("DATA", "354")]
-        {
-            client.send_line(line).await;
-            client.expect(reply).await;
-        }
+        converse(&mut client, &ENVELOPE).await;
         let whole = [content, b".\r\n"].concat();
         client.dribble(&whole, cut, Duration::from_millis(1)).await;
         client.expect("250").await;
@@ -277,10 +267,8 @@ async fn the_mail_log_tells_the_story() {
     let mut stranger = ByteClient::connect_from([127, 0, 0, 2].into(), harness.addr()).await;
     stranger.expect("554").await;
     stranger.close();
-    for (line, reply) in [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<bad@b.test>", "550")] {
-        client.send_line(line).await;
-        client.expect(reply).await;
-    }
+    converse(&mut client, &[("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<bad@b.test>", "550")])
+        .await;
     client.close();
     let path = harness.mail_log();
     let (_, _directory) = harness.drain().await;
@@ -350,17 +338,18 @@ async fn nobody_waits_for_an_upstream_that_is_silent_at_rset() {
     let harness = Harness::start(upstream.addr());
     let mut client = harness.client().await;
     let began = std::time::Instant::now();
-    for (line, reply) in [
-        ("MAIL FROM:<a@app.test>", "250"),
-        ("RCPT TO:<b@b.test>", "250"),
-        ("RSET", "250"),
-        ("MAIL FROM:<no@app.test>", "250"),
-        ("RCPT TO:<b@b.test>", "550 5.7.1"),
-        ("QUIT", "221"),
-    ] {
-        client.send_line(line).await;
-        client.expect(reply).await;
-    }
+    converse(
+        &mut client,
+        &[
+            ("MAIL FROM:<a@app.test>", "250"),
+            ("RCPT TO:<b@b.test>", "250"),
+            ("RSET", "250"),
+            ("MAIL FROM:<no@app.test>", "250"),
+            ("RCPT TO:<b@b.test>", "550 5.7.1"),
+            ("QUIT", "221"),
+        ],
+    )
+    .await;
     assert!(began.elapsed() < Duration::from_secs(3), "no reply waits for RSET");
     upstream.stop().await;
 }
@@ -370,12 +359,11 @@ async fn an_abandoned_transaction_gives_its_connection_back() {
     let upstream = ScriptedUpstream::start();
     let harness = Harness::start(upstream.addr());
     let mut client = harness.client().await;
-    for (line, reply) in
-        [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250"), ("RSET", "250")]
-    {
-        client.send_line(line).await;
-        client.expect(reply).await;
-    }
+    converse(
+        &mut client,
+        &[("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250"), ("RSET", "250")],
+    )
+    .await;
     while harness.metric("gatepost_upstream_connections{upstream=\"sink\",state=\"idle\"}").await
         == 0
     {
@@ -427,10 +415,8 @@ async fn a_client_that_dribbles_has_stalled_too() {
     let settings = Settings { upstream: "client_stall = \"1s\"".to_owned(), ..Settings::default() };
     let harness = Harness::with(upstream.addr(), &settings);
     let mut client = harness.client().await;
-    for (line, reply) in [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250")] {
-        client.send_line(line).await;
-        client.expect(reply).await;
-    }
+    converse(&mut client, &[("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250")])
+        .await;
     for _ in 0..8 {
         client.send_line("NOOP").await;
         client.expect("250").await;
@@ -439,12 +425,7 @@ async fn a_client_that_dribbles_has_stalled_too() {
     assert_eq!(upstream.connections_open(), 0);
     client.send_line("DATA").await;
     client.expect("451 4.4.2").await;
-    for (line, reply) in
-        [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250"), ("DATA", "354")]
-    {
-        client.send_line(line).await;
-        client.expect(reply).await;
-    }
+    converse(&mut client, &ENVELOPE).await;
     client.dribble(b"Subject:", 1, Duration::from_millis(250)).await;
     assert_eq!(upstream.connections_open(), 0);
     client.send(b" x\r\n.\r\n").await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Harness, POLICY, Settings, get, send_message};
+use crate::harness::{ENVELOPE, Harness, POLICY, Settings, converse, get, send_message};
 use gatepost::gateway::Drained;
 use gatepost_testkit::upstream::{Action, END_OF_DATA};
 use gatepost_testkit::{ByteClient, ScriptedUpstream};
@@ -75,12 +75,7 @@ async fn draining_tells_the_idle_and_lets_the_busy_finish() {
     let harness = Harness::start(upstream.addr());
     let mut idle = harness.client().await;
     let mut busy = harness.client().await;
-    for (line, reply) in
-        [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250"), ("DATA", "354")]
-    {
-        busy.send_line(line).await;
-        busy.expect(reply).await;
-    }
+    converse(&mut busy, &ENVELOPE).await;
     let (address, pages) =
         (harness.addr(), harness.gateway.metrics_address().expect("metrics are on"));
     assert_eq!(get(pages, "/readyz").await.trim(), "ok");
@@ -161,12 +156,7 @@ async fn a_client_that_is_silent_is_let_go() {
     client.expect("421 4.4.2").await;
     client.expect_closed().await;
     let mut client = harness.client().await;
-    for (line, reply) in
-        [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250"), ("DATA", "354")]
-    {
-        client.send_line(line).await;
-        client.expect(reply).await;
-    }
+    converse(&mut client, &ENVELOPE).await;
     client.send(b"half a mess").await;
     client.expect("421 4.4.2").await;
     client.expect_closed().await;
@@ -210,12 +200,7 @@ async fn a_message_in_doubt_is_counted_when_it_is_cut_off() {
         Settings { tables: "[timeouts]\ndrain = \"1s\"\n".to_owned(), ..Settings::default() };
     let harness = Harness::with(upstream.addr(), &settings);
     let mut client = harness.client().await;
-    for (line, reply) in
-        [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250"), ("DATA", "354")]
-    {
-        client.send_line(line).await;
-        client.expect(reply).await;
-    }
+    converse(&mut client, &ENVELOPE).await;
     client.send(b"\r\n.\r\n").await;
     upstream.wait_for_messages(1).await;
     let metrics = harness.gateway.metrics_handle();
