@@ -183,6 +183,7 @@ fn content(mut receiving: Receiving, message: &Bytes) -> server::Ready {
             Scan::More(octets) => (octets, false),
             Scan::End(octets) => (octets + TERMINATOR.len(), true),
             Scan::Fault(_, fault) => panic!("a generated message is right: {fault}"),
+            Scan::Replace { .. } => unreachable!("a strict scanner replaces nothing"),
         };
         let piece = message.slice(taken..taken + octets);
         header.scan(&piece);

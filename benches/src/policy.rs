@@ -8,9 +8,14 @@
 use std::{
     fmt::{self, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
-use gatepost_policy::{listener::ListenerId, ruleset::Ruleset};
+use gatepost_policy::{
+    listener::ListenerId,
+    ruleset::Ruleset,
+    site::{Site, UpstreamId},
+};
 
 use crate::noise::noise;
 
@@ -50,6 +55,7 @@ pub enum Outcome {
 pub struct Policy {
     entries: u32,
     text: String,
+    site: Arc<Site>,
 }
 
 impl Policy {
@@ -69,12 +75,18 @@ impl Policy {
             )
             .expect("a String takes all");
         }
-        Self { entries, text }
+        Self { entries, text, site: site() }
     }
 
     /// Compiles it for [`LISTENER`].
     pub fn compile(&self) -> Ruleset {
-        let compiled = Ruleset::compile(&self.text, "bench.toml", &["smtp"]);
+        let compiled = Ruleset::compile(&self.text, "bench.toml", &self.site);
+        compiled.expect("a generated policy is right").ruleset
+    }
+
+    /// Compiles it anew, as the one that comes after `previous`.
+    pub fn recompile(&self, previous: &Ruleset) -> Ruleset {
+        let compiled = previous.recompile(&self.text, "bench.toml");
         compiled.expect("a generated policy is right").ruleset
     }
 
@@ -120,6 +132,18 @@ impl fmt::Display for Outcome {
             Self::Miss => "miss",
         })
     }
+}
+
+/// One listener and one upstream.
+fn site() -> Arc<Site> {
+    Arc::new(Site {
+        hostname: "relay.example.com".into(),
+        listeners: vec!["smtp".into()],
+        upstreams: vec!["upstream".into()],
+        default_upstream: Some(UpstreamId::new(0)),
+        max_message_size: 25 * 1024 * 1024,
+        max_recipients: 100,
+    })
 }
 
 /// The network of an entry: its first address and its prefix length.

@@ -3,6 +3,8 @@
 //! They read what others have set and change nothing, so they need no password; where they can be
 //! reached from is decided by the address they are bound to.
 
+use std::future::Future;
+
 use axum::{
     Router,
     extract::{RawQuery, State},
@@ -12,10 +14,12 @@ use axum::{
     },
     routing::get,
 };
+use tokio::net::TcpListener;
 
 use crate::{
     readiness::{Check, Readiness},
     recorder::MetricsHandle,
+    server,
 };
 
 /// Version of the text format, as Prometheus asks for it.
@@ -35,7 +39,12 @@ impl Pages {
     }
 }
 
-pub(crate) fn router(pages: Pages) -> Router {
+/// Serves the pages until `shutdown` is done.
+pub async fn serve(listener: TcpListener, pages: Pages, shutdown: impl Future<Output = ()>) {
+    server::run(listener, router(pages), shutdown).await;
+}
+
+fn router(pages: Pages) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))

@@ -62,6 +62,12 @@ impl Pool {
         &self.config
     }
 
+    /// Connections that a transaction has, and connections that wait for one.
+    pub(crate) fn connections(&self) -> (usize, usize) {
+        let busy = self.config.max_connections - self.slots.available_permits();
+        (busy, self.idle().len())
+    }
+
     pub(crate) async fn checkout(self: &Arc<Self>) -> Result<Lease, Trouble> {
         let held = self.slot().await?;
         match self.pop() {

@@ -78,6 +78,11 @@ impl Upstream {
         self.pool.config()
     }
 
+    /// Connections that a transaction has, and connections that wait for one.
+    pub fn connections(&self) -> (usize, usize) {
+        self.pool.connections()
+    }
+
     /// A connection for one transaction: the one used last if there is any, a new one if not.
     pub async fn checkout(&self) -> Result<Lease, Trouble> {
         self.pool.checkout().await

@@ -1,19 +1,21 @@
 //! Who may connect: room first, then policy.
 //!
-//! A listener has room for `max_connections`. A tenth of it, and not more, may be taken by clients
-//! that are not on the allow-list, and of those each address has its own limit: strangers cannot
-//! keep the fleet out.
+//! There is room for so many connections in all, and for `max_connections` of each listener. A tenth
+//! of the latter, and not more, may be taken by clients that are not let in, and of those each
+//! address has its own limit: strangers cannot keep the fleet out. Clients that are let in have the
+//! limit of their entry.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gatepost_policy::check::{self, Greeting};
+use gatepost_policy::check::{self, Greeting, Refusal};
+use gatepost_policy::date::Moment;
 use gatepost_policy::entry::Entry;
 use gatepost_policy::generation::Generation;
 use gatepost_policy::snapshot::Snapshot;
-use gatepost_smtp::reply::Reply;
+use gatepost_policy::state::Connection;
 use metrics::Gauge;
 
 use crate::config::ListenerConfig;
@@ -22,13 +24,19 @@ use crate::rejections::source;
 /// The share of a listener's connections that strangers may take: one in this many.
 const STRANGERS_SHARE: usize = 10;
 
-/// Connections of one listener.
+/// Connections that there may be at once.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct Seats {
     open: AtomicUsize,
     open_max: usize,
     /// What the metrics page shows of `open`.
     gauge: Gauge,
+}
+
+/// Connections of one listener.
+#[derive(Debug)]
+pub(crate) struct Room {
+    seats: Arc<Seats>,
     strangers: Mutex<Strangers>,
     strangers_max: usize,
     strangers_per_address_max: usize,
@@ -41,9 +49,9 @@ struct Strangers {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// A connection's place in the room, given up when it is dropped.
+/// A connection's place among others, given up when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Seat(Arc<Room>);
+pub(crate) struct Seat(Arc<Seats>);
 
 /// A stranger's place, beside its seat.
 #[derive(Debug)]
@@ -54,20 +62,27 @@ pub(crate) struct StrangerSeat {
 
 /// What policy says to a client that connects.
 pub(crate) enum Admission {
-    Allowed(Arc<Entry>, Generation),
-    Refused(Reply, Generation),
+    Allowed(Allowed),
+    Refused(Refused),
 }
 
-impl Room {
-    pub(crate) fn new(config: &ListenerConfig, gauge: Gauge) -> Arc<Self> {
-        Arc::new(Self {
-            open: AtomicUsize::new(0),
-            open_max: config.max_connections,
-            gauge,
-            strangers: Mutex::default(),
-            strangers_max: (config.max_connections / STRANGERS_SHARE).max(1),
-            strangers_per_address_max: config.max_connections_per_address,
-        })
+/// A client that is let in.
+pub(crate) struct Allowed {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) generation: Generation,
+}
+
+/// A client that is not.
+pub(crate) struct Refused {
+    /// The entry that says so, if there is one.
+    pub(crate) entry: Option<Arc<Entry>>,
+    pub(crate) generation: Generation,
+    pub(crate) refusal: Refusal,
+}
+
+impl Seats {
+    pub(crate) fn new(open_max: usize, gauge: Gauge) -> Arc<Self> {
+        Arc::new(Self { open: AtomicUsize::new(0), open_max, gauge })
     }
 
     /// A seat, if there is one left.
@@ -76,6 +91,22 @@ impl Room {
         self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
         self.gauge.increment(1);
         Some(Seat(self.clone()))
+    }
+}
+
+impl Room {
+    pub(crate) fn new(config: &ListenerConfig, gauge: Gauge) -> Arc<Self> {
+        Arc::new(Self {
+            seats: Seats::new(config.max_connections, gauge),
+            strangers: Mutex::default(),
+            strangers_max: (config.max_connections / STRANGERS_SHARE).max(1),
+            strangers_per_address_max: config.max_connections_per_address,
+        })
+    }
+
+    /// A seat, if there is one left.
+    pub(crate) fn seat(&self) -> Option<Seat> {
+        self.seats.seat()
     }
 
     /// A stranger's seat, if strangers in all and those of its address have one left.
@@ -125,12 +156,26 @@ pub(crate) fn admit(
     policy: &Snapshot,
     listener: &ListenerConfig,
     client: IpAddr,
-    hostname: &str,
+    now: Moment,
 ) -> Admission {
     let ruleset = policy.load();
-    match check::greet(&ruleset, listener.id, client, hostname) {
-        Greeting::Allowed(entry) => Admission::Allowed(entry, ruleset.generation()),
-        Greeting::Refused(reply) => Admission::Refused(reply, ruleset.generation()),
+    let generation = ruleset.generation();
+    match check::greet(&ruleset, listener.id, client, now) {
+        Greeting::Allowed(entry) => Admission::Allowed(Allowed { entry, generation }),
+        Greeting::Refused(entry, refusal) => {
+            Admission::Refused(Refused { entry, generation, refusal })
+        }
+    }
+}
+
+/// Counts a connection of a client that is let in, if its entry may have one more.
+pub(crate) fn connect(allowed: Allowed) -> Result<(Allowed, Connection), Refused> {
+    match check::connect(&allowed.entry) {
+        Ok(connection) => Ok((allowed, connection)),
+        Err(refusal) => {
+            let Allowed { entry, generation } = allowed;
+            Err(Refused { entry: Some(entry), generation, refusal })
+        }
     }
 }
 

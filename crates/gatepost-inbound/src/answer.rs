@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use gatepost_policy::check::Refusal;
 use gatepost_relay::{DataReply, Event, EventType, Handoff, Octets, Origin, PathList};
 use gatepost_smtp::command::Mail;
-use gatepost_smtp::data::TERMINATOR;
+use gatepost_smtp::path::{ForwardPath, ReversePathBuf};
 use gatepost_smtp::reply::{Reply, Severity};
 use gatepost_smtp::server::Hello;
 use tokio::time::Instant;
@@ -15,17 +16,17 @@ use crate::listener::Listener;
 use crate::service::Service;
 use crate::session::{Session, Stranger};
 
-/// Hands the end of the data over and says what came of it. The 250 that is said here is the
+/// Hands the last of the data over and says what came of it; `octets` is the size of the content as
+/// it was received. The 250 that is said here is the
 /// relay's [`gatepost_relay::Grant`]; there is no other.
 pub(crate) async fn complete(
     session: &Session,
     conn: &mut Conn,
     hello: &Hello,
     handoff: Handoff,
-    last: Bytes,
+    (last, octets): (Bytes, u64),
 ) {
     let metrics = &session.listener.metrics;
-    let octets = handoff.octets() + last.len().saturating_sub(TERMINATOR.len()) as u64;
     let names = session.origin_names();
     match handoff.complete(last, session.origin(&names, hello)).await {
         DataReply::Granted(grant) => {
@@ -67,17 +68,46 @@ pub(crate) fn log_aborted(session: &Session, hello: &Hello, handoff: &Handoff) {
     );
 }
 
-/// A client of the allow-list is not allowed this sender.
-pub(crate) fn log_sender(session: &Session, hello: &Hello, mail: &Mail<'_>, reply: &Reply) {
-    let log = session.service.relay.mail_log();
-    if !log.is_on() {
-        return;
-    }
+/// MAIL is refused by policy.
+pub(crate) fn log_mail(session: &Session, hello: &Hello, mail: &Mail<'_>, refusal: &Refusal) {
+    let Some(reason) = reason(session, refusal) else { return };
     let names = session.origin_names();
     let sender = Octets(mail.reverse_path.as_bytes());
-    let event = rejection(session.origin(&names, hello), reply.to_string());
-    let reason = Some(Cow::from("sender not allowed"));
-    log.write(&Event { sender: Some(sender), size: mail.size, reason, ..event });
+    let event = rejection(session.origin(&names, hello), refusal.reply.to_string());
+    let log = session.service.relay.mail_log();
+    log.write(&Event { sender: Some(sender), size: mail.size, reason: Some(reason), ..event });
+}
+
+/// A recipient is refused by policy.
+pub(crate) fn log_rcpt(
+    session: &Session,
+    hello: &Hello,
+    sender: &ReversePathBuf,
+    path: &ForwardPath<'_>,
+    refusal: &Refusal,
+) {
+    let Some(reason) = reason(session, refusal) else { return };
+    let names = session.origin_names();
+    session.service.relay.mail_log().write(&Event {
+        sender: Some(Octets(sender.octets())),
+        recipients: Some(PathList(&[path.as_bytes()].into_iter().collect())),
+        reason: Some(reason),
+        ..rejection(session.origin(&names, hello), refusal.reply.to_string())
+    });
+}
+
+/// Why, if it is to be logged at all. What passes by itself (rates, limits) comes in floods: one
+/// line per address and minute.
+fn reason(session: &Session, refusal: &Refusal) -> Option<Cow<'static, str>> {
+    if !session.service.relay.mail_log().is_on() {
+        return None;
+    }
+    let check = refusal.check.name();
+    if !refusal.reply.is_transient() {
+        return Some(Cow::from(format!("refused by check {check}")));
+    }
+    let count = session.service.rejections.count(session.client, Instant::now())?;
+    Some(Cow::from(format!("deferred by check {check}; refusals since the last line: {count}")))
 }
 
 /// The upstream has refused a recipient.
@@ -99,40 +129,34 @@ pub(crate) fn log_recipient(
     let names = session.origin_names();
     relay.mail_log().write(&Event {
         id: Some(&handoff.message().id),
-        sender: Some(Octets(&handoff.message().reverse_path)),
+        sender: Some(Octets(&handoff.message().sender)),
         recipients: Some(PathList(&[path].into_iter().collect())),
         mode: Some("sync"),
-        upstream: Some(relay.upstream_name()),
+        upstream: Some(handoff.upstream_name()),
         attempt: Some(1),
         reason: handoff.reason().map(Cow::from),
         ..Event::new(r#type, session.origin(&names, hello), reply.to_string())
     });
 }
 
-/// A client that is not on the allow-list was refused; see [`crate::rejections`].
-pub(crate) fn log_stranger(
-    service: &Service,
-    listener: &Listener,
-    stranger: &Stranger,
-    reply: &Reply,
-) {
+/// A client was not let in; see [`crate::rejections`].
+pub(crate) fn log_stranger(service: &Service, listener: &Listener, stranger: &Stranger) {
     let Some(count) = service.rejections.count(stranger.client, Instant::now()) else { return };
-    let (session_id, generation) = (stranger.id.to_string(), stranger.generation.to_string());
+    let refused = &stranger.refused;
+    let (session_id, generation) = (stranger.id.to_string(), refused.generation.to_string());
     let origin = Origin {
         session_id: &session_id,
         listener: &listener.config.name,
-        entry: None,
+        entry: refused.entry.as_ref().map(|entry| &**entry.id()),
         generation: &generation,
         client: stranger.client,
         helo: None,
         tls: None,
     };
-    let reason =
-        Cow::from(format!("not on the allow-list; connections since the last line: {count}"));
-    service
-        .relay
-        .mail_log()
-        .write(&Event { reason: Some(reason), ..rejection(origin, reply.to_string()) });
+    let check = refused.refusal.check.name();
+    let reason = format!("refused by check {check}; refusals since the last line: {count}");
+    let event = rejection(origin, refused.refusal.reply.to_string());
+    service.relay.mail_log().write(&Event { reason: Some(Cow::from(reason)), ..event });
 }
 
 fn log_message(
@@ -149,10 +173,10 @@ fn log_message(
     let names = session.origin_names();
     log.write(&Event {
         id: Some(&handoff.message().id),
-        sender: Some(Octets(&handoff.message().reverse_path)),
+        sender: Some(Octets(&handoff.message().sender)),
         recipients: Some(PathList(handoff.accepted())),
         size: Some(handoff.octets()),
-        duration_ms: Some(handoff.began().elapsed().as_millis() as u64),
+        duration_ms: Some(handoff.message().began.elapsed().as_millis() as u64),
         reason: Some(reason),
         ..rejection(session.origin(&names, hello), reply)
     });

@@ -7,7 +7,9 @@
 
 use std::time::Duration;
 
-use gatepost_policy::check::TOO_LARGE;
+use bytes::{Bytes, BytesMut};
+use gatepost_policy::check;
+use gatepost_policy::entry::BareNewlines;
 use gatepost_relay::Handoff;
 use gatepost_smtp::data::{DataFault, Scan, TERMINATOR};
 use gatepost_smtp::reply::Reply;
@@ -16,6 +18,7 @@ use gatepost_stream::Mark;
 
 use crate::answer;
 use crate::conn::{Conn, End};
+use crate::header::{Examined, HeldHeader};
 use crate::session::Session;
 
 /// Octets that are thrown away after a refusal before the connection is closed instead: more than
@@ -25,12 +28,21 @@ const DISCARD_OCTETS_MAX: u64 = 64 * 1024 * 1024;
 /// What a client must send to hold a connection of the upstream for longer than `client_stall`.
 const STALL_OCTETS_PER_SECOND: u64 = 512;
 
+/// Octets of rewritten content that are gathered before they go on.
+const REWRITTEN_OCTETS_MAX: usize = 64 * 1024;
+
 /// Mail data that is being received. It has a way to the upstream or a refusal, never both.
 struct Data<'s> {
     session: &'s Session,
     receiving: Receiving,
     relayed: Option<Handoff>,
     refusal: Option<Refusal>,
+    /// The header section, while the entry asks to look at it.
+    header: Option<HeldHeader>,
+    /// Content that is not what was received, for want of CRs: a slow path for few clients.
+    rewritten: BytesMut,
+    /// Octets of content so far.
+    octets: u64,
     /// When a client that sends no more than this has stalled.
     stall: Mark,
 }
@@ -56,15 +68,37 @@ pub(crate) async fn receive(
     handoff: Handoff,
 ) -> Result<Ready, End> {
     conn.say(&replies::GO_AHEAD);
-    let stall = conn.mark(session.service.relay.client_stall());
-    let mut data = Data { session, receiving, relayed: Some(handoff), refusal: None, stall };
+    let receiving = match session.entry.terms().bare_newlines {
+        BareNewlines::Reject => receiving,
+        BareNewlines::Normalize => receiving.normalizing(),
+    };
+    let mut data = Data {
+        session,
+        receiving,
+        stall: conn.mark(handoff.client_stall()),
+        relayed: Some(handoff),
+        refusal: None,
+        header: HeldHeader::for_entry(&session.entry),
+        rewritten: BytesMut::new(),
+        octets: 0,
+    };
     loop {
         match data.receiving.scan(conn.input()) {
             Scan::More(octets) => {
-                if octets > 0 {
-                    data.pass_on(conn, octets).await?;
+                if octets > 0 || !data.rewritten.is_empty() {
+                    let content = data.content(conn.take(octets));
+                    data.pass_on(conn, content).await?;
                 }
                 data.wait(conn).await?;
+            }
+            Scan::Replace { octets, replaced, with } => {
+                data.rewritten.extend_from_slice(&conn.input()[..octets]);
+                data.rewritten.extend_from_slice(with);
+                conn.consume(octets + replaced);
+                if data.rewritten.len() > REWRITTEN_OCTETS_MAX {
+                    let content = data.content(Bytes::new());
+                    data.pass_on(conn, content).await?;
+                }
             }
             Scan::Fault(octets, fault) => {
                 conn.consume(octets);
@@ -74,23 +108,38 @@ pub(crate) async fn receive(
                 };
                 data.refuse(Reply::new(554, (5, 6, 0), fault.to_string()), then);
             }
-            Scan::End(octets) => return data.finish(conn, octets).await,
+            Scan::End(octets) => {
+                let last = conn.take(octets + TERMINATOR.len());
+                return data.finish(conn, last).await;
+            }
         }
     }
 }
 
 impl Data<'_> {
+    /// Content with what was rewritten before it.
+    fn content(&mut self, content: Bytes) -> Bytes {
+        if self.rewritten.is_empty() {
+            return content;
+        }
+        self.rewritten.extend_from_slice(&content);
+        self.rewritten.split().freeze()
+    }
+
     /// Hands a piece of content on, or throws it away.
-    async fn pass_on(&mut self, conn: &mut Conn, octets: usize) -> Result<(), End> {
-        self.limit(octets);
+    async fn pass_on(&mut self, conn: &mut Conn, content: Bytes) -> Result<(), End> {
+        let octets = content.len() as u64;
+        self.count(octets);
+        let content = self.examine(content);
         if let Some(handoff) = &mut self.relayed {
-            handoff.content(conn.take(octets)).await;
-            let earned = Duration::from_millis(octets as u64 * 1000 / STALL_OCTETS_PER_SECOND);
-            let most = conn.mark(self.session.service.relay.client_stall());
+            if !content.is_empty() {
+                handoff.content(content).await;
+            }
+            let earned = Duration::from_millis(octets * 1000 / STALL_OCTETS_PER_SECOND);
+            let most = conn.mark(handoff.client_stall());
             self.stall = self.stall.later(earned, most);
         } else if let Some(refusal) = &mut self.refusal {
-            conn.consume(octets);
-            refusal.discarded_octets += octets as u64;
+            refusal.discarded_octets += octets;
             if refusal.discarded_octets > DISCARD_OCTETS_MAX {
                 return Err(conn.say_last(&refusal.reply));
             }
@@ -99,20 +148,32 @@ impl Data<'_> {
     }
 
     /// The last content is here, with the terminator behind it.
-    async fn finish(mut self, conn: &mut Conn, octets: usize) -> Result<Ready, End> {
-        self.limit(octets);
-        let octets = octets + TERMINATOR.len();
+    async fn finish(mut self, conn: &mut Conn, last: Bytes) -> Result<Ready, End> {
+        let last = self.last(last);
         if let Some(handoff) = self.relayed {
-            let last = conn.take(octets);
-            answer::complete(self.session, conn, self.receiving.hello(), handoff, last).await;
+            let hello = self.receiving.hello();
+            answer::complete(self.session, conn, hello, handoff, (last, self.octets)).await;
         } else if let Some(refusal) = self.refusal {
-            conn.consume(octets);
             if refusal.then == Then::Close {
                 return Err(conn.say_last(&refusal.reply));
             }
             conn.fault(&refusal.reply)?;
         }
         Ok(self.receiving.end())
+    }
+
+    /// What goes on of the last content and the terminator: the very octets, unless there are some
+    /// that were rewritten or held back.
+    fn last(&mut self, last: Bytes) -> Bytes {
+        let content_octets = last.len() - TERMINATOR.len();
+        if self.rewritten.is_empty() && self.header.is_none() {
+            self.count(content_octets as u64);
+            return last;
+        }
+        let content = self.content(last.slice(..content_octets));
+        self.count(content.len() as u64);
+        let content = self.examine_last(content);
+        [&content, TERMINATOR].concat().into()
     }
 
     /// Waits for more. A client that is silent does not keep a connection of the upstream.
@@ -139,10 +200,55 @@ impl Data<'_> {
         Err(end)
     }
 
-    fn limit(&mut self, more: usize) {
-        let most = self.session.service.config.max_message_size;
-        if self.relayed.as_ref().is_some_and(|handoff| handoff.octets() + more as u64 > most) {
-            self.refuse(TOO_LARGE, Then::GoOn);
+    fn count(&mut self, more: u64) {
+        self.octets += more;
+        if self.relayed.is_some() && self.octets > self.session.entry.terms().max_message_size {
+            self.refuse(check::too_large(&self.session.entry), Then::GoOn);
+        }
+    }
+
+    /// Holds the header section back until it can be judged; what it lets through may be sent.
+    fn examine(&mut self, content: Bytes) -> Bytes {
+        match self.header.take() {
+            Some(held) if self.relayed.is_some() => {
+                let examined = held.add(&content, self.session);
+                self.examined(examined)
+            }
+            _ => content,
+        }
+    }
+
+    /// The same, and there will be no more: a header section needs no body (RFC 5322 §2.1).
+    fn examine_last(&mut self, content: Bytes) -> Bytes {
+        let content = self.examine(content);
+        match self.header.take() {
+            Some(held) if self.relayed.is_some() => {
+                let examined = held.end(self.session);
+                self.examined(examined)
+            }
+            _ => content,
+        }
+    }
+
+    fn examined(&mut self, examined: Examined) -> Bytes {
+        match examined {
+            Examined::Held(held) => {
+                self.header = Some(held);
+                Bytes::new()
+            }
+            Examined::Passed { missing, content } => {
+                if let Some(handoff) = self.relayed.as_mut().filter(|_| !missing.is_empty()) {
+                    let id = &handoff.message().id;
+                    let fields = missing.fields(id, &self.session.service.config.hostname);
+                    handoff.put_in_front(fields.as_bytes());
+                }
+                content
+            }
+            Examined::Refused(refusal) => {
+                self.session.listener.metrics.verdicts.refused(&refusal);
+                self.refuse(refusal.reply, Then::GoOn);
+                Bytes::new()
+            }
         }
     }
 

@@ -10,10 +10,10 @@ use gatepost_policy::listener::ListenerId;
 pub struct SessionConfig {
     /// Our name: in the greeting, in replies and in `Received:` lines.
     pub hostname: Arc<str>,
-    /// Octets of a message.
+    /// Connections of all listeners at once: as many as there are file descriptors for.
+    pub max_connections: usize,
+    /// Octets of a message that EHLO offers to a client whose entry has no limit of its own.
     pub max_message_size: u64,
-    /// Recipients of a message.
-    pub max_recipients: u32,
     /// Faults after which a session is closed.
     pub errors_max: u32,
     /// How a client is shown in `Received:` lines.

@@ -16,6 +16,7 @@ mod body;
 mod config;
 mod conn;
 mod drain;
+mod header;
 mod id;
 mod listener;
 mod metrics;

@@ -80,7 +80,7 @@ impl Listener {
     }
 
     fn welcome(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, service: &Arc<Service>) {
-        let Some(seat) = self.room.seat() else {
+        let (Some(seat), Some(common)) = (self.room.seat(), service.seats.seat()) else {
             self.metrics.overload.increment(1);
             turn_away(&stream, &NO_ROOM);
             return;
@@ -89,7 +89,9 @@ impl Listener {
         if stream.set_nodelay(true).is_ok() {
             let (listener, service) = (self.clone(), service.clone());
             let drain = service.drain.clone();
-            drain.spawn(|place| session::run(stream, peer, place, seat, listener, service));
+            drain.spawn(|place| {
+                session::run(stream, peer, place, [seat, common], listener, service)
+            });
         }
     }
 }

@@ -1,19 +1,77 @@
 //! What is counted about clients. Handles are made once, per listener.
 
+use gatepost_policy::check::{Check, Refusal};
 use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
 
 pub(crate) struct ListenerMetrics {
     pub(crate) allowed: Counter,
-    pub(crate) unknown: Counter,
     pub(crate) overload: Counter,
+    unknown: Counter,
+    denied: Counter,
+    expired: Counter,
+    limited: Counter,
     pub(crate) lookup_duration: Histogram,
-    pub(crate) sender_accepted: Counter,
-    pub(crate) sender_rejected: Counter,
+    pub(crate) verdicts: Verdicts,
     pub(crate) accepted: Counter,
     pub(crate) deferred: Counter,
     pub(crate) refused: Counter,
     pub(crate) aborted: Counter,
     pub(crate) octets: Counter,
+}
+
+/// Decisions of the policy after the greeting.
+pub(crate) struct Verdicts {
+    pub(crate) mail_accepted: Counter,
+    pub(crate) rcpt_accepted: Counter,
+    /// Accepted although the entry has expired.
+    pub(crate) expired: Counter,
+    refused: Vec<(Check, &'static str, Counter)>,
+}
+
+/// How each check can refuse.
+const REFUSALS: [(Check, &str); 13] = [
+    (Check::Dates, "defer"),
+    (Check::Dates, "reject"),
+    (Check::Tls, "reject"),
+    (Check::Certificate, "reject"),
+    (Check::Helo, "reject"),
+    (Check::Sender, "reject"),
+    (Check::Size, "reject"),
+    (Check::MessageRate, "defer"),
+    (Check::Recipient, "reject"),
+    (Check::MaxRecipients, "defer"),
+    (Check::Route, "defer"),
+    (Check::RecipientRate, "defer"),
+    (Check::HeaderFrom, "reject"),
+];
+
+impl Verdicts {
+    fn new(listener: &str) -> Self {
+        describe_counter!("gatepost_verdicts_total", "Decisions of the policy after the greeting");
+        let counter = |check: &'static str, verdict: &'static str| {
+            zero(
+                counter!("gatepost_verdicts_total", "listener" => listener.to_owned(), "check" => check, "verdict" => verdict),
+            )
+        };
+        Self {
+            mail_accepted: counter("mail", "accept"),
+            rcpt_accepted: counter("rcpt", "accept"),
+            expired: counter("dates", "warn"),
+            refused: REFUSALS
+                .map(|(check, verdict)| (check, verdict, counter(check.name(), verdict)))
+                .into(),
+        }
+    }
+
+    pub(crate) fn refused(&self, refusal: &Refusal) {
+        let verdict = if refusal.reply.is_transient() { "defer" } else { "reject" };
+        let meant = |(check, name, _): &&(Check, &str, Counter)| {
+            *check == refusal.check && *name == verdict
+        };
+        if let Some((_, _, counter)) = self.refused.iter().find(meant) {
+            counter.increment(1);
+        }
+    }
 }
 
 impl ListenerMetrics {
@@ -22,7 +80,6 @@ impl ListenerMetrics {
             "gatepost_connections_total",
             "Client connections, by how they were greeted"
         );
-        describe_counter!("gatepost_verdicts_total", "Decisions of the policy at MAIL");
         describe_counter!("gatepost_messages_total", "Messages, by what the client was told");
         describe_counter!("gatepost_message_bytes_total", "Octets of accepted messages");
         describe_histogram!(
@@ -37,11 +94,6 @@ impl ListenerMetrics {
                 counter!("gatepost_connections_total", "listener" => listener.clone(), "result" => result),
             )
         };
-        let verdicts = |check: &'static str, verdict: &'static str| {
-            zero(
-                counter!("gatepost_verdicts_total", "listener" => listener.clone(), "check" => check, "verdict" => verdict),
-            )
-        };
         let messages = |result: &'static str| {
             zero(
                 counter!("gatepost_messages_total", "listener" => listener.clone(), "result" => result),
@@ -49,16 +101,30 @@ impl ListenerMetrics {
         };
         Self {
             allowed: connections("allowed"),
-            unknown: connections("unknown"),
             overload: connections("overload"),
+            unknown: connections("unknown"),
+            denied: connections("denied"),
+            expired: connections("expired"),
+            limited: connections("limited"),
+            verdicts: Verdicts::new(&listener),
             lookup_duration: histogram!("gatepost_lookup_duration_seconds", "listener" => listener.clone()),
-            sender_accepted: verdicts("sender", "accept"),
-            sender_rejected: verdicts("sender", "reject"),
             accepted: messages("accepted"),
             deferred: messages("deferred"),
             refused: messages("refused"),
             aborted: messages("aborted"),
             octets: zero(counter!("gatepost_message_bytes_total", "listener" => listener.clone())),
+        }
+    }
+}
+
+impl ListenerMetrics {
+    /// Connections that were refused by a check of policy.
+    pub(crate) const fn refused_connection(&self, check: Check) -> &Counter {
+        match check {
+            Check::Action => &self.denied,
+            Check::Dates => &self.expired,
+            Check::MaxConnections => &self.limited,
+            _ => &self.unknown,
         }
     }
 }

@@ -1,13 +1,18 @@
 //! What all sessions share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use gatepost_policy::date::Moment;
 use gatepost_policy::snapshot::Snapshot;
 use gatepost_relay::Relay;
 use gatepost_smtp::extension::ehlo_reply;
 use gatepost_smtp::reply::Reply;
 use gatepost_stream::Clock;
+use metrics::Gauge;
+use tokio::time::Instant;
 
+use crate::admission::Seats;
 use crate::config::SessionConfig;
 use crate::drain::Drain;
 use crate::id::Ids;
@@ -22,6 +27,10 @@ pub struct Service {
     pub(crate) drain: Arc<Drain>,
     pub(crate) ids: Ids,
     pub(crate) rejections: Rejections,
+    /// Connections of all listeners.
+    pub(crate) seats: Arc<Seats>,
+    /// The moment from which policy counts the time of rates.
+    started: Instant,
     /// Worded once: every session says them.
     pub(crate) greeting: Reply,
     pub(crate) ehlo: Reply,
@@ -39,6 +48,8 @@ impl Service {
     ) -> Arc<Self> {
         let hostname = &*config.hostname;
         Arc::new(Self {
+            seats: Seats::new(config.max_connections, Gauge::noop()),
+            started: Instant::now(),
             greeting: Reply::plain(220, format!("{hostname} ESMTP Gatepost")),
             ehlo: ehlo_reply(hostname, config.max_message_size),
             helo: Reply::plain(250, hostname.to_owned()),
@@ -50,5 +61,15 @@ impl Service {
             ids: Ids::new(),
             rejections: Rejections::default(),
         })
+    }
+
+    /// A moment as policy knows it.
+    pub(crate) fn moment(&self, now: Instant, today: jiff::Timestamp) -> Moment {
+        Moment { unix_seconds: today.as_second(), uptime: now.duration_since(self.started) }
+    }
+
+    /// For rates, which know no date.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
     }
 }

@@ -4,19 +4,23 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatepost_policy::check;
-use gatepost_policy::entry::Entry;
+use gatepost_policy::check::{self, MailFacts, SessionTls};
+use gatepost_policy::date::Moment;
+use gatepost_policy::entry::{Entry, Standing};
 use gatepost_policy::generation::Generation;
-use gatepost_policy::verdict::Verdict;
+use gatepost_policy::route::Routes;
+use gatepost_policy::state::Connection;
 use gatepost_relay::{Message, Origin};
 use gatepost_smtp::command::{Greeting, Mail};
+use gatepost_smtp::extension::ehlo_reply;
+use gatepost_smtp::path::ReversePathBuf;
 use gatepost_smtp::reply::Reply;
-use gatepost_smtp::server::{Connected, Hello, Ready, ReadyEvent, Refused};
+use gatepost_smtp::server::{self, Connected, Hello, Ready, ReadyEvent};
 use gatepost_stream::Stream;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::admission::{self, Admission, Seat};
+use crate::admission::{self, Admission, Allowed, Refused, Seat};
 use crate::answer;
 use crate::conn::{Conn, End};
 use crate::drain::Place;
@@ -25,7 +29,7 @@ use crate::listener::{Listener, turn_away};
 use crate::peer;
 use crate::received::Received;
 use crate::service::Service;
-use crate::transaction;
+use crate::transaction::{self, Opening};
 
 /// How long a client that is not on the allow-list may stay.
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,13 +44,22 @@ pub(crate) struct Session {
     pub(crate) client: IpAddr,
     pub(crate) entry: Arc<Entry>,
     pub(crate) generation: Generation,
+    /// Counted for the entry, until the session is over; it changes hands when the entry changes.
+    connection: Option<Connection>,
 }
 
 /// A client that was not, or is not any more.
 pub(crate) struct Stranger {
     pub(crate) id: Id,
     pub(crate) client: IpAddr,
-    pub(crate) generation: Generation,
+    pub(crate) refused: Refused,
+}
+
+/// What time it is: read once for a connection and once for a message, and passed on.
+#[derive(Clone, Copy)]
+struct Now {
+    instant: Instant,
+    date: jiff::Timestamp,
 }
 
 /// Runs a connection to its end.
@@ -54,37 +67,46 @@ pub(crate) async fn run(
     socket: TcpStream,
     peer: SocketAddr,
     place: Place,
-    _seat: Seat,
+    _seats: [Seat; 2],
     listener: Arc<Listener>,
     service: Arc<Service>,
 ) {
     place.settle().await;
     let client = peer::client(peer);
-    let looked_up = Instant::now();
-    let admission =
-        admission::admit(&service.policy, &listener.config, client, &service.config.hostname);
-    listener.metrics.lookup_duration.record(looked_up.elapsed());
+    let now = Now::read();
+    let moment = service.moment(now.instant, now.date);
+    let admission = admission::admit(&service.policy, &listener.config, client, moment);
+    listener.metrics.lookup_duration.record(now.instant.elapsed());
     let id = service.ids.next();
-    match admission {
-        Admission::Allowed(entry, generation) => {
-            listener.metrics.allowed.increment(1);
-            let conn = open(socket, place, &service, service.config.session_timeout);
-            Session { service, listener, id, client, entry, generation }.run(conn).await;
-        }
-        Admission::Refused(reply, generation) => {
-            listener.metrics.unknown.increment(1);
-            let stranger = Stranger { id, client, generation };
-            answer::log_stranger(&service, &listener, &stranger, &reply);
-            let Some(_stranger) = listener.room.stranger_seat(client) else {
-                turn_away(&socket, &reply);
-                return;
-            };
-            let mut conn = open(socket, place, &service, REFUSED_TIMEOUT);
-            conn.say(&reply);
-            let end = refuse(&mut conn).await;
-            conn.close(end).await;
-        }
-    }
+    let refused = match admission {
+        Admission::Allowed(allowed) => match admission::connect(allowed) {
+            Ok((allowed, connection)) => {
+                listener.metrics.allowed.increment(1);
+                let conn = open(socket, place, &service, service.config.session_timeout);
+                let Allowed { entry, generation } = allowed;
+                let connection = Some(connection);
+                let mut session =
+                    Session { service, listener, id, client, entry, generation, connection };
+                return session.run(conn).await;
+            }
+            Err(refused) => refused,
+        },
+        Admission::Refused(refused) => refused,
+    };
+    listener.metrics.refused_connection(refused.refusal.check).increment(1);
+    let stranger = Stranger { id, client, refused };
+    answer::log_stranger(&service, &listener, &stranger);
+    let reply = &stranger.refused.refusal.reply;
+    // One that is let in by and by is not kept: there would be no end of those that wait.
+    let seat = if reply.is_transient() { None } else { listener.room.stranger_seat(client) };
+    let Some(_seat) = seat else {
+        turn_away(&socket, reply);
+        return;
+    };
+    let mut conn = open(socket, place, &service, REFUSED_TIMEOUT);
+    conn.say(reply);
+    let end = refuse(&mut conn).await;
+    conn.close(end).await;
 }
 
 fn open(socket: TcpStream, place: Place, service: &Service, lifetime: Duration) -> Conn {
@@ -96,7 +118,7 @@ fn open(socket: TcpStream, place: Place, service: &Service, lifetime: Duration) 
 /// Hears a refused client out: QUIT is answered, everything else refused, and not for long.
 async fn refuse(conn: &mut Conn) -> End {
     conn.end_after(REFUSED_TIMEOUT);
-    let mut refused = Refused::default();
+    let mut refused = server::Refused::default();
     loop {
         let octets = match conn.idle_line(REFUSED_TIMEOUT).await {
             Ok(octets) => octets,
@@ -117,6 +139,8 @@ impl Session {
             Ok(ready) => self.converse(&mut conn, ready).await,
             Err(end) => end,
         };
+        // What is left to do is ours: the client may have its next connection.
+        self.connection = None;
         conn.close(end).await;
     }
 
@@ -162,85 +186,125 @@ impl Session {
                 return Ok(ready);
             }
         };
-        if let Err(reply) = self.refresh() {
+        let now = Now::read();
+        let moment = self.service.moment(now.instant, now.date);
+        let routes = match self.refresh(moment) {
+            Ok(routes) => routes,
+            Err(reply) => {
+                conn.consume(octets);
+                conn.say(&reply);
+                return Err(refuse(conn).await);
+            }
+        };
+        if let Err(reply) = self.judge(&mail, ready.hello(), moment) {
             conn.consume(octets);
-            conn.say(&reply);
-            return Err(refuse(conn).await);
+            conn.fault(&reply)?;
+            return Ok(ready);
         }
-        match self.judge(&mail, ready.hello()) {
-            Verdict::Accept => {
-                self.listener.metrics.sender_accepted.increment(1);
-                let message = self.message(&mail, ready.hello());
-                conn.consume(octets);
-                conn.say(&SENDER_OK);
-                // Boxed, so that a session that idles does not carry a transaction's state.
-                Box::pin(transaction::run(self, conn, ready.open(), message)).await
+        let sender = ReversePathBuf::from(mail.reverse_path);
+        let message = self.message(&mail, &sender, ready.hello(), now);
+        conn.consume(octets);
+        conn.say(&SENDER_OK);
+        let opening = Opening { open: ready.open(), message, sender, routes };
+        // Boxed, so that a session that idles does not carry a transaction's state.
+        Box::pin(transaction::run(self, conn, opening)).await
+    }
+
+    /// Looks the entry up again if the ruleset has changed since. The routes are those of the ruleset
+    /// that decides about this message.
+    fn refresh(&mut self, moment: Moment) -> Result<Arc<Routes>, Reply> {
+        loop {
+            let ruleset = self.service.policy.load();
+            if ruleset.generation().number() == self.generation.number() {
+                return Ok(Arc::clone(ruleset.routes()));
             }
-            Verdict::Defer(reply) | Verdict::Reject(reply) => {
-                conn.consume(octets);
-                conn.fault(&reply)?;
-                Ok(ready)
+            drop(ruleset);
+            let (policy, listener) = (&self.service.policy, &self.listener.config);
+            match admission::admit(policy, listener, self.client, moment) {
+                Admission::Allowed(Allowed { entry, generation }) => {
+                    self.connection = self.connection.take().map(|held| entry.adopt(held));
+                    (self.entry, self.generation) = (entry, generation);
+                }
+                Admission::Refused(refused) => {
+                    let reply = refused.refusal.reply.clone();
+                    let stranger = Stranger { id: self.id, client: self.client, refused };
+                    answer::log_stranger(&self.service, &self.listener, &stranger);
+                    return Err(reply);
+                }
             }
         }
     }
 
-    /// Looks the entry up again if the ruleset has changed since.
-    fn refresh(&mut self) -> Result<(), Reply> {
-        if self.service.policy.generation_number() == self.generation.number() {
-            return Ok(());
+    /// The checks at MAIL.
+    fn judge(&self, mail: &Mail<'_>, hello: &Hello, moment: Moment) -> Result<(), Reply> {
+        let facts = MailFacts {
+            now: moment,
+            generation: self.generation,
+            tls: Some(SessionTls::Plain),
+            certificate: Some(&[]),
+            helo: Some(hello.name.as_bytes()),
+            sender: Some(mail.reverse_path),
+            size: mail.size,
+        };
+        let metrics = &self.listener.metrics;
+        if let Err(refusal) = check::mail(&self.entry, &facts) {
+            metrics.verdicts.refused(&refusal);
+            answer::log_mail(self, hello, mail, &refusal);
+            return Err(refusal.reply);
         }
-        let hostname = &self.service.config.hostname;
-        match admission::admit(&self.service.policy, &self.listener.config, self.client, hostname) {
-            Admission::Allowed(entry, generation) => {
-                (self.entry, self.generation) = (entry, generation);
-                Ok(())
-            }
-            Admission::Refused(reply, generation) => {
-                let stranger = Stranger { id: self.id, client: self.client, generation };
-                answer::log_stranger(&self.service, &self.listener, &stranger, &reply);
-                Err(reply)
-            }
+        metrics.verdicts.mail_accepted.increment(1);
+        if self.entry.terms().standing(moment) == Standing::Expired {
+            self.warn_of_expiry(moment);
+        }
+        Ok(())
+    }
+
+    /// An entry that has expired and goes on, as it is told to.
+    fn warn_of_expiry(&self, moment: Moment) {
+        self.listener.metrics.verdicts.expired.increment(1);
+        if self.entry.state().is_time_to_tell(moment.uptime) {
+            tracing::warn!(
+                entry = &**self.entry.id(),
+                "the entry has expired and is still in use; renew it, or let it end"
+            );
         }
     }
 
-    /// The checks at MAIL, in the contract's order.
-    fn judge(&self, mail: &Mail<'_>, hello: &Hello) -> Verdict {
-        let verdict = check::sender(&self.entry, self.generation, &mail.reverse_path);
-        if let Some(reply) = verdict.reply() {
-            self.listener.metrics.sender_rejected.increment(1);
-            answer::log_sender(self, hello, mail, reply);
-            return verdict;
-        }
-        match mail.size {
-            Some(octets) => check::size(octets, self.service.config.max_message_size),
-            None => Verdict::Accept,
-        }
-    }
-
-    fn message(&self, mail: &Mail<'_>, hello: &Hello) -> Message {
+    fn message(
+        &self,
+        mail: &Mail<'_>,
+        sender: &ReversePathBuf,
+        hello: &Hello,
+        now: Now,
+    ) -> Message {
         let id = self.service.ids.next();
         let received = Received {
             helo: &hello.name,
             client: self.client,
             hostname: &self.service.config.hostname,
             id,
-            at: jiff::Timestamp::now(),
+            at: now.date,
         };
         Message {
             id: id.to_string().into(),
-            reverse_path: mail.reverse_path.as_bytes().into(),
+            sender: Arc::clone(sender.octets()),
+            reverse_path: Arc::clone(sender.octets()),
             size: mail.size,
             body: mail.body,
             smtputf8: mail.smtputf8,
             received: received.line(self.service.config.received),
+            began: now.instant,
         }
     }
 
     pub(crate) fn say_hello(&self, conn: &mut Conn, hello: &Hello) {
-        conn.say(match hello.greeting {
-            Greeting::Ehlo => &self.service.ehlo,
-            Greeting::Helo => &self.service.helo,
-        });
+        let service = &self.service;
+        let size = self.entry.terms().max_message_size;
+        match hello.greeting {
+            Greeting::Helo => conn.say(&service.helo),
+            Greeting::Ehlo if size == service.config.max_message_size => conn.say(&service.ehlo),
+            Greeting::Ehlo => conn.say(&ehlo_reply(&service.config.hostname, size)),
+        }
     }
 
     /// Where this session's messages come from, for the log.
@@ -258,6 +322,12 @@ impl Session {
 
     pub(crate) fn origin_names(&self) -> OriginNames {
         OriginNames { session_id: self.id.to_string(), generation: self.generation.to_string() }
+    }
+}
+
+impl Now {
+    fn read() -> Self {
+        Self { instant: Instant::now(), date: jiff::Timestamp::now() }
     }
 }
 

@@ -4,8 +4,14 @@
 //! the order of asking, filled by us or by the upstream, and nothing else is answered before the
 //! group is: replies never overtake each other (RFC 2920 §3.2).
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatepost_policy::check::{self, RcptFacts, Refusal};
+use gatepost_policy::route::{Routes, Way};
 use gatepost_relay::{DataFollows, Handoff, Message};
 use gatepost_smtp::command::Rcpt;
+use gatepost_smtp::path::ReversePathBuf;
 use gatepost_smtp::reply::Reply;
 use gatepost_smtp::server::{Hello, Open, OpenEvent, Ready, replies};
 use gatepost_stream::Mark;
@@ -18,8 +24,8 @@ use crate::session::Session;
 /// Recipients that are asked for at once: more gain nothing, and bound what is held.
 const GROUP_MAX: usize = 100;
 
-const TOO_MANY_RECIPIENTS: Reply =
-    Reply::fixed(452, (4, 5, 3), "too many recipients, send the others separately");
+const NO_UPSTREAM: Reply =
+    Reply::fixed(451, (4, 3, 5), "no upstream for this recipient, try again later");
 const NO_ANSWER: Reply = Reply::fixed(451, (4, 3, 0), "no answer for this recipient, try again");
 const UTF8_RECIPIENT: Reply = Reply::fixed(553, (5, 6, 7), "a non-ASCII recipient needs SMTPUTF8");
 
@@ -31,15 +37,38 @@ enum Slot {
     Refused(Reply),
 }
 
+/// What MAIL has led to.
+pub(crate) struct Opening {
+    pub(crate) open: Open,
+    pub(crate) message: Message,
+    /// As the client has sent it; a route may make something else of it.
+    pub(crate) sender: ReversePathBuf,
+    /// Those of the ruleset that decided about MAIL: one message has one policy.
+    pub(crate) routes: Arc<Routes>,
+}
+
 /// An open transaction and its way to the upstream.
 struct Transaction<'s> {
     session: &'s Session,
     open: Open,
-    handoff: Handoff,
+    carriage: Carriage,
+    sender: ReversePathBuf,
+    routes: Arc<Routes>,
+    /// The way of the first recipient, which all others have to share.
+    way: Option<Way>,
     slots: Vec<Slot>,
     smtputf8: bool,
     /// When a client that names no further recipient has stalled.
     stall: Mark,
+}
+
+/// A message, before and after its first recipient has shown where it goes.
+#[allow(clippy::large_enum_variant)] // one per transaction, and nearly always the large one
+enum Carriage {
+    Waiting(Message),
+    Begun(Handoff),
+    /// Its way leads nowhere; the compiler of the policy lets none do so.
+    Lost,
 }
 
 /// What ends the naming of recipients.
@@ -53,14 +82,21 @@ enum Asked {
 pub(crate) async fn run(
     session: &Session,
     conn: &mut Conn,
-    open: Open,
-    message: Message,
+    opening: Opening,
 ) -> Result<Ready, End> {
-    let smtputf8 = message.smtputf8;
-    let handoff = session.service.relay.begin(message);
-    let stall = conn.mark(session.service.relay.client_stall());
-    let slots = Vec::new();
-    let mut transaction = Transaction { session, open, handoff, slots, smtputf8, stall };
+    let Opening { open, message, sender, routes } = opening;
+    let mut transaction = Transaction {
+        session,
+        open,
+        sender,
+        routes,
+        way: None,
+        slots: Vec::new(),
+        smtputf8: message.smtputf8,
+        carriage: Carriage::Waiting(message),
+        // No connection of an upstream is held yet.
+        stall: conn.mark(Duration::ZERO),
+    };
     loop {
         match transaction.recipients(conn).await {
             Ok(Asked::Data) => match transaction.data(conn).await? {
@@ -68,19 +104,34 @@ pub(crate) async fn run(
                 After::Data(ready) => return Ok(ready),
             },
             Ok(Asked::Reset) => {
-                transaction.handoff.abandon();
+                transaction.carriage.abandon();
                 conn.say(&replies::RESET);
                 return Ok(transaction.open.end());
             }
             Ok(Asked::Hello(hello)) => {
-                transaction.handoff.abandon();
+                transaction.carriage.abandon();
                 session.say_hello(conn, &hello);
                 return Ok(transaction.open.end().greet(hello));
             }
             Err(end) => {
-                transaction.handoff.abandon();
+                transaction.carriage.abandon();
                 return Err(end);
             }
+        }
+    }
+}
+
+impl Carriage {
+    fn handoff(&mut self) -> Option<&mut Handoff> {
+        match self {
+            Self::Begun(handoff) => Some(handoff),
+            Self::Waiting(_) | Self::Lost => None,
+        }
+    }
+
+    fn abandon(self) {
+        if let Self::Begun(handoff) = self {
+            handoff.abandon();
         }
     }
 }
@@ -146,19 +197,61 @@ impl<'s> Transaction<'s> {
         }
     }
 
-    /// The checks at RCPT.
+    /// The checks at RCPT: ours, then what is known of the upstream.
     fn judge(&mut self, rcpt: &Rcpt<'_>) -> Slot {
         let path = rcpt.forward_path;
         if !self.smtputf8 && !path.is_ascii() {
             return Slot::Refused(UTF8_RECIPIENT);
         }
-        let named = self.open.standing() as usize + self.handoff.pending();
-        if named >= self.session.service.config.max_recipients as usize {
-            return Slot::Refused(TOO_MANY_RECIPIENTS);
+        let (session, verdicts) = (self.session, &self.session.listener.metrics.verdicts);
+        let facts = RcptFacts {
+            // The clock is for those whose rate is limited.
+            uptime: match session.entry.terms().recipient_rate {
+                Some(_) => session.service.uptime(),
+                None => Duration::ZERO,
+            },
+            generation: session.generation,
+            sender: self.sender.path(),
+            recipient: path,
+            named: self.open.standing() + self.pending() as u32,
+            way: self.way,
+        };
+        match check::rcpt(&session.entry, &self.routes, &facts) {
+            Ok(way) => {
+                verdicts.rcpt_accepted.increment(1);
+                self.name(way, path.as_bytes())
+            }
+            Err(refusal) => {
+                verdicts.refused(&refusal);
+                answer::log_rcpt(session, self.open.hello(), &self.sender, &path, &refusal);
+                let Refusal { reply, .. } = refusal;
+                Slot::Refused(reply)
+            }
         }
-        match self.handoff.name(path.as_bytes()) {
-            Ok(()) => Slot::Asked,
-            Err(reply) => Slot::Refused(reply),
+    }
+
+    /// Names a recipient; the first one begins the handing over.
+    fn name(&mut self, way: Way, path: &[u8]) -> Slot {
+        self.way = Some(way);
+        self.carriage = match std::mem::replace(&mut self.carriage, Carriage::Lost) {
+            Carriage::Waiting(mut message) => {
+                if let Some(other) = self.routes.reverse_path(way, &self.sender.path()) {
+                    message.reverse_path = other;
+                }
+                let handoff = self.session.service.relay.begin(way.upstream.index(), message);
+                handoff.map_or(Carriage::Lost, Carriage::Begun)
+            }
+            carriage => carriage,
+        };
+        let named = self.carriage.handoff().ok_or(NO_UPSTREAM).and_then(|it| it.name(path));
+        named.map_or_else(Slot::Refused, |()| Slot::Asked)
+    }
+
+    /// Recipients that wait for the upstream's word.
+    fn pending(&self) -> usize {
+        match &self.carriage {
+            Carriage::Begun(handoff) => handoff.pending(),
+            Carriage::Waiting(_) | Carriage::Lost => 0,
         }
     }
 
@@ -167,10 +260,19 @@ impl<'s> Transaction<'s> {
         if self.slots.is_empty() {
             return;
         }
-        if self.handoff.pending() > 0 {
-            self.handoff.ask(data).await;
+        let Some(handoff) = self.carriage.handoff() else {
+            // Nobody was asked for.
+            for slot in self.slots.drain(..) {
+                let Slot::Refused(reply) = slot else { continue };
+                self.open.count_recipient(false);
+                conn.say(&reply);
+            }
+            return;
+        };
+        if handoff.pending() > 0 {
+            handoff.ask(data).await;
         }
-        let mut answers = self.handoff.answers();
+        let mut answers = handoff.answers();
         for slot in self.slots.drain(..) {
             let reply = match &slot {
                 Slot::Refused(reply) => reply,
@@ -183,8 +285,13 @@ impl<'s> Transaction<'s> {
                         continue;
                     };
                     if !reply.is_positive() {
-                        let hello = self.open.hello();
-                        answer::log_recipient(self.session, hello, &self.handoff, path, reply);
+                        answer::log_recipient(
+                            self.session,
+                            self.open.hello(),
+                            handoff,
+                            path,
+                            reply,
+                        );
                     }
                     reply
                 }
@@ -192,18 +299,18 @@ impl<'s> Transaction<'s> {
             self.open.count_recipient(reply.is_positive());
             conn.say(reply);
         }
-        self.stall = conn.mark(self.session.service.relay.client_stall());
+        self.stall = conn.mark(handoff.client_stall());
     }
 
     /// Waits for the client. One that does not go on does not keep a connection of the upstream,
     /// however much it says: only a recipient moves the mark.
     async fn wait(&mut self, conn: &mut Conn) -> Result<(), End> {
         let patience = conn.mark(self.session.service.config.command_timeout);
-        if self.handoff.holds_connection() {
+        if let Some(handoff) = self.carriage.handoff().filter(|it| it.holds_connection()) {
             if conn.fill(self.stall.min(patience)).await?.is_some() {
                 return Ok(());
             }
-            self.handoff.stalled();
+            handoff.stalled();
         }
         match conn.fill(patience).await? {
             Some(()) => Ok(()),
@@ -213,23 +320,31 @@ impl<'s> Transaction<'s> {
 
     async fn data(mut self, conn: &mut Conn) -> Result<After<'s>, End> {
         if !conn.input().is_empty() {
-            self.handoff.abandon();
+            self.carriage.abandon();
             return Err(conn.say_last(&replies::DATA_NOT_AWAITED));
         }
         let receiving = match self.open.receive() {
             Ok(receiving) => receiving,
             Err((open, reply)) => {
                 self.open = open;
-                self.handoff.withdraw_data();
+                if let Some(handoff) = self.carriage.handoff() {
+                    handoff.withdraw_data();
+                }
                 conn.fault(&reply)?;
                 return Ok(After::Envelope(self));
             }
         };
-        if let Err(reply) = self.handoff.data().await {
-            answer::log_deferred(self.session, receiving.hello(), &self.handoff, &reply);
+        let Carriage::Begun(mut handoff) = self.carriage else {
+            // A recipient stands, so it was asked for.
+            debug_assert!(false, "a recipient without a way");
+            conn.say(&NO_UPSTREAM);
+            return Ok(After::Data(receiving.end()));
+        };
+        if let Err(reply) = handoff.data().await {
+            answer::log_deferred(self.session, receiving.hello(), &handoff, &reply);
             conn.say(&reply);
             return Ok(After::Data(receiving.end()));
         }
-        body::receive(self.session, conn, receiving, self.handoff).await.map(After::Data)
+        body::receive(self.session, conn, receiving, handoff).await.map(After::Data)
     }
 }

@@ -1,64 +1,241 @@
 //! The decisions, in the order in which a connection meets them.
 //!
+//! ```text
+//! connect ─► greet: allow-list, action, dates ─► connect: max_connections
+//! MAIL    ─► mail:  dates, tls, certificate, helo, sender, size, message_rate
+//! RCPT    ─► rcpt:  recipient, max_recipients, route, recipient_rate
+//! data    ─► header_from, and the size
+//! ```
+//!
 //! Sessions call them to act, `explain` calls them to tell: there is no second place that decides,
-//! and none that words a refusal. They are pure; a check that accepts allocates nothing.
+//! and none that words a refusal. Orders are lists ([`Check::AT_MAIL`], [`Check::AT_RCPT`]), and
+//! both walk the same ones. A check that accepts allocates nothing. Policy refuses with 5yz; rates
+//! and limits, which pass by themselves, with 4yz.
 
-use std::{net::IpAddr, sync::Arc};
+mod data;
+mod mail;
+mod rcpt;
 
-use gatepost_smtp::{path::ReversePath, reply::Reply};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use gatepost_smtp::reply::Reply;
+use serde::Serialize;
+
+pub use self::{
+    data::{HEADER_OCTETS_MAX, HEADER_TOO_LARGE, header_from, header_mailbox, too_large},
+    mail::{MailFacts, SessionTls, mail},
+    rcpt::{RcptFacts, rcpt},
+};
+pub(crate) use self::{mail::judge as judge_mail, rcpt::judge as judge_rcpt};
 use crate::{
-    entry::Entry, generation::Generation, listener::ListenerId, network::client_address,
-    ruleset::Ruleset, verdict::Verdict,
+    date::Moment,
+    entry::{Action, Entry, Expiry, Standing},
+    gcra::Gcra,
+    generation::Generation,
+    listener::ListenerId,
+    network::client_address,
+    rate::Rate,
+    ruleset::Ruleset,
+    state::Connection,
 };
 
 /// Octets of a path that a reply repeats: with what stands around it, an entry id of full length
 /// included, the line stays within 512 octets (RFC 5321 §4.5.3.1.5), and its end is not lost.
 const QUOTED_OCTETS_MAX: usize = 300;
 
-/// How a connection is answered.
+/// What is looked at. The names stand in metrics, in the mail log and in explanations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    /// Whether the client is on the allow-list.
+    AllowList,
+    /// Whether its entry allows or denies.
+    Action,
+    /// Whether its entry is valid today.
+    Dates,
+    /// How many connections its entry has.
+    MaxConnections,
+    /// Whether the session has the TLS that is asked for.
+    Tls,
+    /// Whether the client has shown the certificate that is asked for.
+    Certificate,
+    /// What the client calls itself.
+    Helo,
+    /// The reverse-path.
+    Sender,
+    /// The size that MAIL declares, and that of the data.
+    Size,
+    /// How many messages there were.
+    MessageRate,
+    /// The forward-path.
+    Recipient,
+    /// How many recipients the message has.
+    MaxRecipients,
+    /// Whether the recipient goes where the others go.
+    Route,
+    /// How many recipients there were.
+    RecipientRate,
+    /// The addresses of the From field.
+    HeaderFrom,
+}
+
+/// A refusal, and what it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The check that refused.
+    pub check: Check,
+    /// What the client hears.
+    pub reply: Reply,
+}
+
+/// How a connection is answered.
+#[derive(Clone, Debug)]
 pub enum Greeting {
     /// Greet; this entry says what the client may do.
     Allowed(Arc<Entry>),
-    /// Greet with this refusal.
-    Refused(Reply),
+    /// Greet with a refusal; the entry is there if one has matched.
+    Refused(Option<Arc<Entry>>, Refusal),
+}
+
+/// Whether a check uses up what it counts.
+#[derive(Clone, Copy)]
+pub(crate) enum Spend {
+    /// It only looks what would be if so many others had come before: for explanations.
+    Look(u32),
+    Take,
+}
+
+impl Spend {
+    fn one_of(self, state: &Gcra, rate: Rate, uptime: Duration) -> Result<(), Duration> {
+        match self {
+            Self::Look(others) => state.look(rate, uptime, others),
+            Self::Take => state.take(rate, uptime),
+        }
+    }
+}
+
+impl Check {
+    /// The checks at MAIL. That the generation has not changed is seen to before.
+    pub const AT_MAIL: [Self; 7] = [
+        Self::Dates,
+        Self::Tls,
+        Self::Certificate,
+        Self::Helo,
+        Self::Sender,
+        Self::Size,
+        Self::MessageRate,
+    ];
+    /// The checks at RCPT. What is refused for good comes first, and what costs comes last.
+    pub const AT_RCPT: [Self; 4] =
+        [Self::Recipient, Self::MaxRecipients, Self::Route, Self::RecipientRate];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AllowList => "allow_list",
+            Self::Action => "action",
+            Self::Dates => "dates",
+            Self::MaxConnections => "max_connections",
+            Self::Tls => "tls",
+            Self::Certificate => "certificate",
+            Self::Helo => "helo",
+            Self::Sender => "sender",
+            Self::Size => "size",
+            Self::MessageRate => "message_rate",
+            Self::Recipient => "recipient",
+            Self::MaxRecipients => "max_recipients",
+            Self::Route => "route",
+            Self::RecipientRate => "recipient_rate",
+            Self::HeaderFrom => "header_from",
+        }
+    }
+
+    const fn refuses(self, reply: Reply) -> Refusal {
+        Refusal { check: self, reply }
+    }
 }
 
 /// Decides about a client that connects, and again at MAIL when the generation has changed.
-/// `hostname` is our own name, for the refusal.
-pub fn greet(ruleset: &Ruleset, listener: ListenerId, client: IpAddr, hostname: &str) -> Greeting {
-    if let Some(entry) = ruleset.lookup(listener, client) {
-        return Greeting::Allowed(Arc::clone(entry));
+pub fn greet(ruleset: &Ruleset, listener: ListenerId, client: IpAddr, now: Moment) -> Greeting {
+    let hostname = &ruleset.site().hostname;
+    let Some(entry) = ruleset.lookup(listener, client) else {
+        let client = client_address(client);
+        let text = format!("{hostname}: {client} is not on the allow-list");
+        return Greeting::Refused(None, Check::AllowList.refuses(refused(text)));
+    };
+    let refusal = match (entry.action(), dates(entry, now)) {
+        (Action::Deny, _) => {
+            let client = client_address(client);
+            let text = format!("{hostname}: {client} is blocked by entry {}", entry.id());
+            Check::Action.refuses(refused(text))
+        }
+        (Action::Allow, Err(text)) if is_refused_at_once(entry, now) => {
+            Check::Dates.refuses(refused(format!("{hostname}: {text}")))
+        }
+        (Action::Allow, _) => return Greeting::Allowed(Arc::clone(entry)),
+    };
+    Greeting::Refused(Some(Arc::clone(entry)), refusal)
+}
+
+/// Decides whether a client that is to be greeted may have one more connection.
+pub fn connect(entry: &Entry) -> Result<Connection, Refusal> {
+    entry.connect().ok_or_else(|| too_many_connections(entry))
+}
+
+/// What [`connect`] would say, without connecting.
+pub(crate) fn look_at_connections(entry: &Entry) -> Result<(), Refusal> {
+    let is_full = |most| entry.state().connections() >= most;
+    match entry.terms().max_connections {
+        Some(most) if is_full(most) => Err(too_many_connections(entry)),
+        _ => Ok(()),
     }
-    let client = client_address(client);
-    let text = format!("{hostname}: {client} is not on the allow-list");
-    Greeting::Refused(Reply::new(554, (5, 7, 1), text))
 }
 
-/// Decides about the reverse-path of MAIL. `generation` is the one the entry was found in.
-pub fn sender(entry: &Entry, generation: Generation, path: &ReversePath<'_>) -> Verdict {
-    if entry.senders().iter().any(|pattern| pattern.matches(path)) {
-        return Verdict::Accept;
+fn too_many_connections(entry: &Entry) -> Refusal {
+    let most = entry.terms().max_connections.unwrap_or_default();
+    let text = format!("entry {} may have {most} connections, try again later", entry.id());
+    Check::MaxConnections.refuses(Reply::new(421, (4, 7, 0), text))
+}
+
+/// Why an entry is not valid now, in words. `warn` is not a reason.
+fn dates(entry: &Entry, now: Moment) -> Result<(), String> {
+    let terms = entry.terms();
+    match (terms.standing(now), &terms.not_before, &terms.expires) {
+        (Standing::NotYet, Some(from), _) => {
+            Err(format!("entry {} is not valid before {from}", entry.id()))
+        }
+        (Standing::Expired, _, Some(until)) if terms.expiry != Expiry::Warn => {
+            Err(format!("entry {} has expired at {until}", entry.id()))
+        }
+        _ => Ok(()),
     }
-    let text = format!(
-        "<{}> is not an allowed sender of entry {} (generation {generation})",
-        quoted(path.as_bytes()),
-        entry.id(),
-    );
-    Verdict::Reject(Reply::new(550, (5, 7, 1), text))
 }
 
-/// A message that is larger than is allowed, whether that was declared or turned out.
-pub const TOO_LARGE: Reply =
-    Reply::fixed(552, (5, 3, 4), "the message is larger than is allowed here");
-
-/// Decides about the size that MAIL declares (RFC 1870 §6.1).
-pub fn size(declared_octets: u64, octets_max: u64) -> Verdict {
-    if declared_octets > octets_max { Verdict::Reject(TOO_LARGE) } else { Verdict::Accept }
+/// Whether a client outside the dates is not even greeted.
+fn is_refused_at_once(entry: &Entry, now: Moment) -> bool {
+    entry.terms().standing(now) == Standing::NotYet || entry.terms().expiry == Expiry::Reject
 }
 
-/// A path as text, shortened in its end if it is very long.
+/// A greeting that lets nobody in.
+fn refused(text: String) -> Reply {
+    Reply::new(554, (5, 7, 1), text)
+}
+
+/// A path that is not among those allowed; `what` is the role it would have.
+fn not_allowed(path: &[u8], what: &str, entry: &Entry, generation: Generation) -> Reply {
+    let (path, id) = (quoted(path), entry.id());
+    let text = format!("<{path}> is not an allowed {what} of entry {id} (generation {generation})");
+    Reply::new(550, (5, 7, 1), text)
+}
+
+/// More than a rate allows. Seconds are rounded up: who waits as long is not early.
+fn too_fast(entry: &Entry, noun: &str, rate: Rate, wait: Duration) -> Reply {
+    let seconds = wait.as_nanos().div_ceil(1_000_000_000);
+    let text = format!("entry {} may send {rate} {noun}, retry in {seconds} s", entry.id());
+    Reply::new(450, (4, 7, 1), text)
+}
+
+/// A path or name as text, shortened in its end if it is very long.
 fn quoted(octets: &[u8]) -> String {
     let mut text = String::from_utf8_lossy(octets).into_owned();
     if text.len() > QUOTED_OCTETS_MAX {
@@ -69,88 +246,4 @@ fn quoted(octets: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use gatepost_smtp::{path::PATH_OCTETS_MAX, reply::LINE_OCTETS_MAX};
-
-    use super::*;
-
-    const LISTENER: ListenerId = ListenerId::new(0);
-
-    fn ruleset(senders: &str) -> Ruleset {
-        let text = format!(
-            "[[entry]]\nid = \"billing\"\nnetworks = [\"10.0.0.0/8\"]\nsenders = {senders}\n"
-        );
-        let compiled = Ruleset::compile(&text, "policy.toml", &["smtp"]).expect("a good policy");
-        compiled.ruleset.with_revision(41)
-    }
-
-    fn judged(senders: &str, path: &str) -> Verdict {
-        let ruleset = ruleset(senders);
-        let (path, _) = ReversePath::split_from(path.as_bytes()).expect("a valid path");
-        sender(&ruleset.entries()[0], ruleset.generation(), &path)
-    }
-
-    #[test]
-    fn strangers_are_told_their_address() {
-        for client in ["203.0.113.9", "::ffff:203.0.113.9"] {
-            let client = client.parse().expect("an address");
-            let Greeting::Refused(reply) =
-                greet(&ruleset("[]"), LISTENER, client, "relay.example.com")
-            else {
-                panic!("{client} must be refused");
-            };
-            let told = "554 5.7.1 relay.example.com: 203.0.113.9 is not on the allow-list";
-            assert_eq!(reply.to_string(), told);
-        }
-    }
-
-    #[test]
-    fn listed_clients_meet_their_entry() {
-        let ruleset = ruleset("[]");
-        for client in ["10.1.2.3", "::ffff:10.1.2.3"] {
-            let client = client.parse().expect("an address");
-            let greeting = greet(&ruleset, LISTENER, client, "relay.example.com");
-            assert_eq!(greeting, Greeting::Allowed(Arc::clone(&ruleset.entries()[0])));
-        }
-    }
-
-    #[test]
-    fn a_wrong_sender_is_told_entry_and_generation() {
-        let generation = ruleset("[\"example.com\"]").generation();
-        let verdict = judged("[\"example.com\"]", "<a@b.example>");
-        let reply = verdict.reply().expect("a refusal").to_string();
-        let told = format!(
-            "550 5.7.1 <a@b.example> is not an allowed sender of entry billing (generation {generation})"
-        );
-        assert_eq!(reply, told);
-        assert!(told.contains("(generation 41-"));
-    }
-
-    #[test]
-    fn the_null_reverse_path_is_judged_too() {
-        assert_eq!(judged("[\"<>\"]", "<>"), Verdict::Accept);
-        assert_eq!(judged("[\"*\", \"<>\"]", "<>"), Verdict::Accept);
-        let verdict = judged("[\"*\"]", "<>");
-        let told = verdict.reply().expect("a refusal").to_string();
-        assert!(told.starts_with("550 5.7.1 <> is not an allowed sender of entry billing"));
-    }
-
-    #[test]
-    fn without_senders_nobody_may_send() {
-        for path in ["<>", "<a@b>"] {
-            assert!(matches!(judged("[]", path), Verdict::Reject(_)));
-        }
-    }
-
-    #[test]
-    fn the_end_of_a_refusal_is_not_cut_off() {
-        let path = format!("<{}é@b>", "ü".repeat((PATH_OCTETS_MAX - 4) / 2));
-        let verdict = judged("[]", &path);
-        let mut line = bytes::BytesMut::default();
-        let octets = verdict.reply().expect("a refusal").encode(&mut line);
-        assert!(octets <= LINE_OCTETS_MAX, "{octets}");
-        let line = String::from_utf8_lossy(&line).into_owned();
-        assert!(line.contains("...> is not an allowed sender of entry billing"), "{line}");
-        assert!(line.ends_with(")\r\n"), "{line}");
-    }
-}
+mod tests;

@@ -1,21 +1,29 @@
 //! Why a client may or may not send: the decision, told step by step.
 //!
-//! An explanation is made by calling the functions that decide, in their order; it never decides by
-//! itself. It ends where the session would end: at the first refusal. A check whose input is not
-//! given is told as skipped, because a session would have made it.
+//! An explanation is made by calling the checks that decide, in their order; it never decides by
+//! itself, and it uses nothing up. It ends where the session would end: after a refusal, what
+//! would have come next is told as not reached. A check whose input is not given is told as
+//! skipped, because a session would have made it.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+mod detail;
+mod shown;
 
-use gatepost_smtp::path::{ForwardPath, ReversePath};
+use std::{net::IpAddr, sync::Arc};
+
+use gatepost_smtp::{
+    path::{ForwardPath, Mailbox, ReversePath},
+    reply::Reply,
+};
 use serde::Serialize;
 
+pub use self::shown::{Outcome, Step};
 use crate::{
-    check::{self, Greeting},
+    check::{self, Check, Greeting, MailFacts, RcptFacts, Refusal, Spend},
     entry::Entry,
     generation::Generation,
     listener::ListenerId,
     network::{Network, client_address},
-    printable::Printable,
+    route::{Routes, Way},
     ruleset::Ruleset,
     verdict::Verdict,
 };
@@ -27,12 +35,12 @@ pub struct Question<'a> {
     pub client: IpAddr,
     /// Where it connects.
     pub listener: ListenerId,
-    /// Our own name, for the words of a refusal.
-    pub hostname: &'a str,
-    /// The reverse-path, if it is known.
-    pub sender: Option<ReversePath<'a>>,
+    /// What is known at MAIL. The generation is that of the ruleset, whatever is said here.
+    pub facts: MailFacts<'a>,
     /// The forward-paths, as far as they are known.
     pub recipients: &'a [ForwardPath<'a>],
+    /// The addresses of the From field, as far as they are known.
+    pub header_from: &'a [Mailbox<'a>],
 }
 
 /// The decision and the way to it.
@@ -43,50 +51,31 @@ pub struct Explanation {
     entry: Option<Box<str>>,
     /// The network that decided.
     network: Option<Network>,
+    /// Where the message goes, if a recipient was accepted.
+    upstream: Option<Box<str>>,
     steps: Vec<Step>,
     #[serde(flatten)]
     verdict: Verdict,
 }
 
-/// One step of the way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Step {
-    /// What was looked at: `client`, `listener`, `network`, `hidden`, `entry`, `sender`, `recipient`.
-    pub name: &'static str,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// What was seen.
-    pub detail: String,
-}
-
-/// How a step ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// A fact, not a check.
-    Found,
-    /// A check that accepts.
-    Passed,
-    /// A check that refuses; it gives the verdict.
-    Refused,
-    /// A check that was not made.
-    Skipped,
-}
-
-/// Tells what would happen, and why.
+/// Tells what would happen, and why. The verdict is the first refusal of anything that was asked.
 pub fn explain(ruleset: &Ruleset, question: &Question<'_>) -> Explanation {
     let mut explanation = Explanation {
         generation: ruleset.generation(),
         entry: None,
         network: None,
+        upstream: None,
         steps: Vec::new(),
         verdict: Verdict::Accept,
     };
     explanation.tell_client(question.client);
     explanation.tell_listener(ruleset, question.listener);
     if let Some(entry) = explanation.tell_entry(ruleset, question) {
-        explanation.tell_sender(&entry, question.sender);
-        explanation.tell_recipients(question.recipients);
+        let facts = MailFacts { generation: ruleset.generation(), ..question.facts };
+        explanation.tell_connections(&entry);
+        explanation.tell_mail(&entry, &facts);
+        explanation.tell_recipients(ruleset, &entry, &facts, question.recipients);
+        explanation.tell_header_from(&entry, question.header_from);
     }
     explanation
 }
@@ -100,6 +89,16 @@ impl Explanation {
     /// The id of the entry, if the client has one.
     pub fn entry(&self) -> Option<&str> {
         self.entry.as_deref()
+    }
+
+    /// The network that decided.
+    pub const fn network(&self) -> Option<Network> {
+        self.network
+    }
+
+    /// The name of the upstream, if a recipient was accepted.
+    pub fn upstream(&self) -> Option<&str> {
+        self.upstream.as_deref()
     }
 
     /// The way to the verdict.
@@ -127,19 +126,35 @@ impl Explanation {
 
     /// The greeting, and the networks that led to it. `None` ends the way.
     fn tell_entry(&mut self, ruleset: &Ruleset, question: &Question<'_>) -> Option<Arc<Entry>> {
-        let Question { client, listener, hostname, .. } = *question;
-        let entry = match check::greet(ruleset, listener, client, hostname) {
-            Greeting::Allowed(entry) => entry,
-            Greeting::Refused(reply) => {
-                let detail = "none around the client; it is refused with the greeting".to_owned();
-                self.push("network", Outcome::Refused, detail);
-                self.verdict = Verdict::Reject(reply);
-                return None;
-            }
+        let Question { client, listener, facts, .. } = *question;
+        let greeting = check::greet(ruleset, listener, client, facts.now);
+        let (entry, refusal) = match greeting {
+            Greeting::Allowed(entry) => (Some(entry), None),
+            Greeting::Refused(entry, refusal) => (entry, Some(refusal)),
         };
-        for (index, (network, owner)) in
-            ruleset.networks_around(listener, client).into_iter().enumerate()
-        {
+        if let Some(entry) = &entry {
+            self.tell_networks(ruleset, question);
+            self.entry = Some((**entry.id()).into());
+            self.push("entry", Outcome::Found, detail::summary(entry));
+        } else {
+            let detail = "none around the client; it is refused with the greeting".to_owned();
+            self.push("network", Outcome::Refused, detail);
+        }
+        match refusal {
+            None => entry,
+            Some(refusal) => {
+                if entry.is_some() {
+                    self.push(refusal.check.name(), Outcome::Refused, words(&refusal.reply));
+                }
+                self.verdict = Verdict::of_refusal(refusal.reply);
+                None
+            }
+        }
+    }
+
+    fn tell_networks(&mut self, ruleset: &Ruleset, question: &Question<'_>) {
+        let around = ruleset.networks_around(question.listener, question.client);
+        for (index, (network, owner)) in around.into_iter().enumerate() {
             if index == 0 {
                 self.network = Some(network);
                 let detail = format!("{network} is the longest match");
@@ -148,41 +163,137 @@ impl Explanation {
                 self.push("hidden", Outcome::Found, format!("{network} of entry {}", owner.id()));
             }
         }
-        self.entry = Some((**entry.id()).into());
-        self.push("entry", Outcome::Found, summary(&entry));
-        Some(entry)
     }
 
-    fn tell_sender(&mut self, entry: &Entry, path: Option<ReversePath<'_>>) {
-        let Some(path) = path else {
-            self.push("sender", Outcome::Skipped, "not given".to_owned());
-            return;
-        };
-        let verdict = check::sender(entry, self.generation, &path);
-        let shown = bracketed(path.as_bytes());
-        if verdict == Verdict::Accept {
-            let pattern = entry.senders().iter().find(|pattern| pattern.matches(&path));
-            let pattern = pattern.map(ToString::to_string).unwrap_or_default();
-            self.push("sender", Outcome::Passed, format!("{shown} matches {pattern}"));
-        } else {
-            let detail = format!("{shown} matches none of {}", list(entry.senders()));
-            self.push("sender", Outcome::Refused, detail);
-        }
-        self.verdict = verdict;
+    fn tell_connections(&mut self, entry: &Entry) {
+        let passed = || detail::connections(entry);
+        self.judged(Check::MaxConnections, entry, check::look_at_connections(entry), passed);
     }
 
-    fn tell_recipients(&mut self, recipients: &[ForwardPath<'_>]) {
-        if self.verdict != Verdict::Accept {
-            self.push("recipient", Outcome::Skipped, "not reached".to_owned());
-        } else if recipients.is_empty() {
-            self.push("recipient", Outcome::Skipped, "not given".to_owned());
-        } else {
-            for recipient in recipients {
-                let shown = bracketed(recipient.as_bytes());
-                let detail = format!("{shown}: any recipient is allowed");
-                self.push("recipient", Outcome::Passed, detail);
+    fn tell_mail(&mut self, entry: &Entry, facts: &MailFacts<'_>) {
+        for check in Check::AT_MAIL {
+            if self.verdict != Verdict::Accept {
+                self.skip(check, "not reached");
+            } else if !facts.knows(check) {
+                self.skip(check, "not given");
+            } else {
+                let judged = check::judge_mail(check, entry, facts, Spend::Look(0));
+                self.judged(check, entry, judged, || detail::mail(check, entry, facts));
             }
         }
+    }
+
+    /// Each recipient, one after the other: a session goes on after one that is refused.
+    fn tell_recipients(
+        &mut self,
+        ruleset: &Ruleset,
+        entry: &Entry,
+        facts: &MailFacts<'_>,
+        recipients: &[ForwardPath<'_>],
+    ) {
+        if self.verdict != Verdict::Accept {
+            return self.skip(Check::Recipient, "not reached");
+        }
+        // Without a sender no route can be chosen, and no session gets here.
+        let (Some(sender), false) = (facts.sender, recipients.is_empty()) else {
+            return self.skip(Check::Recipient, "not given");
+        };
+        let routes = ruleset.routes();
+        let (mut named, mut first_way) = (0, None);
+        for recipient in recipients {
+            let asked = RcptFacts {
+                uptime: facts.now.uptime,
+                generation: facts.generation,
+                sender,
+                recipient: *recipient,
+                named,
+                way: first_way,
+            };
+            let way = routes.way(entry, &sender, recipient);
+            if self.tell_recipient(entry, (routes, way), &asked) {
+                named += 1;
+                first_way = first_way.or(way);
+                self.tell_way(ruleset, entry, way, &sender);
+            }
+        }
+    }
+
+    /// Whether the recipient is accepted. Those named before it have each used one of the rate.
+    fn tell_recipient(
+        &mut self,
+        entry: &Entry,
+        (routes, way): (&Routes, Option<Way>),
+        asked: &RcptFacts<'_>,
+    ) -> bool {
+        for check in Check::AT_RCPT {
+            let looked = Spend::Look(asked.named);
+            let judged = check::judge_rcpt(check, entry, (routes, way), asked, looked);
+            let accepted = judged.is_ok();
+            // What all recipients pass alike would only be repeated.
+            if !accepted || matches!(check, Check::Recipient | Check::Route) {
+                self.judged(check, entry, judged, || {
+                    detail::rcpt(check, entry, (routes, way), asked)
+                });
+            }
+            if !accepted {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn tell_way(
+        &mut self,
+        ruleset: &Ruleset,
+        entry: &Entry,
+        way: Option<Way>,
+        sender: &ReversePath<'_>,
+    ) {
+        let Some(way) = way else { return };
+        let name = ruleset.site().upstream_name(way.upstream);
+        self.upstream = self.upstream.take().or_else(|| Some((**name?).into()));
+        let routes = ruleset.routes();
+        let detail = detail::way(entry, (routes, way), name.map_or("", |name| name), sender);
+        self.push("upstream", Outcome::Found, detail);
+    }
+
+    fn tell_header_from(&mut self, entry: &Entry, mailboxes: &[Mailbox<'_>]) {
+        let check = Check::HeaderFrom;
+        if self.verdict != Verdict::Accept {
+            return self.skip(check, "not reached");
+        }
+        if mailboxes.is_empty() {
+            return self.skip(check, "not given");
+        }
+        for mailbox in mailboxes {
+            let judged = check::header_mailbox(entry, self.generation, mailbox);
+            self.judged(check, entry, judged, || detail::header_from(entry, mailbox));
+        }
+    }
+
+    fn judged(
+        &mut self,
+        check: Check,
+        entry: &Entry,
+        judged: Result<(), Refusal>,
+        passed: impl FnOnce() -> String,
+    ) {
+        match judged {
+            Ok(()) => self.push(check.name(), Outcome::Passed, passed()),
+            Err(Refusal { check, reply }) => {
+                self.push(check.name(), Outcome::Refused, words(&reply));
+                if let Some(allowed) = detail::allowed(check, entry) {
+                    self.push("allowed", Outcome::Found, allowed);
+                }
+                if self.verdict == Verdict::Accept {
+                    self.verdict = Verdict::of_refusal(reply);
+                }
+            }
+        }
+    }
+
+    fn skip(&mut self, check: Check, why: &str) {
+        self.push(check.name(), Outcome::Skipped, why.to_owned());
     }
 
     fn push(&mut self, name: &'static str, outcome: Outcome, detail: String) {
@@ -190,42 +301,9 @@ impl Explanation {
     }
 }
 
-/// The id, and what helps a human to recognise the entry.
-fn summary(entry: &Entry) -> String {
-    let description = entry.description().map(|text| format!(": {}", Printable(text)));
-    let owner = entry.owner().map(|text| format!(" (owner {})", Printable(text)));
-    [Some(entry.id().to_string()), description, owner].into_iter().flatten().collect()
-}
-
-/// A path as it is sent.
-fn bracketed(octets: &[u8]) -> String {
-    format!("<{}>", Printable(&String::from_utf8_lossy(octets)))
-}
-
-/// `[a, b]`, shortened after a few.
-fn list(items: &[impl fmt::Display]) -> String {
-    const SHOWN_MAX: usize = 10;
-    let mut shown: Vec<_> = items.iter().take(SHOWN_MAX).map(ToString::to_string).collect();
-    if items.len() > SHOWN_MAX {
-        shown.push(format!("and {} more", items.len() - SHOWN_MAX));
-    }
-    format!("[{}]", shown.join(", "))
-}
-
-/// One line a step, and the verdict as the last.
-impl fmt::Display for Explanation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<11}{}", "generation", self.generation)?;
-        for Step { name, outcome, detail } in &self.steps {
-            let word = match outcome {
-                Outcome::Found | Outcome::Passed => "",
-                Outcome::Refused => "refused: ",
-                Outcome::Skipped => "skipped: ",
-            };
-            writeln!(f, "{name:<11}{word}{detail}")?;
-        }
-        write!(f, "{:<11}{}", "verdict", self.verdict)
-    }
+/// What a reply says, without its code: a step and the verdict give the same reason.
+fn words(reply: &Reply) -> String {
+    String::from_utf8_lossy(reply.text()).into_owned()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::{fmt, net::IpAddr};
 
 use crate::{
     compile::PlacedEntry,
+    entry::Action,
     network::Network,
     report::{Place, Report},
 };
@@ -56,15 +57,16 @@ impl fmt::Display for Exposure {
     }
 }
 
-/// Refuses entries that together cover all of IPv4 or all of IPv6. `acknowledge` does not help,
-/// and it does not matter on which listeners.
-pub(crate) fn refuse_everybody(entries: &[PlacedEntry], report: &mut Report<'_>) {
+/// Refuses allow entries that together cover all of IPv4 or all of IPv6. `acknowledge` does not
+/// help, nor do holes that deny entries make, and it does not matter on which listeners.
+pub(crate) fn refuse_everybody(entries: &[PlacedEntry], report: &mut Report) {
+    let allowed = || entries.iter().filter(|placed| placed.entry.action() == Action::Allow);
     for (family, is_member, last) in [
         ("IPv4", IpAddr::is_ipv4 as fn(&IpAddr) -> bool, u128::from(u32::MAX)),
         ("IPv6", IpAddr::is_ipv6, u128::MAX),
     ] {
         let networks = || {
-            entries.iter().flat_map(|placed| {
+            allowed().flat_map(|placed| {
                 placed.entry.networks().iter().map(|network| (*network, placed.entry.id()))
             })
         };
@@ -74,7 +76,7 @@ pub(crate) fn refuse_everybody(entries: &[PlacedEntry], report: &mut Report<'_>)
             let widest = members().min_by_key(|(network, _)| network.prefix_length());
             let (network, id) = widest.expect("what covers a family has a network");
             let message = format_args!(
-                "the networks of all enabled entries together cover all of {family}: that would be an open \
+                "the networks of all allow entries together cover all of {family}: that would be an open \
                  relay; narrow them, the widest first ({network} of entry {id})"
             );
             report.error(Place::Whole, "", message);
@@ -83,10 +85,18 @@ pub(crate) fn refuse_everybody(entries: &[PlacedEntry], report: &mut Report<'_>)
 }
 
 /// Whether the networks leave no address from 0 to `last` out.
-fn covers(networks: impl Iterator<Item = Network>, last: u128) -> bool {
-    let mut ranges: Vec<_> = networks
-        .map(|network| (number(network.address()), number(network.last_address())))
-        .collect();
+fn covers(networks: impl Iterator<Item = Network> + Clone, last: u128) -> bool {
+    let ranges =
+        networks.map(|network| (number(network.address()), number(network.last_address())));
+    // However they lie, networks with too few addresses leave some out. That is nearly every policy,
+    // and spares it the sorting.
+    let addresses = ranges.clone().fold(0_u128, |addresses, (first_address, last_address)| {
+        addresses.saturating_add(last_address - first_address + 1)
+    });
+    if addresses < last {
+        return false;
+    }
+    let mut ranges: Vec<_> = ranges.collect();
     ranges.sort_unstable();
     let mut next = 0;
     for (first_address, last_address) in ranges {

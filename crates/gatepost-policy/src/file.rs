@@ -5,9 +5,16 @@
 //! the compiler does that, because it can name the entry.
 
 use serde::Deserialize;
-use toml::Spanned;
+use toml::{Spanned, value::Datetime};
 
-use crate::document::{self, Fault, NotBuilt};
+use crate::document::{self, NotBuilt, Salvage};
+
+/// A key with text in it, and where the text is.
+pub(crate) type Text = Option<Spanned<Box<str>>>;
+/// A key with a number in it, and where the number is.
+pub(crate) type Number = Option<Spanned<u32>>;
+/// A key with a date in it, and where the date is.
+pub(crate) type Day = Option<Spanned<Datetime>>;
 
 /// The whole file.
 #[derive(Deserialize)]
@@ -16,7 +23,8 @@ use crate::document::{self, Fault, NotBuilt};
 struct PolicyFile {
     #[serde(default)]
     entry: Vec<Spanned<EntryFile>>,
-    route: Option<NotBuilt>,
+    #[serde(default)]
+    route: Vec<Spanned<RouteFile>>,
     credential: Option<NotBuilt>,
     expect: Option<NotBuilt>,
 }
@@ -24,9 +32,8 @@ struct PolicyFile {
 /// One `[[entry]]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "keys that are not built have no value to read")]
 pub(crate) struct EntryFile {
-    pub(crate) id: Option<Spanned<String>>,
+    pub(crate) id: Text,
     pub(crate) networks: Option<Strings>,
     pub(crate) description: Option<Box<str>>,
     pub(crate) owner: Option<Box<str>>,
@@ -34,55 +41,78 @@ pub(crate) struct EntryFile {
     pub(crate) services: Option<Strings>,
     pub(crate) senders: Option<Strings>,
     pub(crate) acknowledge: Option<Box<str>>,
+    pub(crate) action: Text,
+    pub(crate) recipients: Option<Strings>,
+    pub(crate) helo: Option<Strings>,
+    pub(crate) header_from: Text,
+    pub(crate) tls: Text,
+    pub(crate) client_certificate: Option<Strings>,
+    pub(crate) authentication: Text,
+    pub(crate) upstream: Text,
+    pub(crate) mode: Text,
+    pub(crate) max_message_size: Text,
+    pub(crate) max_recipients: Number,
+    pub(crate) max_connections: Number,
+    pub(crate) message_rate: Text,
+    pub(crate) recipient_rate: Text,
+    pub(crate) bare_newlines: Text,
+    pub(crate) add_missing_headers: Option<Strings>,
+    pub(crate) not_before: Day,
+    pub(crate) expires: Day,
+    pub(crate) expiry: Text,
+}
 
-    action: Option<NotBuilt>,
-    recipients: Option<NotBuilt>,
-    helo: Option<NotBuilt>,
-    header_from: Option<NotBuilt>,
-    tls: Option<NotBuilt>,
-    client_certificate: Option<NotBuilt>,
-    authentication: Option<NotBuilt>,
-    upstream: Option<NotBuilt>,
-    mode: Option<NotBuilt>,
-    max_message_size: Option<NotBuilt>,
-    max_recipients: Option<NotBuilt>,
-    max_connections: Option<NotBuilt>,
-    message_rate: Option<NotBuilt>,
-    recipient_rate: Option<NotBuilt>,
-    bare_newlines: Option<NotBuilt>,
-    add_missing_headers: Option<NotBuilt>,
-    not_before: Option<NotBuilt>,
-    expires: Option<NotBuilt>,
-    expiry: Option<NotBuilt>,
+/// One `[[route]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RouteFile {
+    pub(crate) id: Text,
+    pub(crate) entries: Option<Strings>,
+    pub(crate) sender_domains: Option<Strings>,
+    pub(crate) recipient_domains: Option<Strings>,
+    pub(crate) upstream: Text,
+    pub(crate) mode: Text,
+    pub(crate) rewrite_mail_from: Text,
 }
 
 /// A list of strings that knows where it stands, and where each of them does.
 #[derive(Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Strings(pub(crate) Spanned<Vec<Spanned<String>>>);
+pub(crate) struct Strings(pub(crate) Spanned<Vec<Spanned<Box<str>>>>);
 
-/// Some entries of the file that follow each other.
-pub(crate) struct Part {
-    /// Where the part begins; spans count from here.
+/// A piece of the text that is a document of its own: the parts mean together what the whole means.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'t> {
+    /// Where it begins; spans count from here.
     pub(crate) at: usize,
-    /// The entries that are well-formed.
-    pub(crate) entries: Vec<Spanned<EntryFile>>,
-    /// What is wrong with the others, and with the rest.
-    pub(crate) faults: Vec<Fault>,
+    text: &'t str,
 }
 
-/// Reads a policy part by part: a million entries as one TOML tree would take gigabytes.
-pub(crate) fn parts(text: &str) -> impl Iterator<Item = Part> {
-    let mut count = 0;
-    split(text, PART_OCTETS).map(move |(at, text)| {
-        if let Ok(PolicyFile { entry: entries, .. }) = toml::from_str(text) {
-            count += entries.len();
-            return Part { at, entries, faults: Vec::new() };
-        }
-        let salvage = document::salvage::<EntryFile, PolicyFile>(text, "entry", count);
-        count += salvage.count;
-        Part { at, entries: salvage.items, faults: salvage.faults }
-    })
+/// What a part says.
+#[derive(Default)]
+pub(crate) struct Tables {
+    pub(crate) entries: Vec<Spanned<EntryFile>>,
+    pub(crate) routes: Vec<Spanned<RouteFile>>,
+}
+
+/// Cuts a policy into parts: a million entries as one TOML tree would take gigabytes, and parts can
+/// be read side by side.
+pub(crate) fn parts(text: &str) -> Vec<Part<'_>> {
+    split(text, PART_OCTETS).map(|(at, text)| Part { at, text }).collect()
+}
+
+impl Part<'_> {
+    /// What it says, if all of it is well-formed.
+    pub(crate) fn read(self) -> Option<Tables> {
+        let file: PolicyFile = toml::from_str(self.text).ok()?;
+        Some(Tables { entries: file.entry, routes: file.route })
+    }
+
+    /// What can be read of it, entry by entry, and what is wrong. `first` is the number of its
+    /// first entry in the whole.
+    pub(crate) fn salvage(self, first: usize) -> Salvage<EntryFile> {
+        document::salvage::<EntryFile, PolicyFile>(self.text, "entry", first)
+    }
 }
 
 /// Octets of a part, about: small enough to stay in the processor's cache.
@@ -91,7 +121,7 @@ const PART_OCTETS: usize = 128 * 1024;
 /// Cuts the text before lines that begin with `[[entry]]`, and yields each part with its offset.
 ///
 /// Such a line is the header of an entry wherever it stands, except in a multi-line string: a text
-/// that may have one is not cut. Parts then are documents that mean together what the whole means.
+/// that may have one is not cut.
 fn split(text: &str, part_octets: usize) -> impl Iterator<Item = (usize, &str)> {
     let part_octets =
         if text.contains("\"\"\"") || text.contains("'''") { usize::MAX } else { part_octets };
@@ -123,46 +153,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::document::Position;
+    use crate::document::{Fault, Position};
 
     fn faults(text: &str) -> Vec<String> {
         let shown = |fault: &Fault| {
             let at = Position::of(text, fault.offset.expect("a place"));
             format!("{}:{} {}: {}", at.line, at.column, fault.key, fault.message)
         };
-        let [part] = &parts(text).collect::<Vec<_>>()[..] else { panic!("a short text") };
-        part.faults.iter().map(shown).collect()
+        let [part] = parts(text)[..] else { panic!("a short text") };
+        assert!(part.read().is_none(), "{text}");
+        part.salvage(0).faults.iter().map(shown).collect()
     }
 
     #[test]
     fn every_key_that_has_to_wait_is_refused_by_name() {
-        for (key, value) in [
-            ("action", "\"deny\""),
-            ("recipients", "[\"*\"]"),
-            ("helo", "[\"*.billing.internal\"]"),
-            ("header_from", "\"off\""),
-            ("tls", "\"optional\""),
-            ("client_certificate", "[\"billing.internal\"]"),
-            ("authentication", "\"bypass\""),
-            ("upstream", "\"google\""),
-            ("mode", "\"hybrid\""),
-            ("max_message_size", "\"25 MiB\""),
-            ("max_recipients", "100"),
-            ("max_connections", "200"),
-            ("message_rate", "\"600/min\""),
-            ("recipient_rate", "\"5000/h\""),
-            ("bare_newlines", "\"reject\""),
-            ("add_missing_headers", "[]"),
-            ("not_before", "2026-01-01T00:00:00Z"),
-            ("expires", "2027-01-01T00:00:00Z"),
-            ("expiry", "\"reject\""),
-        ] {
-            let text = format!("[[entry]]\nid = \"billing\"\n{key} = {value}\n");
-            let column = key.len() + 4;
-            let told = format!("3:{column} entry[0].{key}: not built yet");
-            assert_eq!(faults(&text), [told]);
-        }
-        for table in ["route", "credential", "expect"] {
+        for table in ["credential", "expect"] {
             let text = format!("[[entry]]\nid = \"billing\"\n\n[[{table}]]\nid = \"a\"\n");
             assert_eq!(faults(&text), [format!("4:1 {table}: not built yet")]);
         }
@@ -196,11 +201,12 @@ mod tests {
     fn entries_are_counted_across_parts() {
         let filler = "#".repeat(PART_OCTETS);
         let text = format!("[[entry]]\nid = 1\n[[entry]]\n{filler}\n[[entry]]\ntls = 1\n");
-        let parts: Vec<_> = parts(&text).collect();
+        let [first, second] = parts(&text)[..] else { panic!("two parts") };
+        let (first, second_faults) = (first.salvage(0), second.salvage(2).faults);
         let keys: Vec<_> =
-            parts.iter().flat_map(|part| &part.faults).map(|fault| fault.key.as_str()).collect();
-        assert_eq!((parts.len(), keys), (2, vec!["entry[0].id", "entry[2].tls"]));
-        let place = parts[1].at + parts[1].faults[0].offset.expect("a place");
+            first.faults.iter().chain(&second_faults).map(|fault| fault.key.as_str()).collect();
+        assert_eq!((first.count, keys), (2, vec!["entry[0].id", "entry[2].tls"]));
+        let place = second.at + second_faults[0].offset.expect("a place");
         assert_eq!(Position::of(&text, place), Position { line: 6, column: 7 });
     }
 

@@ -8,6 +8,17 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+/// SHA-256 of a policy text: two texts with the same one are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ContentHash([u8; 32]);
+
+impl ContentHash {
+    /// The hash of a policy text.
+    pub fn of(text: &str) -> Self {
+        Self(Sha256::digest(text.as_bytes()).into())
+    }
+}
+
 /// Revision and content hash of a ruleset. Shown as `41-a1b2c3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Generation {
@@ -17,10 +28,10 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// The generation of a policy text.
-    pub fn new(revision: u64, text: &str) -> Self {
-        let digest = Sha256::digest(text.as_bytes());
-        Self { revision, hash: [digest[0], digest[1], digest[2]] }
+    /// The generation of a policy with this content.
+    pub const fn new(revision: u64, content: ContentHash) -> Self {
+        let ContentHash([first, second, third, ..]) = content;
+        Self { revision, hash: [first, second, third] }
     }
 
     /// The same content under another revision.
@@ -61,20 +72,21 @@ impl Serialize for Generation {
 mod tests {
     use super::*;
 
+    fn generation(revision: u64, text: &str) -> Generation {
+        Generation::new(revision, ContentHash::of(text))
+    }
+
     #[test]
     fn it_is_shown_with_six_digits_of_the_hash() {
         // FIPS 180-4: SHA-256("abc") = ba7816bf…
-        assert_eq!(Generation::new(41, "abc").to_string(), "41-ba7816");
-        assert_eq!(Generation::new(0, "abc").with_revision(7).to_string(), "7-ba7816");
+        assert_eq!(generation(41, "abc").to_string(), "41-ba7816");
+        assert_eq!(generation(0, "abc").with_revision(7).to_string(), "7-ba7816");
     }
 
     #[test]
     fn the_number_differs_with_revision_and_with_content() {
-        let numbers = [
-            Generation::new(1, "a").number(),
-            Generation::new(1, "b").number(),
-            Generation::new(2, "a").number(),
-        ];
+        let numbers =
+            [generation(1, "a").number(), generation(1, "b").number(), generation(2, "a").number()];
         assert!(numbers[0] != numbers[1] && numbers[0] != numbers[2] && numbers[1] != numbers[2]);
     }
 }

@@ -12,22 +12,31 @@
 //! parameters, decisions are results. What is unknown, malformed or ambiguous is refused.
 #![forbid(unsafe_code)]
 
+mod atomic;
 pub mod check;
 mod compile;
+pub mod date;
 pub mod document;
 pub mod entry;
 pub mod explain;
 mod exposure;
 mod file;
+pub mod gcra;
 pub mod generation;
+mod ids;
 pub mod listener;
 pub mod network;
 pub mod pattern;
-mod printable;
+pub mod printable;
+pub mod rate;
 pub mod report;
+pub mod route;
 pub mod ruleset;
+pub mod site;
 pub mod snapshot;
+pub mod state;
 mod table;
 #[cfg(test)]
 mod test_policy;
+pub mod units;
 pub mod verdict;

@@ -35,15 +35,15 @@ impl ListenerId {
 /// A listener's name and what it sees.
 #[derive(Debug)]
 pub(crate) struct View {
-    pub(crate) name: Box<str>,
+    pub(crate) name: Arc<str>,
     pub(crate) table: Arc<Table>,
 }
 
 /// The view of each listener, in their order.
 pub(crate) fn views(
     entries: &[PlacedEntry],
-    listeners: &[&str],
-    report: &mut Report<'_>,
+    listeners: &[Arc<str>],
+    report: &mut Report,
 ) -> Box<[View]> {
     let (everywhere, named) = by_listener(entries, listeners);
     let mut conflicts = Conflicts::default();
@@ -55,13 +55,13 @@ pub(crate) fn views(
             let indexes = everywhere.iter().chain(named).copied();
             Arc::new(fill(entries, indexes, listener, &mut conflicts, report))
         });
-        views.push(View { name: (*listener).into(), table: Arc::clone(table) });
+        views.push(View { name: Arc::clone(listener), table: Arc::clone(table) });
     }
     views.into()
 }
 
 /// The entries that every listener sees, and for each listener those that name it.
-fn by_listener(entries: &[PlacedEntry], listeners: &[&str]) -> (Vec<u32>, Vec<Vec<u32>>) {
+fn by_listener(entries: &[PlacedEntry], listeners: &[Arc<str>]) -> (Vec<u32>, Vec<Vec<u32>>) {
     let mut everywhere = Vec::new();
     let mut named = vec![Vec::new(); listeners.len()];
     for (index, placed) in (0..).zip(entries) {
@@ -87,7 +87,7 @@ fn fill(
     indexes: impl Iterator<Item = u32>,
     listener: &str,
     conflicts: &mut Conflicts,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> Table {
     let mut table = Table::default();
     for index in indexes {
@@ -108,7 +108,7 @@ fn tell(
     network: Network,
     (first, second): (u32, u32),
     listener: &str,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) {
     let (first_entry, second_entry) = (&entries[first as usize], &entries[second as usize]);
     let subject = format_args!("entry {}", second_entry.entry.id());

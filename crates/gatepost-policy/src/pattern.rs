@@ -1,18 +1,18 @@
-//! Patterns of senders: who may stand in `MAIL FROM`.
+//! Patterns of senders, recipients, host names and certificates.
 //!
-//! A pattern looks at the octets of the path as they were sent; nothing is un-quoted or decoded, so
+//! A pattern looks at the octets of a path as they were sent; nothing is un-quoted or decoded, so
 //! what is judged is what is forwarded. Domains are compared as A-labels, whatever their case
 //! (RFC 5321 §2.4); a local-part is compared octet by octet. A match never allocates.
 
 use std::{fmt, str::FromStr};
 
-use gatepost_smtp::path::{Mailbox, ReversePath};
+use gatepost_smtp::path::{ForwardPath, Mailbox, ReversePath};
 
-/// Which reverse-paths are meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Which paths or names are meant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pattern(Kind);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     /// `*`: anything but the null reverse-path.
     Any,
@@ -51,22 +51,57 @@ pub enum PatternError {
 impl Pattern {
     /// Whether the reverse-path is one of those meant.
     pub fn matches(&self, path: &ReversePath<'_>) -> bool {
-        let ReversePath::Mailbox(mailbox) = path else { return self.0 == Kind::Null };
+        match path {
+            ReversePath::Null => self.0 == Kind::Null,
+            ReversePath::Mailbox(mailbox) => self.matches_mailbox(mailbox),
+        }
+    }
+
+    /// Whether the forward-path is one of those meant. `<postmaster>` has no domain to be told by:
+    /// only `*` means it.
+    pub fn matches_recipient(&self, path: &ForwardPath<'_>) -> bool {
+        match path {
+            ForwardPath::Postmaster(_) => self.is_any(),
+            ForwardPath::Mailbox(mailbox) => self.matches_mailbox(mailbox),
+        }
+    }
+
+    /// Whether the mailbox is one of those meant.
+    pub fn matches_mailbox(&self, mailbox: &Mailbox<'_>) -> bool {
+        match &self.0 {
+            Kind::Mailbox { local_part, .. } if mailbox.local_part() != local_part.as_bytes() => {
+                false
+            }
+            Kind::Mailbox { domain, .. } => {
+                mailbox.domain().eq_ignore_ascii_case(domain.as_bytes())
+            }
+            _ => self.matches_name(mailbox.domain()),
+        }
+    }
+
+    /// Whether a host name or an address literal is one of those meant.
+    pub fn matches_name(&self, name: &[u8]) -> bool {
         match &self.0 {
             Kind::Any => true,
-            Kind::Below(suffix) => is_below(mailbox.domain(), suffix.as_bytes()),
-            Kind::Domain(domain) => mailbox.domain().eq_ignore_ascii_case(domain.as_bytes()),
-            Kind::Mailbox { local_part, domain } => {
-                mailbox.local_part() == local_part.as_bytes()
-                    && mailbox.domain().eq_ignore_ascii_case(domain.as_bytes())
-            }
-            Kind::Null => false,
+            Kind::Below(suffix) => is_below(name, suffix.as_bytes()),
+            Kind::Domain(domain) => name.eq_ignore_ascii_case(domain.as_bytes()),
+            Kind::Mailbox { .. } | Kind::Null => false,
         }
     }
 
     /// Whether it is `*`.
     pub fn is_any(&self) -> bool {
         self.0 == Kind::Any
+    }
+
+    /// Whether it is `<>`.
+    pub fn is_null(&self) -> bool {
+        self.0 == Kind::Null
+    }
+
+    /// Whether it means names of hosts: neither a mailbox nor the null reverse-path.
+    pub fn is_of_names(&self) -> bool {
+        !matches!(self.0, Kind::Mailbox { .. } | Kind::Null)
     }
 }
 
@@ -182,6 +217,25 @@ mod tests {
                 assert!(!matches(pattern, path), "{pattern} must not match <{path}>");
             }
         }
+    }
+
+    #[test]
+    fn recipients_and_names_are_matched_alike() {
+        let meant = |pattern: &str, path: &str| {
+            let path = ForwardPath::split_from(path.as_bytes()).expect("a valid path").0;
+            pattern.parse::<Pattern>().expect(pattern).matches_recipient(&path)
+        };
+        assert!(meant("*", "<a@b.example>") && meant("*", "<postmaster>"));
+        assert!(meant("b.example", "<a@B.example>") && !meant("b.example", "<a@c.b.example>"));
+        assert!(meant("a@b.example", "<a@b.example>") && !meant("a@b.example", "<A@b.example>"));
+        assert!(!meant("b.example", "<postmaster>") && !meant("postmaster@b", "<Postmaster>"));
+
+        let named = |pattern: &str, name: &str| {
+            pattern.parse::<Pattern>().expect(pattern).matches_name(name.as_bytes())
+        };
+        assert!(named("*.internal", "a.INTERNAL") && !named("*.internal", "internal"));
+        assert!(named("*", "anything-at-all_") && named("[10.0.0.1]", "[10.0.0.1]"));
+        assert!(!named("a@b.example", "b.example") && !named("<>", ""));
     }
 
     #[test]

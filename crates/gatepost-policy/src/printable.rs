@@ -7,7 +7,8 @@
 use std::fmt::{self, Write as _};
 
 /// Shows a text with its control characters escaped, and all else as it is.
-pub(crate) struct Printable<'a>(pub(crate) &'a str);
+#[derive(Clone, Copy, Debug)]
+pub struct Printable<'a>(pub &'a str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

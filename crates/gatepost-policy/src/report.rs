@@ -46,18 +46,24 @@ impl fmt::Display for PolicyErrors {
 
 impl std::error::Error for PolicyErrors {}
 
-/// Collects errors and warnings about one text.
-pub(crate) struct Report<'a> {
-    text: &'a str,
-    origin: &'a str,
+/// Collects errors and warnings about one text, or about a part of it.
+#[derive(Default)]
+pub(crate) struct Report {
     errors: Findings,
     warnings: Findings,
 }
 
 #[derive(Default)]
 struct Findings {
-    told: Vec<DocumentError>,
+    told: Vec<Finding>,
     left_out: usize,
+}
+
+/// Something to tell, before its line is looked for.
+struct Finding {
+    place: Place,
+    subject: String,
+    message: String,
 }
 
 /// Where a finding belongs: an octet of the text, or the whole of it.
@@ -67,11 +73,7 @@ pub(crate) enum Place {
     Whole,
 }
 
-impl<'a> Report<'a> {
-    pub(crate) fn new(text: &'a str, origin: &'a str) -> Self {
-        Self { text, origin, errors: Findings::default(), warnings: Findings::default() }
-    }
-
+impl Report {
     /// What a part that begins at `at` has for faults.
     pub(crate) fn faults(&mut self, at: usize, faults: Vec<Fault>) {
         for Fault { offset, key, message } in faults {
@@ -86,7 +88,7 @@ impl<'a> Report<'a> {
         subject: impl fmt::Display,
         message: impl fmt::Display,
     ) {
-        self.errors.add(|| finding(self.text, self.origin, place, subject, message));
+        self.errors.add(place, subject, message);
     }
 
     pub(crate) fn warn(
@@ -95,50 +97,66 @@ impl<'a> Report<'a> {
         subject: impl fmt::Display,
         message: impl fmt::Display,
     ) {
-        self.warnings.add(|| finding(self.text, self.origin, place, subject, message));
+        self.warnings.add(place, subject, message);
     }
 
-    /// The warnings, or the errors if there is one.
-    pub(crate) fn finish(self) -> Result<Vec<String>, PolicyErrors> {
-        let Findings { told: errors, left_out } = self.errors.sorted();
+    /// How many errors there are so far.
+    pub(crate) const fn errors(&self) -> usize {
+        self.errors.told.len() + self.errors.left_out
+    }
+
+    /// Adds what another part of the text has to say.
+    pub(crate) fn absorb(&mut self, part: Self) {
+        self.errors.absorb(part.errors);
+        self.warnings.absorb(part.warnings);
+    }
+
+    /// The warnings, or the errors if there is one. `origin` is the file's name.
+    pub(crate) fn finish(self, text: &str, origin: &str) -> Result<Vec<String>, PolicyErrors> {
+        let (errors, left_out) = self.errors.placed(text, origin);
         if !errors.is_empty() {
             return Err(PolicyErrors { errors, left_out });
         }
-        let Findings { told, left_out } = self.warnings.sorted();
+        let (told, left_out) = self.warnings.placed(text, origin);
         let mut warnings: Vec<_> = told.iter().map(DocumentError::to_string).collect();
         if left_out > 0 {
-            warnings.push(format!("{}: and {left_out} more warnings", self.origin));
+            warnings.push(format!("{origin}: and {left_out} more warnings"));
         }
         Ok(warnings)
     }
 }
 
 impl Findings {
-    /// Finding the line of an octet reads the text from its start: only for those that are told.
-    fn add(&mut self, finding: impl FnOnce() -> DocumentError) {
+    fn add(&mut self, place: Place, subject: impl fmt::Display, message: impl fmt::Display) {
         if self.told.len() < TOLD_MAX {
-            self.told.push(finding());
+            let (subject, message) = (subject.to_string(), message.to_string());
+            self.told.push(Finding { place, subject, message });
         } else {
             self.left_out += 1;
         }
     }
 
-    fn sorted(mut self) -> Self {
-        self.told.sort_by_key(DocumentError::position);
-        self
+    fn absorb(&mut self, other: Self) {
+        self.left_out += other.left_out;
+        for finding in other.told {
+            if self.told.len() < TOLD_MAX {
+                self.told.push(finding);
+            } else {
+                self.left_out += 1;
+            }
+        }
     }
-}
 
-fn finding(
-    text: &str,
-    origin: &str,
-    place: Place,
-    subject: impl fmt::Display,
-    message: impl fmt::Display,
-) -> DocumentError {
-    match place {
-        Place::At(offset) => DocumentError::at(origin, text, offset, subject, message),
-        Place::Whole => DocumentError::without_position(origin, subject, message),
+    /// In the order of the text, and how many were left out. Finding the line of an octet reads the
+    /// text from its start: only for those that are told.
+    fn placed(self, text: &str, origin: &str) -> (Vec<DocumentError>, usize) {
+        let placed = |Finding { place, subject, message }: &Finding| match *place {
+            Place::At(offset) => DocumentError::at(origin, text, offset, subject, message),
+            Place::Whole => DocumentError::without_position(origin, subject, message),
+        };
+        let mut told: Vec<_> = self.told.iter().map(placed).collect();
+        told.sort_by_key(DocumentError::position);
+        (told, self.left_out)
     }
 }
 
@@ -148,32 +166,48 @@ mod tests {
 
     #[test]
     fn errors_win_over_warnings_and_stand_in_order() {
-        let mut report = Report::new("a\nb\nc\n", "p.toml");
+        let mut report = Report::default();
         report.warn(Place::At(0), "entry a", "odd");
         report.error(Place::At(4), "entry c", "late");
         report.error(Place::At(2), "entry b", "early");
         report.error(Place::Whole, "", "everything");
-        let errors = report.finish().expect_err("errors were reported");
+        let errors = report.finish("a\nb\nc\n", "p.toml").expect_err("errors were reported");
         let told = "p.toml: everything\np.toml:2:1: entry b: early\np.toml:3:1: entry c: late";
         assert_eq!(errors.to_string(), told);
         assert_eq!(errors.count(), 3);
     }
 
     #[test]
+    fn parts_report_as_one() {
+        let mut whole = Report::default();
+        for part in 0..3 {
+            let mut report = Report::default();
+            for line in 0..TOLD_MAX / 2 {
+                report.error(Place::Whole, part, line);
+            }
+            whole.absorb(report);
+        }
+        assert_eq!(whole.errors(), TOLD_MAX / 2 * 3);
+        let errors = whole.finish("", "p.toml").expect_err("errors were reported");
+        assert_eq!((errors.count(), errors.errors().len()), (TOLD_MAX / 2 * 3, TOLD_MAX));
+        assert!(errors.errors().iter().all(|error| error.key() != "2"), "the first are told");
+    }
+
+    #[test]
     fn what_is_too_much_is_counted() {
-        let mut report = Report::new("", "p.toml");
+        let mut report = Report::default();
         for _ in 0..TOLD_MAX + 5 {
             report.warn(Place::Whole, "", "odd");
         }
-        let warnings = report.finish().expect("only warnings");
+        let warnings = report.finish("", "p.toml").expect("only warnings");
         assert_eq!(warnings.len(), TOLD_MAX + 1);
         assert_eq!(warnings[TOLD_MAX], "p.toml: and 5 more warnings");
 
-        let mut report = Report::new("", "p.toml");
+        let mut report = Report::default();
         for _ in 0..TOLD_MAX + 5 {
             report.error(Place::Whole, "", "wrong");
         }
-        let errors = report.finish().expect_err("errors were reported");
+        let errors = report.finish("", "p.toml").expect_err("errors were reported");
         assert_eq!((errors.count(), errors.errors().len()), (TOLD_MAX + 5, TOLD_MAX));
         assert!(errors.to_string().ends_with("\nand 5 more"));
     }

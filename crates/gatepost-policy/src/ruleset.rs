@@ -7,23 +7,34 @@
 use std::{net::IpAddr, sync::Arc};
 
 use crate::{
-    compile,
-    entry::Entry,
+    compile::{self, Tables},
+    entry::{Action, Entry},
     exposure,
-    generation::Generation,
+    generation::{ContentHash, Generation},
+    ids::Ids,
     listener::{self, ListenerId, View},
     network::{Network, client_address},
     report::{PolicyErrors, Report},
+    route::Routes,
+    site::Site,
 };
 
 /// A compiled policy.
 #[derive(Debug)]
 pub struct Ruleset {
     generation: Generation,
+    content: ContentHash,
+    site: Arc<Site>,
     /// The tables hold indexes into it.
     entries: Box<[Arc<Entry>]>,
+    ids: Ids,
     views: Box<[View]>,
+    /// Apart from the rest, because a transaction holds it: what is waited for may not pin entries.
+    routes: Arc<Routes>,
 }
+
+/// Entries from which on tables are filled on a thread of their own, while the rest is judged.
+const MANY: usize = 10_000;
 
 /// A ruleset, and what its author should know.
 #[derive(Debug)]
@@ -35,15 +46,54 @@ pub struct Compiled {
 }
 
 impl Ruleset {
-    /// Compiles a policy for the named listeners. `origin` is the file's name in messages.
-    pub fn compile(text: &str, origin: &str, listeners: &[&str]) -> Result<Compiled, PolicyErrors> {
-        let mut report = Report::new(text, origin);
-        let placed = compile::entries(text, listeners, &mut report);
-        exposure::refuse_everybody(&placed, &mut report);
-        let views = listener::views(&placed, listeners, &mut report);
-        let warnings = report.finish()?;
-        let entries = placed.into_iter().map(|placed| placed.entry).collect();
-        let ruleset = Self { generation: Generation::new(0, text), entries, views };
+    /// Compiles a policy for a site. `origin` is the file's name in messages.
+    pub fn compile(text: &str, origin: &str, site: &Arc<Site>) -> Result<Compiled, PolicyErrors> {
+        Self::build(text, origin, site, None)
+    }
+
+    /// Compiles the policy that comes after this one, for the same site. Entries of the same id go
+    /// on with what their clients have used up.
+    pub fn recompile(&self, text: &str, origin: &str) -> Result<Compiled, PolicyErrors> {
+        Self::build(text, origin, &self.site, Some(self))
+    }
+
+    fn build(
+        text: &str,
+        origin: &str,
+        site: &Arc<Site>,
+        previous: Option<&Self>,
+    ) -> Result<Compiled, PolicyErrors> {
+        let mut report = Report::default();
+        let Tables { entries, ids, routes } = compile::tables(text, site, previous, &mut report);
+        let views = || {
+            let mut report = Report::default();
+            (listener::views(&entries, &site.listeners, &mut report), report)
+        };
+        let rest = || {
+            exposure::refuse_everybody(&entries, &mut report);
+            if report.errors() == 0 {
+                // Routes that are wrong are not there: what misses them would be told for nothing.
+                compile::refuse_unrouted(&entries, &routes, site, &mut report);
+            }
+            ContentHash::of(text)
+        };
+        let is_long = entries.len() > MANY;
+        let ((views, views_report), content) = compile::both(is_long, views, rest);
+        report.absorb(views_report);
+        let warnings = report.finish(text, origin)?;
+        let routes = Routes {
+            routes: routes.into_iter().map(|placed| placed.route).collect(),
+            default_upstream: site.default_upstream,
+        };
+        let ruleset = Self {
+            generation: Generation::new(0, content),
+            content,
+            site: Arc::clone(site),
+            entries: entries.into_iter().map(|placed| placed.entry).collect(),
+            ids,
+            views,
+            routes: Arc::new(routes),
+        };
         Ok(Compiled { ruleset, warnings })
     }
 
@@ -54,9 +104,19 @@ impl Ruleset {
         self
     }
 
+    /// What it was compiled for.
+    pub const fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
     /// Which policy this is.
     pub const fn generation(&self) -> Generation {
         self.generation
+    }
+
+    /// The hash of the text that it was compiled from.
+    pub const fn content_hash(&self) -> ContentHash {
+        self.content
     }
 
     /// The entry that a client is served by: the one with the narrowest network around it, among
@@ -94,9 +154,25 @@ impl Ruleset {
         &self.entries
     }
 
-    /// Whether there is no enabled entry, so that nobody is allowed.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    /// The enabled entry with an id.
+    pub fn entry(&self, id: &str) -> Option<&Arc<Entry>> {
+        let index = self.ids.find(id, |index| self.entries[index as usize].id())?;
+        self.entries.get(index as usize)
+    }
+
+    /// Where messages go.
+    pub const fn routes(&self) -> &Arc<Routes> {
+        &self.routes
+    }
+
+    #[cfg(test)]
+    pub(crate) fn views(&self) -> &[View] {
+        &self.views
+    }
+
+    /// Whether no enabled entry allows anything, so that nobody is let in.
+    pub fn allows_nobody(&self) -> bool {
+        !self.entries.iter().any(|entry| entry.action() == Action::Allow)
     }
 }
 

@@ -66,8 +66,7 @@ mod tests {
         let text = format!(
             "[[entry]]\nid = \"r{revision}\"\nnetworks = [\"10.0.0.0/8\"]\nsenders = [\"*\"]\n"
         );
-        let compiled = Ruleset::compile(&text, "policy.toml", &["smtp"]).expect("a good policy");
-        compiled.ruleset.with_revision(revision)
+        crate::test_policy::compile(&text).expect("a good policy").ruleset.with_revision(revision)
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use gatepost_smtp::reply::Reply;
+use gatepost_smtp::reply::{Reply, Severity};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 /// The outcome of a check.
@@ -26,6 +26,14 @@ impl Verdict {
             Self::Accept => "accept",
             Self::Defer(_) => "defer",
             Self::Reject(_) => "reject",
+        }
+    }
+
+    /// The verdict that a refusal is: not now if its reply is 4yz, else not ever.
+    pub fn of_refusal(reply: Reply) -> Self {
+        match reply.severity() {
+            Severity::Transient => Self::Defer(reply),
+            _ => Self::Reject(reply),
         }
     }
 

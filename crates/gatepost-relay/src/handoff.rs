@@ -13,6 +13,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use gatepost_delivery::{Answers, GoAhead, Paths, Sent, Transaction, Trouble, Unfinished};
@@ -22,6 +23,7 @@ use gatepost_smtp::reply::{Reply, Severity};
 use tokio::time::Instant;
 
 use crate::mail_log::{Event, EventType, Octets, Origin, PathList};
+use crate::outlet::Outlet;
 use crate::relay::{Message, Relay};
 use crate::trouble::{self, Stage};
 
@@ -37,8 +39,8 @@ const LOOP: Reply =
 /// A transaction on its way to the upstream.
 pub struct Handoff {
     relay: Arc<Relay>,
+    outlet: Arc<Outlet>,
     message: Message,
-    began: Instant,
     /// Named, not yet asked for.
     pending: Paths,
     /// Asked for last; [`Handoff::answers`] has the replies to them.
@@ -98,11 +100,11 @@ impl Grant {
 }
 
 impl Handoff {
-    pub(crate) fn new(relay: Arc<Relay>, message: Message) -> Self {
+    pub(crate) fn new(relay: Arc<Relay>, outlet: Arc<Outlet>, message: Message) -> Self {
         Self {
             relay,
+            outlet,
             message,
-            began: Instant::now(),
             pending: Paths::default(),
             asked: Paths::default(),
             accepted: Paths::default(),
@@ -137,16 +139,21 @@ impl Handoff {
         self.reason.as_deref()
     }
 
-    /// When the transaction began.
-    pub const fn began(&self) -> Instant {
-        self.began
+    /// The name of the upstream.
+    pub fn upstream_name(&self) -> &str {
+        self.outlet.name()
+    }
+
+    /// How long a client that stalls may hold a connection of the upstream.
+    pub fn client_stall(&self) -> Duration {
+        self.outlet.upstream.config().client_stall
     }
 
     /// What the client hears of trouble, which is kept for the log.
     fn troubled(&mut self, trouble: &Trouble) -> Reply {
         self.reason = Some(trouble.to_string().into());
-        tracing::debug!(upstream = self.relay.upstream_name(), %trouble, "the upstream failed");
-        self.relay.judge(trouble::of_trouble(trouble), trouble)
+        tracing::debug!(upstream = self.outlet.name(), %trouble, "the upstream failed");
+        self.outlet.judge(trouble::of_trouble(trouble), trouble)
     }
 }
 
@@ -181,6 +188,12 @@ impl Handoff {
         }
     }
 
+    /// Puts header fields in front of the message, before its first content.
+    pub fn put_in_front(&mut self, fields: &[u8]) {
+        let received = &self.message.received;
+        self.message.received = [received, fields].concat().into();
+    }
+
     /// Hands content on. After a failure it is thrown away: the client's data is read to its end,
     /// and [`Handoff::complete`] says what happened.
     pub async fn content(&mut self, content: Bytes) {
@@ -189,7 +202,7 @@ impl Handoff {
             match transaction.send(content).await {
                 Ok(Sent::All) => {}
                 Ok(Sent::Interrupted(reply)) => {
-                    self.close(self.relay.judge(trouble::of_reply(Stage::Data, &reply), &reply));
+                    self.close(self.outlet.judge(trouble::of_reply(Stage::Data, &reply), &reply));
                 }
                 Err(trouble) => {
                     let reply = self.troubled(&trouble);
@@ -238,21 +251,21 @@ impl Handoff {
     /// The upstream's word on the message: `Ok` is 2yz and nothing else.
     async fn finish(&mut self, transaction: Transaction, last: Bytes) -> Result<Reply, Reply> {
         let dot = Instant::now();
-        let mut cut_off = CutOff { relay: &self.relay, id: &self.message.id, armed: true };
+        let mut cut_off = CutOff { outlet: &self.outlet, id: &self.message.id, armed: true };
         let finished = transaction.finish(last, self.relay.config.final_reply_timeout).await;
         cut_off.armed = false;
         drop(cut_off);
-        self.relay.metrics.duration.record(dot.elapsed());
+        self.outlet.metrics.duration.record(dot.elapsed());
         match finished {
             Ok(reply) if reply.is_positive() => Ok(reply.with_status()),
-            Ok(reply) => Err(self.relay.judge(trouble::of_reply(Stage::Data, &reply), &reply)),
+            Ok(reply) => Err(self.outlet.judge(trouble::of_reply(Stage::Data, &reply), &reply)),
             Err(Unfinished::BeforeDot(trouble)) => Err(self.troubled(&trouble)),
             Err(Unfinished::AfterDot(trouble)) => {
                 // RFC 1047: the message may have arrived. The client will send it again; saying
                 // 250 could lose it.
                 self.decided = Decided::Nobody;
                 tracing::warn!(
-                    upstream = self.relay.upstream_name(),
+                    upstream = self.outlet.name(),
                     id = &*self.message.id,
                     %trouble,
                     "the upstream fell silent after the end of data: the message may arrive twice"
@@ -275,7 +288,7 @@ impl Handoff {
                 true
             }
             Ok(GoAhead::Refused(reply)) => {
-                let said = self.relay.judge(trouble::of_reply(Stage::Data, &reply), &reply);
+                let said = self.outlet.judge(trouble::of_reply(Stage::Data, &reply), &reply);
                 if let Link::Open(transaction) =
                     std::mem::replace(&mut self.link, Link::Closed(said))
                 {
@@ -317,7 +330,7 @@ impl Handoff {
     }
 
     fn record(&self, reply: &Reply, origin: Origin<'_>) {
-        let metrics = &self.relay.metrics;
+        let metrics = &self.outlet.metrics;
         let (counter, r#type) = match (self.decided, reply.severity()) {
             (Decided::Here, _) => (None, EventType::Rejection),
             (Decided::Nobody, _) => (Some(&metrics.ambiguous), EventType::TransientFailure),
@@ -333,13 +346,13 @@ impl Handoff {
         }
         let event = |r#type, attempt| Event {
             id: Some(&self.message.id),
-            sender: Some(Octets(&self.message.reverse_path)),
+            sender: Some(Octets(&self.message.sender)),
             recipients: Some(PathList(&self.accepted)),
             size: Some(self.octets),
             mode: Some("sync"),
-            upstream: Some(self.relay.upstream_name()),
+            upstream: Some(self.outlet.name()),
             attempt,
-            duration_ms: Some(self.began.elapsed().as_millis() as u64),
+            duration_ms: Some(self.message.began.elapsed().as_millis() as u64),
             reason: self.reason().map(Cow::from),
             ..Event::new(r#type, origin, reply.to_string())
         };
@@ -353,7 +366,7 @@ impl Handoff {
 
 /// Tells of a message whose session was cut off while its fate was in the upstream's hands.
 struct CutOff<'a> {
-    relay: &'a Relay,
+    outlet: &'a Outlet,
     id: &'a str,
     armed: bool,
 }
@@ -361,8 +374,8 @@ struct CutOff<'a> {
 impl Drop for CutOff<'_> {
     fn drop(&mut self) {
         if self.armed {
-            self.relay.metrics.ambiguous.increment(1);
-            let upstream = self.relay.upstream_name();
+            self.outlet.metrics.ambiguous.increment(1);
+            let upstream = self.outlet.name();
             tracing::warn!(
                 upstream,
                 id = self.id,

@@ -10,6 +10,7 @@
 mod handoff;
 mod mail_log;
 mod metrics;
+mod outlet;
 mod relay;
 pub mod trouble;
 

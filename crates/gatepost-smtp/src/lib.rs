@@ -2,7 +2,8 @@
 //!
 //! Octets come in, events and octets come out; whoever calls owns sockets and time. Everything
 //! here is framed first and parsed second, and nothing is rewritten: what was judged is what goes
-//! on. Both roles of a relay live here:
+//! on. (One exception is asked for by name: [`data::DataScanner::normalizing`].) Both roles of a
+//! relay live here:
 //!
 //! - [`server`]: the side that clients talk to, one struct per state of a session;
 //! - [`client`]: the side that talks to an upstream, likewise;

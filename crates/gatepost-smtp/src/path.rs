@@ -12,6 +12,7 @@
 //! A source route (`@a,@b:user@domain`) is accepted and stripped (RFC 5321 §3.6.1, appendix C).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// Octets of a path (RFC 5321 §4.5.3.1.3 asks for 256; long VERP addresses want more).
 pub const PATH_OCTETS_MAX: usize = 1000;
@@ -120,6 +121,39 @@ impl<'a> ReversePath<'a> {
     }
 }
 
+/// A [`ReversePath`] that is kept beyond its command line. Shared: cloning it copies no octets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReversePathBuf {
+    octets: Arc<[u8]>,
+    /// Where the `@` of a mailbox is; none if it is null.
+    at: Option<usize>,
+}
+
+impl ReversePathBuf {
+    /// The path, borrowed.
+    pub fn path(&self) -> ReversePath<'_> {
+        match self.at {
+            None => ReversePath::Null,
+            Some(at) => ReversePath::Mailbox(Mailbox { octets: &self.octets, at }),
+        }
+    }
+
+    /// What stands between the brackets: empty for the null reverse-path.
+    pub const fn octets(&self) -> &Arc<[u8]> {
+        &self.octets
+    }
+}
+
+impl From<ReversePath<'_>> for ReversePathBuf {
+    fn from(path: ReversePath<'_>) -> Self {
+        let at = match path {
+            ReversePath::Null => None,
+            ReversePath::Mailbox(mailbox) => Some(mailbox.at),
+        };
+        Self { octets: path.as_bytes().into(), at }
+    }
+}
+
 /// Whom a message is for (RFC 5321 §4.1.1.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForwardPath<'a> {
@@ -217,7 +251,7 @@ const fn is_quotable(octet: u8) -> bool {
 }
 
 /// `atext` of RFC 5322 §3.2.3, and any octet of a UTF-8 sequence (RFC 6531 §3.3).
-const fn is_atext(octet: u8) -> bool {
+pub(crate) const fn is_atext(octet: u8) -> bool {
     octet.is_ascii_alphanumeric()
         || octet >= 0x80
         || matches!(

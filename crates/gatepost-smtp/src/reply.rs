@@ -206,6 +206,11 @@ impl Reply {
         matches!(self.severity(), Severity::Positive)
     }
 
+    /// Whether it is 4yz: not now.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self.severity(), Severity::Transient)
+    }
+
     /// The text without code and status; lines are separated by LF. Not made printable.
     pub fn text(&self) -> &[u8] {
         &self.text

@@ -136,6 +136,7 @@ impl Server {
                 true
             }
             Scan::Fault(_, fault) => panic!("the client machine sent {fault}"),
+            Scan::Replace { .. } => panic!("nobody asked for normalising"),
         }
     }
 

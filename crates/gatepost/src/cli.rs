@@ -1,12 +1,16 @@
 //! The command line: what can be asked for, and who answers.
 
 mod explain;
+mod shown;
 
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-pub use self::explain::{ExplainArguments, OutputForm};
+pub use self::{
+    explain::ExplainArguments,
+    shown::{ListArguments, OutputForm, ShowArguments},
+};
 use crate::{commands, demo, exit::Exit, run};
 
 /// SMTP relay gateway: knows applications by where they connect from.
@@ -47,8 +51,31 @@ enum Command {
     /// whose input is missing is shown as skipped.
     #[command(verbatim_doc_comment)]
     Explain(ExplainArguments),
+    /// Show the entries of the allow-list
+    ///
+    /// A gateway that runs answers for itself, with what it counts. If none does, the
+    /// policy is read from its file.
+    #[command(subcommand, verbatim_doc_comment)]
+    Entry(EntryCommand),
+    /// Show the upstreams
+    #[command(subcommand)]
+    Upstream(UpstreamCommand),
     /// Show a gateway at work, without any configuration
     Demo(DemoArguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum EntryCommand {
+    /// List all enabled entries, in the order of the policy
+    List(ListArguments),
+    /// Show all of one entry, as it could stand in a policy
+    Show(ShowArguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum UpstreamCommand {
+    /// List all upstreams
+    List(ListArguments),
 }
 
 /// Where the configuration is.
@@ -82,6 +109,9 @@ pub fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Run(ConfigArgument { config }) => run::run(&config),
         Command::Check(ConfigArgument { config }) => commands::check::check(&config),
         Command::Explain(arguments) => commands::explain::explain(&arguments),
+        Command::Entry(EntryCommand::List(arguments)) => commands::entry::list(&arguments),
+        Command::Entry(EntryCommand::Show(arguments)) => commands::entry::show(&arguments),
+        Command::Upstream(UpstreamCommand::List(arguments)) => commands::upstream::list(&arguments),
         Command::Demo(DemoArguments { once }) => demo::demo(once),
     }
 }

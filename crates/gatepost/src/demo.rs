@@ -122,9 +122,12 @@ async fn show(once: bool) -> anyhow::Result<Exit> {
     let text = config_text(sink);
     let config = Config::from_text(&text, &directory.path().join("gatepost.toml"), [])
         .map_err(|errors| anyhow::anyhow!("the demo's own config: {errors:?}"))?;
-    let ruleset = Ruleset::compile(POLICY, "policy.toml", &["smtp"])?.ruleset.with_revision(1);
-    let gateway =
-        Gateway::start(config, Ruleset::compile(POLICY, "policy.toml", &["smtp"])?.ruleset)?;
+    // The watch of the gateway reads what is in use.
+    std::fs::write(&config.policy_file, POLICY)?;
+    let compile = || Ruleset::compile(POLICY, "policy.toml", &config.site);
+    let ruleset = compile()?.ruleset.with_revision(1);
+    let started = compile()?.ruleset;
+    let gateway = Gateway::start(config, started)?;
     let address = gateway.addresses()[0].1;
     stage::opening(address, sink, POLICY);
     let mut kept = true;

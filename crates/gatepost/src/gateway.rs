@@ -5,27 +5,28 @@
 //! stops them in the order in which nothing is lost.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use gatepost_admin::control::{self, Control, UpstreamLive, UpstreamView};
 use gatepost_admin::{MetricsHandle, Pages, Readiness, Recorder};
-use gatepost_delivery::Upstream;
+use gatepost_delivery::{Upstream, UpstreamConfig};
 use gatepost_inbound::{Drain, Listener, Service, bind};
-use gatepost_policy::generation::Generation;
 use gatepost_policy::ruleset::Ruleset;
-use gatepost_policy::snapshot::{Snapshot, is_unused};
+use gatepost_policy::site::UpstreamId;
+use gatepost_policy::snapshot::Snapshot;
 use gatepost_relay::{MailLog, MailLogWriter, Relay};
 use gatepost_stream::Clock;
-use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use tokio::net::TcpListener;
-use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::Config;
 use crate::policy;
 
+/// File descriptors beside connections: listeners, logs, the runtime's own.
+pub const DESCRIPTORS_SPARE: u64 = 64;
 /// How long sessions that were cut off may take to be gone.
 const CUT_OFF_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -34,7 +35,12 @@ pub struct Gateway {
     addresses: Vec<(Arc<str>, SocketAddr)>,
     metrics_address: Option<SocketAddr>,
     metrics: MetricsHandle,
-    policy: Arc<Policy>,
+    policy: Arc<policy::Live>,
+    upstreams: Arc<[Arc<Upstream>]>,
+    /// Answers commands, if it has a state_dir to be found in.
+    control: Option<JoinHandle<()>>,
+    /// Reloads the policy when its file has changed.
+    watch: JoinHandle<()>,
     drain: Arc<Drain>,
     drain_timeout: Duration,
     readiness: Readiness,
@@ -54,20 +60,6 @@ pub enum Drained {
     CutOff(usize),
 }
 
-/// The published ruleset and where it comes from.
-struct Policy {
-    snapshot: Arc<Snapshot>,
-    file: PathBuf,
-    services: Vec<Arc<str>>,
-    /// The revision in use. Held while a policy is read and compiled: reloads come one by one, so
-    /// that the one asked for last is the one that stays.
-    revision: Mutex<u64>,
-    entries: Gauge,
-    revision_gauge: Gauge,
-    reloaded: Counter,
-    refused: Counter,
-}
-
 impl Gateway {
     /// Binds, builds and starts all parts. Must be called inside the runtime.
     pub fn start(config: Config, ruleset: Ruleset) -> anyhow::Result<Self> {
@@ -83,7 +75,7 @@ impl Gateway {
     }
 
     fn assemble(
-        config: Config,
+        mut config: Config,
         ruleset: Ruleset,
         sockets: Vec<Vec<TcpListener>>,
         pages: Option<TcpListener>,
@@ -92,16 +84,16 @@ impl Gateway {
         let clock = Clock::start();
         let drain = Arc::new(Drain::default());
         let readiness = Readiness::default();
-        let services =
-            config.listeners.iter().map(|listener| listener.config.name.clone()).collect();
-        let policy = Arc::new(Policy::new(ruleset, config.policy_file, services));
+        config.session.max_connections =
+            config.session.max_connections.min(connections_max(&config));
+        let policy = policy::Live::new(ruleset, config.policy_file);
         readiness.set_policy_loaded();
         let (mail_log, mail_log_writer) = MailLog::start(&config.log.mail).context("[log] mail")?;
-        let upstream =
-            Upstream::new(config.upstreams[config.default_upstream].clone(), clock.clone());
-        let relay = Relay::new(config.relay, upstream, mail_log.clone());
+        let upstreams: Vec<_> =
+            config.upstreams.into_iter().map(|it| Upstream::new(it, clock.clone())).collect();
+        let relay = Relay::new(config.relay, upstreams.clone(), mail_log.clone());
         let service =
-            Service::new(config.session, policy.snapshot.clone(), relay, clock, drain.clone());
+            Service::new(config.session, policy.snapshot().clone(), relay, clock, drain.clone());
         let mut addresses = Vec::new();
         let mut listeners = JoinSet::new();
         for (listener, sockets) in config.listeners.into_iter().zip(sockets) {
@@ -127,7 +119,10 @@ impl Gateway {
             addresses,
             metrics_address,
             metrics: recorder.handle(),
+            watch: tokio::spawn(policy.clone().watch()),
             policy,
+            upstreams: upstreams.into(),
+            control: None,
             drain,
             drain_timeout: config.drain_timeout,
             readiness,
@@ -136,6 +131,31 @@ impl Gateway {
             listeners,
             pages,
         })
+    }
+
+    /// Lets commands find it in the directory, which is its own.
+    pub fn listen_to_commands(&mut self, state_dir: &Path) -> anyhow::Result<()> {
+        let socket = control::bind(state_dir).context("the control socket")?;
+        let (snapshot, upstreams) = (self.policy.snapshot().clone(), self.upstreams.clone());
+        let default = snapshot.load().site().default_upstream;
+        let views = move || {
+            let view = |(index, upstream): (usize, &Arc<Upstream>)| {
+                let (busy, idle) = upstream.connections();
+                let is_default = default == Some(UpstreamId::new(index));
+                let view = upstream_view(upstream.config(), is_default);
+                UpstreamView { live: Some(UpstreamLive { busy, idle }), ..view }
+            };
+            upstreams.iter().enumerate().map(view).collect()
+        };
+        // It answers until all is over: what happens while draining is of interest too.
+        let served = control::serve(socket, Control::new(snapshot, views), std::future::pending());
+        self.control = Some(tokio::spawn(served));
+        Ok(())
+    }
+
+    /// The policy in use, for whoever wants to look at it.
+    pub fn policy(&self) -> &Arc<Snapshot> {
+        self.policy.snapshot()
     }
 
     /// Where it listens: name of the listener, and address.
@@ -156,16 +176,7 @@ impl Gateway {
     /// Reads the policy file again, in a task of its own: signals are heard meanwhile. A bad policy
     /// is refused, and the old ruleset stays.
     pub fn reload(&self) -> JoinHandle<()> {
-        let policy = self.policy.clone();
-        tokio::spawn(async move {
-            match policy.reload().await {
-                Ok(generation) => tracing::info!(%generation, "policy reloaded"),
-                Err(error) => {
-                    policy.refused.increment(1);
-                    tracing::error!("policy not reloaded, the old one stays: {error:#}");
-                }
-            }
-        })
+        tokio::spawn(self.policy.clone().reload())
     }
 
     /// Opens the mail log anew.
@@ -184,11 +195,14 @@ impl Gateway {
     /// Stops accepting, lets sessions finish, and ends.
     pub async fn drain(mut self) -> Drained {
         self.readiness.set_draining();
+        self.watch.abort();
         self.drain.begin();
         while self.listeners.join_next().await.is_some() {}
         let finished = tokio::time::timeout(self.drain_timeout, self.drain.finished()).await;
-        if let Some(pages) = self.pages.take() {
-            pages.abort();
+        for server in self.pages.take().into_iter().chain(self.control.take()) {
+            server.abort();
+            // What it leaves behind, like the control socket, is gone with it.
+            let _ = server.await;
         }
         let drained = match finished {
             Ok(()) => Drained::Empty,
@@ -201,79 +215,23 @@ impl Gateway {
     }
 }
 
-impl Policy {
-    fn new(ruleset: Ruleset, file: PathBuf, services: Vec<Arc<str>>) -> Self {
-        describe_counter!(
-            "gatepost_policy_reloads_total",
-            "Reloads of the policy, by how they ended"
-        );
-        describe_gauge!("gatepost_policy_entries", "Entries of the ruleset in use");
-        describe_gauge!(
-            "gatepost_policy_revision",
-            "Revision of the ruleset in use, counted by this process"
-        );
-        let reloads = |result: &'static str| {
-            let counter = counter!("gatepost_policy_reloads_total", "result" => result);
-            counter.increment(0);
-            counter
-        };
-        let policy = Self {
-            entries: gauge!("gatepost_policy_entries"),
-            revision_gauge: gauge!("gatepost_policy_revision"),
-            reloaded: reloads("ok"),
-            refused: reloads("refused"),
-            revision: Mutex::new(1),
-            snapshot: Arc::new(Snapshot::new(ruleset.with_revision(1))),
-            file,
-            services,
-        };
-        policy.show();
-        policy
-    }
-
-    async fn reload(&self) -> anyhow::Result<Generation> {
-        let mut revision = self.revision.lock().await;
-        let (file, services) = (self.file.clone(), self.services.clone());
-        // Compiling a million entries takes seconds: not on a thread that carries mail.
-        let compiled = tokio::task::spawn_blocking(move || {
-            let services: Vec<&str> = services.iter().map(|service| &**service).collect();
-            policy::load(&file, &services)
-        })
-        .await??;
-        for warning in &compiled.warnings {
-            tracing::warn!("{warning}");
-        }
-        anyhow::ensure!(
-            !compiled.ruleset.is_empty(),
-            "{}: no enabled entry is left; a gateway that nobody may use is started, not reloaded",
-            self.file.display()
-        );
-        *revision += 1;
-        let ruleset = compiled.ruleset.with_revision(*revision);
-        let generation = ruleset.generation();
-        let retired = self.snapshot.publish(ruleset);
-        tokio::spawn(free(retired));
-        self.reloaded.increment(1);
-        self.show();
-        Ok(generation)
-    }
-
-    #[allow(clippy::cast_precision_loss)] // a gauge is a float; no policy has 2^53 entries
-    fn show(&self) {
-        let ruleset = self.snapshot.load();
-        self.entries.set(ruleset.entries().len() as f64);
-        self.revision_gauge.set(ruleset.generation().revision() as f64);
+/// What is shown of an upstream without asking it.
+pub fn upstream_view(config: &UpstreamConfig, is_default: bool) -> UpstreamView {
+    UpstreamView {
+        name: config.name.to_string(),
+        hosts: config.hosts.iter().map(ToString::to_string).collect(),
+        default: is_default,
+        max_connections: config.max_connections,
+        live: None,
     }
 }
 
-/// Takes a retired ruleset apart where no mail waits for it, once no session reads it any more.
-async fn free(retired: Arc<Ruleset>) {
-    /// A guard is held for a decision: microseconds.
-    const PAUSE: Duration = Duration::from_millis(10);
-    while !is_unused(&retired) {
-        tokio::time::sleep(PAUSE).await;
-    }
-    tokio::task::spawn_blocking(move || drop(retired));
+/// Connections that there are file descriptors for, beside those that go upstream.
+fn connections_max(config: &Config) -> usize {
+    let upstreams: usize = config.upstreams.iter().map(|upstream| upstream.max_connections).sum();
+    let limit = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
+    let spare = DESCRIPTORS_SPARE + upstreams as u64;
+    usize::try_from(limit.saturating_sub(spare)).unwrap_or(usize::MAX).max(1)
 }
 
 fn bind_all(config: &Config) -> anyhow::Result<Vec<Vec<TcpListener>>> {

@@ -3,45 +3,46 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
+use gatepost_policy::ruleset::Ruleset;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, Keys, LogFormat};
 use crate::exit::Exit;
-use crate::gateway::{Drained, Gateway};
+use crate::gateway::{DESCRIPTORS_SPARE, Drained, Gateway};
 use crate::policy;
 use crate::state_dir::StateDir;
-
-/// File descriptors beside connections: listeners, logs, the runtime's own.
-const DESCRIPTORS_SPARE: u64 = 64;
 
 /// Runs until a signal ends it.
 pub fn run(config_path: &Path) -> anyhow::Result<Exit> {
     let config = Config::load(config_path)?;
     start_log(&config);
-    let compiled = policy::load(&config.policy_file, &config.services())?;
+    let compiled = policy::load(&config.policy_file, &config.site)?;
     for warning in &compiled.warnings {
         tracing::warn!("{warning}");
     }
-    if compiled.ruleset.is_empty() {
-        tracing::warn!("the policy has no enabled entry: every client will be refused");
+    if compiled.ruleset.allows_nobody() {
+        tracing::warn!("the policy has no enabled allow entry: every client will be refused");
     }
     let _state_dir = StateDir::take(&config.state_dir)?;
     warn_if_root();
     raise_descriptor_limit(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let exit = runtime.block_on(serve(config, compiled.ruleset));
+    let exit = runtime.block_on(serve(config, config_path, compiled.ruleset));
     // A look-up that hangs in the resolver must not keep the program from ending.
     runtime.shutdown_background();
     exit
 }
 
-async fn serve(config: Config, ruleset: gatepost_policy::ruleset::Ruleset) -> anyhow::Result<Exit> {
+async fn serve(config: Config, config_path: &Path, ruleset: Ruleset) -> anyhow::Result<Exit> {
     // Before anything is bound: a signal that comes early must not kill us half-started.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut reopen = signal(SignalKind::user_defined1())?;
+    let keys = config.keys.clone();
+    let state_dir = config.state_dir.clone();
     let mut gateway = Gateway::start(config, ruleset)?;
+    gateway.listen_to_commands(&state_dir)?;
     for (listener, address) in gateway.addresses() {
         tracing::info!(%listener, %address, "listening");
     }
@@ -51,7 +52,10 @@ async fn serve(config: Config, ruleset: gatepost_policy::ruleset::Ruleset) -> an
     notify(&[sd_notify::NotifyState::Ready]);
     loop {
         tokio::select! {
-            _ = hangup.recv() => drop(gateway.reload()),
+            _ = hangup.recv() => {
+                tell_changes(config_path, &keys);
+                drop(gateway.reload());
+            }
             error = gateway.listener_failed() => return Err(error),
             _ = reopen.recv() => gateway.reopen_logs(),
             _ = terminate.recv() => break,
@@ -69,6 +73,21 @@ async fn serve(config: Config, ruleset: gatepost_policy::ruleset::Ruleset) -> an
         _ = interrupt.recv() => tracing::warn!("ended by a second signal"),
     }
     Ok(Exit::Ok)
+}
+
+/// What a reload does not take over, so that nobody believes it did.
+fn tell_changes(config_path: &Path, running: &Keys) {
+    match Config::load(config_path) {
+        Ok(config) => {
+            let changed = running.changed(&config.keys).join(", ");
+            if !changed.is_empty() {
+                tracing::warn!("needs restart: {changed}");
+            }
+        }
+        Err(error) => {
+            tracing::error!("the configuration on disk would not start a gateway: {error}");
+        }
+    }
 }
 
 fn start_log(config: &Config) {

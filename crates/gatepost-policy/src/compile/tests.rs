@@ -1,7 +1,9 @@
-use super::*;
+use std::sync::Arc;
+
 use crate::{
-    ruleset::Compiled,
-    test_policy::{compile, entry, errors, found},
+    ruleset::{Compiled, Ruleset},
+    site::Site,
+    test_policy::{compile, entry, errors, found, site},
 };
 
 #[test]
@@ -25,9 +27,7 @@ id = "off"
 enabled = false
 networks = ["10.0.0.0/0"]
 senders = ["*"]
-tls = "required"
-
-[[route]]
+[[credential]]
 id = "a"
 "#;
     let errors = errors(text);
@@ -42,8 +42,8 @@ id = "a"
         "13:1: entry: id is missing",
         "13:1: entry: networks is missing",
         "13:1: entry: senders is missing",
-        "20:7: entry[3].tls: not built yet",
-        "22:1: route: not built yet",
+        r#"18:13: entry off: network "10.0.0.0/0": covers every address"#,
+        "20:1: credential: not built yet",
     ];
     for (error, start) in errors.iter().zip(expected) {
         assert!(error.starts_with(&format!("policy.toml:{start}")), "{error}");
@@ -100,12 +100,207 @@ fn wide_and_public_networks_must_be_acknowledged() {
     }
 }
 
+/// An allow entry with one more line, and what is said of it. `…` stands for the line's text.
+#[test]
+fn each_key_says_what_is_wrong_and_how_it_is_mended() {
+    for (line, column, told) in [
+        ("action = \"block\"", 10, "action \"block\" is unknown; write \"allow\" or \"deny\""),
+        ("recipients = [\"<>\"]", 15, "recipient \"<>\": no recipient is null; leave it out"),
+        ("recipients = [\"@b\"]", 15, "recipient \"@b\": a whole domain is written without the @"),
+        ("helo = [\"a@b\"]", 9, "helo \"a@b\": is not a name; write host.example.com"),
+        ("header_from = \"on\"", 15, "header_from \"on\" is unknown; write \"off\" or \"allowed\""),
+        ("tls = \"yes\"", 7, "tls \"yes\" is unknown; write \"optional\" or \"required\" or"),
+        ("client_certificate = []", 22, "client_certificate is empty; name what must be in"),
+        ("client_certificate = [\"<>\"]", 23, "client_certificate \"<>\": is not a name"),
+        (
+            "authentication = \"required\"",
+            18,
+            "authentication \"required\" is not built yet; write",
+        ),
+        ("upstream = \"gogle\"", 12, "there is no upstream \"gogle\"; known are google, ses"),
+        ("mode = \"hybrid\"", 8, "mode \"hybrid\" is not built yet; write \"sync\""),
+        ("max_message_size = \"25 MB\"", 20, "max_message_size \"25 MB\": expected a size, like"),
+        ("max_message_size = \"0 B\"", 20, "max_message_size must not be zero; leave it out for"),
+        (
+            "max_recipients = 0",
+            18,
+            "max_recipients must not be zero; leave it out for the limit of",
+        ),
+        ("max_connections = 0", 19, "max_connections must not be zero; leave it out for no limit"),
+        ("message_rate = \"600\"", 16, "message_rate \"600\": expected a rate, like \"600/min\""),
+        ("recipient_rate = \"0/s\"", 18, "recipient_rate \"0/s\": expected a rate"),
+        ("bare_newlines = \"keep\"", 17, "bare_newlines \"keep\" is unknown; write \"reject\" or"),
+        (
+            "add_missing_headers = [\"to\"]",
+            24,
+            "add_missing_headers \"to\" is unknown; write \"message-id\"",
+        ),
+        ("not_before = 2026-01-01", 14, "not_before 2026-01-01: a date needs a time and an offset"),
+        (
+            "expires = 2026-01-01T00:00:00",
+            11,
+            "expires 2026-01-01T00:00:00: a date needs a time and",
+        ),
+        ("expiry = \"later\"", 10, "expiry \"later\" is unknown; write \"reject\" or \"defer\" or"),
+    ] {
+        let errors = errors(&entry("a", r#"["10.1.0.0/16"]"#, line));
+        let told = format!("policy.toml:5:{column}: entry a: {told}");
+        assert!(errors.len() == 1 && errors[0].starts_with(&told), "{told}\n{errors:#?}");
+    }
+    let dates = "not_before = 2027-01-01T00:00:00Z\nexpires = 2026-01-01T00:00:00Z";
+    let told = "policy.toml:6:11: entry a: expires 2026-01-01T00:00:00Z is not after not_before";
+    let errors = errors(&entry("a", r#"["10.1.0.0/16"]"#, dates));
+    assert!(errors.len() == 1 && errors[0].starts_with(told), "{errors:?}");
+}
+
+#[test]
+fn a_deny_entry_is_only_about_who() {
+    let denied = |more: &str| {
+        format!("[[entry]]\nid = \"bad\"\nnetworks = [\"8.0.0.0/7\"]\naction = \"deny\"\n{more}\n")
+    };
+    assert_eq!(compile(&denied("")).expect("a good policy").warnings, Vec::<String>::new());
+    for line in [
+        "senders = [\"*\"]",
+        "recipients = []",
+        "helo = []",
+        "header_from = \"off\"",
+        "tls = \"required\"",
+        "client_certificate = []",
+        "authentication = \"required\"",
+        "upstream = \"x\"",
+        "mode = \"spool\"",
+        "max_message_size = \"x\"",
+        "max_recipients = 0",
+        "max_connections = 0",
+        "message_rate = \"x\"",
+        "recipient_rate = \"x\"",
+        "bare_newlines = \"x\"",
+        "add_missing_headers = []",
+        "expiry = \"x\"",
+    ] {
+        let key = line.split(' ').next().expect("a key");
+        let warnings = compile(&denied(line)).expect("only a warning").warnings;
+        let told = format!(": entry bad: {key} means nothing on a deny entry; leave it out");
+        assert!(warnings.len() == 1 && warnings[0].ends_with(&told), "{warnings:?}");
+    }
+    for key in ["not_before", "expires"] {
+        let errors = errors(&denied(&format!("{key} = 2026-01-01T00:00:00Z")));
+        let told = format!("entry bad: {key} on a deny entry could open what it blocks");
+        assert!(errors.len() == 1 && errors[0].contains(&told), "{errors:?}");
+    }
+    let errors = errors(&denied("services = [\"smpt\"]"));
+    assert!(
+        errors.len() == 1 && errors[0].contains("service \"smpt\" is not a listener"),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn routes_say_what_is_wrong_and_how_it_is_mended() {
+    let fleet = entry("fleet", r#"["10.1.0.0/16"]"#, "");
+    for (lines, told) in [
+        ("id = \"r\"", "6:1: route r: it changes nothing; name an upstream, a mode or"),
+        ("upstream = \"ses\"", "6:1: route: id is missing"),
+        ("id = \"R\"\nupstream = \"ses\"", "7:6: route: id \"R\" is not a slug"),
+        ("id = \"r\"\nupstream = \"x\"", "8:12: route r: there is no upstream \"x\"; known are"),
+        ("id = \"r\"\nmode = \"spool\"", "8:8: route r: mode \"spool\" is not built yet"),
+        (
+            "id = \"r\"\nupstream = \"ses\"\nentries = []",
+            "9:11: route r: entries is empty, so nothing",
+        ),
+        (
+            "id = \"r\"\nupstream = \"ses\"\nentries = [\"x\"]",
+            "9:12: route r: there is no entry \"x\"",
+        ),
+        (
+            "id = \"r\"\nupstream = \"ses\"\nsender_domains = [\"@x\"]",
+            "9:19: route r: sender_domains \"@x\": a whole domain",
+        ),
+        (
+            "id = \"r\"\nupstream = \"ses\"\nrecipient_domains = [\"<>\"]",
+            "9:22: route r: recipient_domains \"<>\": no recipient is null",
+        ),
+        (
+            "id = \"r\"\nrewrite_mail_from = \"*@\"",
+            "8:21: route r: rewrite_mail_from \"*@\" is not a mailbox; write bounces@example.com",
+        ),
+    ] {
+        let errors = errors(&format!("{fleet}[[route]]\n{lines}\n"));
+        let told = format!("policy.toml:{told}");
+        assert!(errors.len() == 1 && errors[0].starts_with(&told), "{told}\n{errors:#?}");
+    }
+    let twice = "[[route]]\nid = \"r\"\nupstream = \"ses\"\n".repeat(2);
+    let errors = errors(&format!("{fleet}{twice}"));
+    let told = "policy.toml:10:6: route r: the id is used by an earlier route; give each its own";
+    assert_eq!(errors, [told]);
+    let disabled = entry("off", r#"["10.2.0.0/16"]"#, "enabled = false");
+    let route = "[[route]]\nid = \"r\"\nupstream = \"ses\"\nentries = [\"off\"]\n";
+    assert!(compile(&format!("{route}{disabled}")).is_ok(), "routes may stand anywhere");
+}
+
+#[test]
+fn without_a_default_everything_needs_an_upstream() {
+    let site = Arc::new(Site { default_upstream: None, ..(*site()).clone() });
+    let unrouted = |text: &str| {
+        let compiled = Ruleset::compile(text, "policy.toml", &site);
+        compiled.map_or_else(|errors| errors.to_string(), |_| String::new())
+    };
+    let fleet = entry("fleet", r#"["10.1.0.0/16"]"#, "");
+    let told = "policy.toml:1:1: entry fleet: no upstream for some of its messages; name one here";
+    let route = |lines: &str| format!("{fleet}[[route]]\nid = \"a\"\n{lines}\n");
+    for text in [
+        fleet.clone(),
+        route("upstream = \"ses\"\nsender_domains = [\"example.com\"]"),
+        route("upstream = \"ses\"\nsender_domains = [\"*\"]"),
+        route("upstream = \"ses\"\nrecipient_domains = [\"*.example.com\"]"),
+        route("mode = \"sync\"\n[[route]]\nid = \"b\"\nupstream = \"ses\""),
+    ] {
+        assert!(unrouted(&text).starts_with(told), "{text}\n{}", unrouted(&text));
+    }
+    for text in [
+        entry("fleet", r#"["10.1.0.0/16"]"#, "upstream = \"ses\""),
+        route("upstream = \"ses\""),
+        route("upstream = \"ses\"\nsender_domains = [\"*\", \"<>\"]\nrecipient_domains = [\"*\"]"),
+        route("upstream = \"ses\"\nentries = [\"fleet\"]"),
+        "[[entry]]\nid = \"a\"\nnetworks = [\"10.0.0.1\"]\naction = \"deny\"\n".to_owned(),
+    ] {
+        assert_eq!(unrouted(&text), "", "{text}");
+    }
+}
+
+/// Errors of a text of many parts are those of the text in one piece.
+#[test]
+fn parts_are_told_apart_by_nobody() {
+    let filler = "#".repeat(100);
+    let many: String = (0..3000_u32)
+        .map(|n| {
+            let networks = format!("[\"10.{}.{}.0/24\"]", n >> 8, n & 255);
+            let more = match n {
+                1000 => "helo = [\"a@b\"]",
+                2000 => "max_recipients = \"no number\"",
+                _ => &*filler,
+            };
+            entry(&format!("e{}", n.min(2998)), &networks, more)
+        })
+        .collect();
+    let errors = errors(&many);
+    assert_eq!(errors.len(), 3, "{errors:#?}");
+    assert!(errors[0].starts_with("policy.toml:5005:9: entry e1000: helo"), "{errors:#?}");
+    assert!(
+        errors[1].starts_with("policy.toml:10005:18: entry[2000].max_recipients: invalid type")
+    );
+    assert!(
+        errors[2].starts_with("policy.toml:14997:6: entry e2998: the id is used"),
+        "{errors:#?}"
+    );
+}
+
 #[test]
 fn what_entries_have_in_common_is_stored_once() {
     let more = "services = [\"smtp\"]";
     let text = entry("a", r#"["10.1.0.0/16"]"#, more) + &entry("b", r#"["10.2.0.0/16"]"#, more);
     let ruleset = compile(&text).expect("a good policy").ruleset;
     let [a, b] = ruleset.entries() else { panic!("two entries") };
-    assert!(Arc::ptr_eq(&a.senders, &b.senders));
+    assert!(Arc::ptr_eq(&a.senders, &b.senders) && Arc::ptr_eq(&a.terms, &b.terms));
     assert!(a.services.as_ref().zip(b.services.as_ref()).is_some_and(|(a, b)| Arc::ptr_eq(a, b)));
 }

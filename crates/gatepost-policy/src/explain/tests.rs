@@ -1,6 +1,13 @@
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::{
+    check::SessionTls,
+    date::Moment,
+    test_policy::{compile, moment},
+};
 
 const POLICY: &str = r#"
 [[entry]]
@@ -14,26 +21,68 @@ senders = ["billing.example.com", "<>"]
 id = "everyone"
 networks = ["10.0.0.0/8"]
 senders = []
+
+[[entry]]
+id = "blocked"
+networks = ["10.20.99.0/24"]
+action = "deny"
+
+[[entry]]
+id = "strict"
+networks = ["10.30.0.0/16"]
+senders = ["a.example"]
+recipients = ["b.example"]
+helo = ["*.internal"]
+header_from = "allowed"
+tls = "required"
+max_connections = 5
+max_recipients = 3
+recipient_rate = "2/h"
+message_rate = "10/min"
+expires = 2030-01-01T00:00:00Z
+
+[[route]]
+id = "bulk"
+entries = ["strict"]
+upstream = "ses"
+rewrite_mail_from = "*@bounces.example"
 "#;
 
-fn ruleset(text: &str) -> Ruleset {
-    let compiled = Ruleset::compile(text, "policy.toml", &["smtp"]).expect("a good policy");
-    compiled.ruleset.with_revision(41)
+fn ruleset() -> Ruleset {
+    compile(POLICY).expect("a good policy").ruleset.with_revision(41)
+}
+
+/// Nothing but the time is known.
+fn nothing(ruleset: &Ruleset) -> MailFacts<'static> {
+    MailFacts {
+        now: moment(0),
+        generation: ruleset.generation(),
+        tls: None,
+        certificate: None,
+        helo: None,
+        sender: None,
+        size: None,
+    }
+}
+
+fn reverse(path: &str) -> ReversePath<'_> {
+    ReversePath::split_from(path.as_bytes()).expect("a valid path").0
+}
+
+fn forward(path: &str) -> ForwardPath<'_> {
+    ForwardPath::split_from(path.as_bytes()).expect("a valid path").0
 }
 
 fn explained(client: &str, sender: Option<&str>, recipients: &[&str]) -> (Explanation, String) {
-    let path = sender.map(|s| ReversePath::split_from(s.as_bytes()).expect("a valid path").0);
-    let forward: Vec<_> = recipients
-        .iter()
-        .map(|r| ForwardPath::split_from(r.as_bytes()).expect("a valid path").0)
-        .collect();
-    let ruleset = ruleset(POLICY);
+    let ruleset = ruleset();
+    let facts = MailFacts { sender: sender.map(reverse), ..nothing(&ruleset) };
+    let recipients: Vec<_> = recipients.iter().copied().map(forward).collect();
     let question = Question {
         client: client.parse().expect("an address"),
         listener: ListenerId::new(0),
-        hostname: "relay.example.com",
-        sender: path,
-        recipients: &forward,
+        facts,
+        recipients: &recipients,
+        header_from: &[],
     };
     (explain(&ruleset, &question), ruleset.generation().to_string())
 }
@@ -44,36 +93,95 @@ fn an_accepted_transaction_is_told_step_by_step() {
         explained("::ffff:10.20.1.1", Some("<a@billing.example.com>"), &["<b@c>", "<postmaster>"]);
     let told = format!(
         "\
-generation {generation}
-client     ::ffff:10.20.1.1 is IPv4-mapped: 10.20.1.1
-listener   smtp
-network    10.20.0.0/16 is the longest match
-hidden     10.0.0.0/8 of entry everyone
-entry      billing: Billing fleet (owner team-billing)
-sender     <a@billing.example.com> matches billing.example.com
-recipient  <b@c>: any recipient is allowed
-recipient  <postmaster>: any recipient is allowed
-verdict    accept"
+generation      {generation}
+client          ::ffff:10.20.1.1 is IPv4-mapped: 10.20.1.1
+listener        smtp
+network         10.20.0.0/16 is the longest match
+hidden          10.0.0.0/8 of entry everyone
+entry           billing: Billing fleet (owner team-billing)
+max_connections no limit
+dates           always valid
+tls             skipped: not given
+certificate     skipped: not given
+helo            skipped: not given
+sender          <a@billing.example.com> matches billing.example.com
+size            skipped: not given
+message_rate    no limit
+recipient       <b@c>: any recipient is allowed
+route           <b@c>: no route matches
+upstream        google (the default), mode sync
+recipient       <postmaster>: any recipient is allowed
+route           <postmaster>: no route matches
+upstream        google (the default), mode sync
+header_from     skipped: not given
+verdict         accept"
     );
     assert_eq!(explanation.to_string(), told);
-    assert_eq!(explanation.entry(), Some("billing"));
+    assert_eq!((explanation.entry(), explanation.upstream()), (Some("billing"), Some("google")));
 }
 
 #[test]
-fn what_is_missing_is_skipped() {
-    let (explanation, generation) = explained("10.9.9.9", None, &[]);
+fn everything_that_can_be_known_is_told() {
+    let ruleset = ruleset();
+    let facts = MailFacts {
+        tls: Some(SessionTls::Tls13),
+        certificate: Some(&[]),
+        helo: Some(b"app.internal"),
+        sender: Some(reverse("<x@a.example>")),
+        size: Some(1000),
+        ..nothing(&ruleset)
+    };
+    let recipients =
+        ["<b@b.example>", "<c@c.example>", "<d@b.example>", "<e@b.example>"].map(forward);
+    let from = [Mailbox::parse(b"y@a.example"), Mailbox::parse(b"evil@b.example")]
+        .map(|m| m.expect("a mailbox"));
+    let client = "10.30.0.1".parse().expect("an address");
+    let listener = ListenerId::new(1);
+    let question =
+        Question { client, listener, facts, recipients: &recipients, header_from: &from };
+    let explanation = explain(&ruleset, &question);
+    let generation = ruleset.generation();
+    let refused = format!(
+        "<c@c.example> is not an allowed recipient of entry strict (generation {generation})"
+    );
     let told = format!(
         "\
-generation {generation}
-client     10.9.9.9
-listener   smtp
-network    10.0.0.0/8 is the longest match
-entry      everyone
-sender     skipped: not given
-recipient  skipped: not given
-verdict    accept"
+generation      {generation}
+client          10.30.0.1
+listener        submission
+network         10.30.0.0/16 is the longest match
+hidden          10.0.0.0/8 of entry everyone
+entry           strict
+max_connections 0 of 5 are open
+dates           valid until 2030-01-01T00:00:00Z
+tls             TLS 1.3; required here
+certificate     none is required
+helo            app.internal matches *.internal
+sender          <x@a.example> matches a.example
+size            1000 octets; the limit is 50 MiB
+message_rate    within 10/min
+recipient       <b@b.example> matches b.example
+route           <b@b.example> takes route bulk
+upstream        ses (by the route), mode sync, MAIL FROM becomes <x@bounces.example>
+recipient       refused: {refused}
+allowed         [b.example]
+recipient       <d@b.example> matches b.example
+route           <d@b.example> takes route bulk
+upstream        ses (by the route), mode sync, MAIL FROM becomes <x@bounces.example>
+recipient       <e@b.example> matches b.example
+route           <e@b.example> takes route bulk
+recipient_rate  refused: entry strict may send 2/h recipients, retry in 1800 s
+header_from     skipped: not reached
+verdict         reject: 550 5.7.1 {refused}"
     );
     assert_eq!(explanation.to_string(), told);
+
+    let question = Question { recipients: &recipients[..1], ..question };
+    let explanation = explain(&ruleset, &question).to_string();
+    let told = "\
+header_from     <y@a.example> matches a.example
+header_from     refused: <evil@b.example> is not an allowed sender in the From field of entry strict";
+    assert!(explanation.contains(told), "{explanation}");
 }
 
 #[test]
@@ -81,32 +189,49 @@ fn a_refusal_ends_the_way() {
     let (explanation, generation) = explained("203.0.113.9", Some("<a@b>"), &["<b@c>"]);
     let told = format!(
         "\
-generation {generation}
-client     203.0.113.9
-listener   smtp
-network    refused: none around the client; it is refused with the greeting
-verdict    reject: 554 5.7.1 relay.example.com: 203.0.113.9 is not on the allow-list"
+generation      {generation}
+client          203.0.113.9
+listener        smtp
+network         refused: none around the client; it is refused with the greeting
+verdict         reject: 554 5.7.1 relay.example.com: 203.0.113.9 is not on the allow-list"
+    );
+    assert_eq!(explanation.to_string(), told);
+
+    let (explanation, generation) = explained("10.20.99.7", Some("<a@b>"), &["<b@c>"]);
+    let told = format!(
+        "\
+generation      {generation}
+client          10.20.99.7
+listener        smtp
+network         10.20.99.0/24 is the longest match
+hidden          10.20.0.0/16 of entry billing
+hidden          10.0.0.0/8 of entry everyone
+entry           blocked
+action          refused: relay.example.com: 10.20.99.7 is blocked by entry blocked
+verdict         reject: 554 5.7.1 relay.example.com: 10.20.99.7 is blocked by entry blocked"
     );
     assert_eq!(explanation.to_string(), told);
 
     let (explanation, generation) = explained("10.20.1.1", Some("<a@b>"), &["<b@c>"]);
     let told = explanation.to_string();
     assert!(
-        told.contains("\nsender     refused: <a@b> matches none of [billing.example.com, <>]\n")
+        told.contains("\nsender          refused: <a@b> is not an allowed sender of entry billing")
     );
-    assert!(told.contains("\nrecipient  skipped: not reached\n"));
+    assert!(told.contains("\nallowed         [billing.example.com, <>]\n"), "{told}");
+    assert!(told.contains("\nmessage_rate    skipped: not reached\n"), "{told}");
+    assert!(told.contains("\nrecipient       skipped: not reached\n"), "{told}");
     assert!(told.ends_with(&format!("of entry billing (generation {generation})")));
 }
 
 #[test]
 fn a_listener_that_does_not_exist_sees_nothing() {
-    let ruleset = ruleset(POLICY);
+    let ruleset = ruleset();
     let question = Question {
         client: "10.20.1.1".parse().expect("an address"),
-        listener: ListenerId::new(1),
-        hostname: "relay.example.com",
-        sender: None,
+        listener: ListenerId::new(3),
+        facts: nothing(&ruleset),
         recipients: &[],
+        header_from: &[],
     };
     let explanation = explain(&ruleset, &question);
     assert!(matches!(explanation.verdict(), Verdict::Reject(_)));
@@ -115,24 +240,18 @@ fn a_listener_that_does_not_exist_sees_nothing() {
 
 #[test]
 fn machines_read_json() {
-    let (explanation, generation) = explained("10.20.1.1", Some("<>"), &[]);
+    let (explanation, generation) = explained("10.20.1.1", Some("<>"), &["<b@c>"]);
     let json = serde_json::to_value(&explanation).expect("maps of strings");
-    let expected = serde_json::json!({
-        "generation": generation,
-        "entry": "billing",
-        "network": "10.20.0.0/16",
-        "steps": [
-            {"name": "client", "outcome": "found", "detail": "10.20.1.1"},
-            {"name": "listener", "outcome": "found", "detail": "smtp"},
-            {"name": "network", "outcome": "passed", "detail": "10.20.0.0/16 is the longest match"},
-            {"name": "hidden", "outcome": "found", "detail": "10.0.0.0/8 of entry everyone"},
-            {"name": "entry", "outcome": "found", "detail": "billing: Billing fleet (owner team-billing)"},
-            {"name": "sender", "outcome": "passed", "detail": "<> matches <>"},
-            {"name": "recipient", "outcome": "skipped", "detail": "not given"},
-        ],
-        "result": "accept",
-    });
-    assert_eq!(json, expected);
+    assert_eq!(json["generation"], generation);
+    assert_eq!(json["entry"], "billing");
+    assert_eq!(json["network"], "10.20.0.0/16");
+    assert_eq!(json["upstream"], "google");
+    assert_eq!(json["result"], "accept");
+    let steps = json["steps"].as_array().expect("a list");
+    let step = |name, outcome, detail| serde_json::json!({"name": name, "outcome": outcome, "detail": detail});
+    assert_eq!(steps[0], step("client", "found", "10.20.1.1"));
+    assert!(steps.contains(&step("sender", "passed", "<> matches <>")));
+    assert!(steps.contains(&step("size", "skipped", "not given")));
 
     let (explanation, _) = explained("203.0.113.9", None, &[]);
     let json = serde_json::to_value(&explanation).expect("maps of strings");
@@ -141,7 +260,7 @@ fn machines_read_json() {
     assert!(json["reply"].as_str().is_some_and(|reply| reply.starts_with("554 5.7.1 ")));
 }
 
-/// A policy of nested networks below 10.0.0.0/8 and fd00::/16, each once.
+/// A policy of nested networks below 10.0.0.0/8 and fd00::/16, each once, with terms of all kinds.
 fn policy() -> impl Strategy<Value = String> {
     let network = (0_u8..4, 9_u8..=32, any::<bool>()).prop_map(|(bits, length, ipv4)| {
         let network = if ipv4 {
@@ -155,51 +274,155 @@ fn policy() -> impl Strategy<Value = String> {
         network.expect("the length fits").trunc().to_string()
     });
     let senders =
-        prop::sample::subsequence(vec!["*", "<>", "a.example", "*.a.example", "u@b"], 0..4);
-    prop::collection::btree_map(network, senders, 0..12).prop_map(|entries| {
-        let entry = |(index, (network, senders)): (usize, (&String, &Vec<&str>))| {
-            let services = if index % 3 == 0 { "services = [\"smtp\"]" } else { "" };
-            format!(
-                "[[entry]]\nid = \"e{index}\"\nnetworks = [{network:?}]\nsenders = {senders:?}\n{services}\n"
-            )
-        };
-        entries.iter().enumerate().map(entry).collect()
+        prop::sample::subsequence(vec!["*", "<>", "a.example", "*.a.example", "u@b"], 1..4);
+    let terms = prop::sample::subsequence(
+        vec![
+            "services = [\"smtp\"]",
+            "recipients = [\"r.example\", \"*.r.example\"]",
+            "helo = [\"*.internal\"]",
+            "tls = \"required-1.3\"",
+            "client_certificate = [\"app.internal\"]",
+            "upstream = \"ses\"",
+            "max_message_size = \"1 KiB\"",
+            "max_recipients = 2",
+            "max_connections = 1",
+            "message_rate = \"2/min\"",
+            "recipient_rate = \"3/min\"",
+            "header_from = \"allowed\"",
+            "not_before = 2026-05-31T00:00:00Z",
+            "expires = 2026-06-02T00:00:00Z",
+            "expiry = \"defer\"",
+        ],
+        0..5,
+    );
+    let routes = prop::collection::vec(
+        prop::sample::subsequence(
+            vec![
+                "sender_domains = [\"a.example\"]",
+                "recipient_domains = [\"r.example\"]",
+                "entries = [\"e0\"]",
+                "upstream = \"ses\"",
+                "rewrite_mail_from = \"*@bounces.example\"",
+            ],
+            0..4,
+        ),
+        0..3,
+    );
+    let entries = prop::collection::btree_map(network, (senders, terms), 1..8);
+    (entries, routes).prop_map(|(entries, routes)| {
+        let mut text = String::new();
+        for (index, (network, (senders, terms))) in entries.iter().enumerate() {
+            let head = format!("[[entry]]\nid = \"e{index}\"\nnetworks = [{network:?}]");
+            let body = if index % 5 == 4 {
+                "action = \"deny\"".to_owned()
+            } else {
+                format!("senders = {senders:?}\n{}", terms.join("\n"))
+            };
+            writeln!(text, "{head}\n{body}").expect("a String takes all");
+        }
+        for (index, lines) in routes.iter().enumerate() {
+            let lines = lines.join("\n");
+            writeln!(text, "[[route]]\nid = \"r{index}\"\nmode = \"sync\"\n{lines}")
+                .expect("a String takes all");
+        }
+        text
     })
 }
 
+/// What a session does with a question: it connects, says MAIL and each RCPT, and sends a From.
+/// The first refusal is its verdict.
+fn session(ruleset: &Ruleset, question: &Question<'_>) -> (Verdict, Option<Arc<Entry>>) {
+    let Question { client, listener, facts, .. } = *question;
+    let entry = match check::greet(ruleset, listener, client, facts.now) {
+        Greeting::Refused(entry, refusal) => return (Verdict::of_refusal(refusal.reply), entry),
+        Greeting::Allowed(entry) => entry,
+    };
+    let conversation = || {
+        let _connection = check::connect(&entry)?;
+        check::mail(&entry, &facts)?;
+        let (mut refused, mut named, mut way) = (None, 0, None);
+        for recipient in question.recipients {
+            let asked = RcptFacts {
+                uptime: facts.now.uptime,
+                generation: facts.generation,
+                sender: facts.sender.expect("a session knows it"),
+                recipient: *recipient,
+                named,
+                way,
+            };
+            match check::rcpt(&entry, ruleset.routes(), &asked) {
+                Ok(taken) => {
+                    named += 1;
+                    way = way.or(Some(taken));
+                }
+                Err(refusal) => refused = refused.or(Some(refusal)),
+            }
+        }
+        refused.map_or(Ok(()), Err)?;
+        question
+            .header_from
+            .iter()
+            .try_for_each(|mailbox| check::header_mailbox(&entry, facts.generation, mailbox))
+    };
+    let verdict: Result<(), Refusal> = conversation();
+    let verdict = verdict.map_or_else(|r| Verdict::of_refusal(r.reply), |()| Verdict::Accept);
+    (verdict, Some(entry))
+}
+
 proptest! {
+    /// Several messages one after the other: rates fill up, and explain sees it coming each time.
     #[test]
-    fn explain_and_decision_agree(
+    fn explain_and_the_session_never_disagree(
         text in policy(),
         client in prop::sample::select(vec![
             "10.0.0.0", "10.64.64.1", "10.192.192.3", "::ffff:10.64.64.1", "11.0.0.1",
             "fd00::", "fd00:4000:4000::4000", "fd00:c000:c000::1", "fe80::1",
         ]),
-        sender in prop::option::of(prop::sample::select(vec!["<>", "<x@a.example>", "<x@b.a.example>", "<u@b>"])),
-        listener in 0_usize..3,
+        sender in prop::sample::select(vec!["<>", "<x@a.example>", "<x@b.a.example>", "<u@b>"]),
+        recipients in prop::collection::vec(
+            prop::sample::select(vec!["<a@r.example>", "<b@s.r.example>", "<c@other>", "<postmaster>"]), 0..5),
+        from in prop::collection::vec(prop::sample::select(vec!["x@a.example", "evil@c.example"]), 0..2),
+        helo in prop::sample::select(vec!["app.internal", "app"]),
+        tls in prop::sample::select(vec![SessionTls::Plain, SessionTls::Tls12, SessionTls::Tls13]),
+        certificate in prop::sample::select(vec![&["app.internal"][..], &["other"], &[]]),
+        size in prop::option::of(prop::sample::select(vec![1000, 2000, 100 << 20])),
+        listener in 0_usize..4,
+        day in -2_i64..3,
+        others_connected in any::<bool>(),
+        seconds in prop::collection::vec(0_u64..40, 1..5),
     ) {
-        let compiled = Ruleset::compile(&text, "policy.toml", &["smtp", "submission"]);
-        let ruleset = compiled.expect("a good policy").ruleset;
-        let client = client.parse().expect("an address");
-        let listener = ListenerId::new(listener);
-        let sender = sender.map(|s| ReversePath::split_from(s.as_bytes()).expect("a path").0);
-        let question = Question { client, listener, hostname: "h", sender, recipients: &[] };
-        let explanation = explain(&ruleset, &question);
-
-        let (decision, entry) = match check::greet(&ruleset, listener, client, "h") {
-            Greeting::Refused(reply) => (Verdict::Reject(reply), None),
-            Greeting::Allowed(entry) => {
-                let generation = ruleset.generation();
-                let judged = sender.map(|path| check::sender(&entry, generation, &path));
-                (judged.unwrap_or(Verdict::Accept), Some(entry))
-            }
-        };
-        prop_assert_eq!(explanation.verdict(), &decision);
-        prop_assert_eq!(explanation.entry(), entry.as_ref().map(|entry| &**entry.id()));
-        let around = ruleset.networks_around(listener, client);
-        prop_assert_eq!(around.first().map(|(_, entry)| *entry), entry.as_ref());
-        prop_assert_eq!(explanation.network, around.first().map(|(network, _)| *network));
-        let refused = explanation.steps().iter().any(|step| step.outcome == Outcome::Refused);
-        prop_assert_eq!(refused, decision != Verdict::Accept);
+        let ruleset = compile(&text).map_err(|e| TestCaseError::fail(e.to_string()))?.ruleset;
+        let recipients: Vec<_> = recipients.into_iter().map(forward).collect();
+        let from: Vec<_> = from.iter().map(|m| Mailbox::parse(m.as_bytes()).expect("a mailbox")).collect();
+        let others: Vec<_> = ruleset.entries().iter().filter(|_| others_connected).map(|e| e.connect()).collect();
+        let mut uptime = std::time::Duration::ZERO;
+        for pause in seconds {
+            uptime += std::time::Duration::from_secs(pause);
+            let question = Question {
+                client: client.parse().expect("an address"),
+                listener: ListenerId::new(listener),
+                facts: MailFacts {
+                    now: Moment { uptime, ..moment(day * 86_400) },
+                    generation: ruleset.generation(),
+                    tls: Some(tls),
+                    certificate: Some(certificate),
+                    helo: Some(helo.as_bytes()),
+                    sender: Some(reverse(sender)),
+                    size,
+                },
+                recipients: &recipients,
+                header_from: &from,
+            };
+            let explanation = explain(&ruleset, &question);
+            let (verdict, entry) = session(&ruleset, &question);
+            prop_assert_eq!(explanation.verdict(), &verdict, "{}\n{}", explanation, text);
+            prop_assert_eq!(explanation.entry(), entry.as_ref().map(|entry| &**entry.id()));
+            let around = ruleset.networks_around(question.listener, question.client);
+            prop_assert_eq!(around.first().map(|(_, e)| e.id()), entry.as_ref().map(|e| e.id()));
+            prop_assert_eq!(explanation.network(), around.first().map(|(network, _)| *network));
+            let refused = explanation.steps().iter().any(|step| step.outcome == Outcome::Refused);
+            prop_assert_eq!(refused, verdict != Verdict::Accept);
+        }
+        drop(others);
     }
 }

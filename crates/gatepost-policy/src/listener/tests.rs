@@ -1,8 +1,5 @@
 use super::*;
-use crate::{
-    compile,
-    test_policy::{self, LISTENERS, entry, errors, found},
-};
+use crate::test_policy::{self, entry, errors, found};
 
 #[test]
 fn one_network_of_two_entries_on_one_listener_is_refused() {
@@ -47,9 +44,8 @@ fn a_network_twice_in_one_entry_is_a_warning() {
 fn listeners_that_see_the_same_share_a_table() {
     let text = entry("a", r#"["10.1.0.0/16"]"#, "")
         + &entry("b", r#"["10.2.0.0/16"]"#, "services = [\"smtp\"]");
-    let mut report = Report::new(&text, "policy.toml");
-    let placed = compile::entries(&text, &LISTENERS, &mut report);
-    let views = views(&placed, &LISTENERS, &mut report);
+    let ruleset = test_policy::compile(&text).expect("a good policy").ruleset;
+    let views = ruleset.views();
     assert!(!Arc::ptr_eq(&views[0].table, &views[1].table));
     assert!(Arc::ptr_eq(&views[1].table, &views[2].table));
 }

@@ -24,7 +24,7 @@ impl Handoff {
     /// Names a recipient, for the next [`Handoff::ask`].
     pub fn name(&mut self, forward_path: &[u8]) -> Result<(), Reply> {
         let most =
-            self.relay.upstream.config().max_recipients.map_or(usize::MAX, |most| most as usize);
+            self.outlet.upstream.config().max_recipients.map_or(usize::MAX, |most| most as usize);
         if self.accepted.len() + self.pending.len() >= most {
             return Err(TOO_MANY_RECIPIENTS);
         }
@@ -68,7 +68,7 @@ impl Handoff {
     /// was accepted on it.
     async fn open(&mut self, data: DataFollows) -> Result<Transaction, Reply> {
         let mut lease =
-            self.relay.upstream.checkout().await.map_err(|trouble| self.unreachable(&trouble))?;
+            self.outlet.upstream.checkout().await.map_err(|trouble| self.unreachable(&trouble))?;
         loop {
             if let Some(reply) = lease.capabilities().and_then(|offered| self.mismatch(offered)) {
                 lease.release();
@@ -115,7 +115,7 @@ impl Handoff {
     /// recipient, because our own 250 to MAIL is already given.
     fn conclude(&mut self, transaction: Transaction) -> Result<Transaction, Reply> {
         if let Some(reply) = self.answers.mail.as_ref().filter(|reply| !reply.is_positive()) {
-            let reply = self.relay.judge(trouble::of_reply(Stage::Mail, reply), reply);
+            let reply = self.outlet.judge(trouble::of_reply(Stage::Mail, reply), reply);
             transaction.abandon();
             return Err(reply);
         }
@@ -133,7 +133,7 @@ impl Handoff {
                 self.replies.push(reply.with_status());
             } else {
                 self.replies
-                    .push(self.relay.judge(trouble::of_reply(Stage::Recipient, &reply), &reply));
+                    .push(self.outlet.judge(trouble::of_reply(Stage::Recipient, &reply), &reply));
             }
         }
         drop(answers);
@@ -164,10 +164,10 @@ impl Handoff {
     }
 
     fn unreachable(&mut self, trouble: &Trouble) -> Reply {
-        self.relay.metrics.unreachable.increment(1);
+        self.outlet.metrics.unreachable.increment(1);
         self.reason = Some(trouble.to_string().into());
-        tracing::debug!(upstream = self.relay.upstream_name(), %trouble, "no connection to the upstream");
-        self.relay.judge(trouble::of_opening(trouble), trouble)
+        tracing::debug!(upstream = self.outlet.name(), %trouble, "no connection to the upstream");
+        self.outlet.judge(trouble::of_opening(trouble), trouble)
     }
 
     /// An exchange came to no end. An upstream that has said why before it closed is believed.
@@ -178,7 +178,7 @@ impl Handoff {
             _ => None,
         };
         match said {
-            Some((stage, reply)) => self.relay.judge(trouble::of_reply(stage, reply), reply),
+            Some((stage, reply)) => self.outlet.judge(trouble::of_reply(stage, reply), reply),
             None => self.troubled(trouble),
         }
     }

@@ -15,6 +15,13 @@ impl Receiving {
         Self { ready, scanner: DataScanner::new() }
     }
 
+    /// From here on a bare LF is a newline that was sent the wrong way, and not a fault: see
+    /// [`DataScanner::normalizing`]. To be said before the first octet is scanned.
+    #[must_use]
+    pub fn normalizing(self) -> Self {
+        Self { scanner: DataScanner::normalizing(), ..self }
+    }
+
     /// Who the client says it is.
     pub const fn hello(&self) -> &Hello {
         self.ready.hello()

@@ -3,11 +3,16 @@
 use std::net::IpAddr;
 
 use clap::{Args, ValueEnum};
-use gatepost_policy::document::NotBuilt;
-use gatepost_smtp::path::{ForwardPath, ReversePath};
+use gatepost_policy::{
+    check::SessionTls,
+    date::{Date, DateError},
+    document::NotBuilt,
+    units::ByteSize,
+};
+use gatepost_smtp::path::{ForwardPath, Mailbox, ReversePath};
+use toml::value::Datetime;
 
-use super::ConfigArgument;
-use crate::config::units::ByteSize;
+use super::{ConfigArgument, OutputForm};
 
 /// Octets of an EHLO argument (contract §3).
 const HELO_OCTETS_MAX: usize = 255;
@@ -46,32 +51,42 @@ pub struct ExplainArguments {
     #[arg(long, value_enum, value_name = "FORM", default_value_t = OutputForm::Table)]
     pub(crate) output: OutputForm,
 
+    /// TLS of the session: 1.2, 1.3 or none; without a value any version that is required
+    #[arg(long, value_enum, value_name = "VERSION", num_args = 0..=1, require_equals = true, default_missing_value = "1.3")]
+    tls: Option<TlsArgument>,
+
+    /// Name in the certificate that the client shows; may be repeated
+    #[arg(long, value_name = "NAME")]
+    certificate: Vec<String>,
+
+    /// Address in the From field of the message; may be repeated
+    #[arg(long, value_name = "MAILBOX", value_parser = mailbox)]
+    header_from: Vec<String>,
+
+    /// Time to ask about, like 2027-01-01T00:00:00Z; now if left out
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) at: Option<i64>,
+
     #[command(flatten)]
     later: Later,
+}
+
+/// How the session is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TlsArgument {
+    /// Plain text.
+    None,
+    #[value(name = "1.2")]
+    Tls12,
+    #[value(name = "1.3")]
+    Tls13,
 }
 
 /// Inputs of checks that have to wait: refused by name, like keys of a file.
 #[derive(Debug, Args)]
 struct Later {
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, value_parser = not_built, default_missing_value = "any")]
-    tls: Option<NotBuilt>,
-    #[arg(long, hide = true, value_parser = not_built)]
-    certificate: Option<NotBuilt>,
     #[arg(long, hide = true, value_parser = not_built)]
     auth: Option<NotBuilt>,
-    #[arg(long, hide = true, value_parser = not_built)]
-    header_from: Option<NotBuilt>,
-    #[arg(long, hide = true, value_parser = not_built)]
-    at: Option<NotBuilt>,
-}
-
-/// Form of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OutputForm {
-    /// For people
-    Table,
-    /// For programs
-    Json,
 }
 
 impl ExplainArguments {
@@ -87,6 +102,29 @@ impl ExplainArguments {
         // They were read once already, by `forward_path`.
         let paths = self.rcpt.iter().map(|text| ForwardPath::split_from(text.as_bytes()));
         paths.flatten().map(|(path, _)| path).collect()
+    }
+}
+
+impl ExplainArguments {
+    /// How the session is protected, if that is known.
+    pub(crate) fn tls(&self) -> Option<SessionTls> {
+        self.tls.map(|tls| match tls {
+            TlsArgument::None => SessionTls::Plain,
+            TlsArgument::Tls12 => SessionTls::Tls12,
+            TlsArgument::Tls13 => SessionTls::Tls13,
+        })
+    }
+
+    /// The names in the client's certificate, if they are known: a session in plain text has none.
+    pub(crate) fn certificate(&self) -> Option<Vec<&str>> {
+        let known = !self.certificate.is_empty() || self.tls == Some(TlsArgument::None);
+        known.then(|| self.certificate.iter().map(String::as_str).collect())
+    }
+
+    /// The addresses of the From field, as far as they are known.
+    pub(crate) fn header_from(&self) -> Vec<Mailbox<'_>> {
+        // They were read once already, by `mailbox`.
+        self.header_from.iter().flat_map(|text| Mailbox::parse(text.as_bytes())).collect()
     }
 }
 
@@ -127,6 +165,18 @@ fn size(text: &str) -> Result<u64, String> {
     text.parse().or_else(|_| {
         text.parse::<ByteSize>().map(ByteSize::octets).map_err(|error| error.to_string())
     })
+}
+
+fn mailbox(text: &str) -> Result<String, String> {
+    match Mailbox::parse(text.as_bytes()) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{error}; write user@example.com")),
+    }
+}
+
+fn time(text: &str) -> Result<i64, String> {
+    let written: Datetime = text.parse().map_err(|_| DateError.to_string())?;
+    Date::try_from(&written).map(|date| date.unix_seconds()).map_err(|error| error.to_string())
 }
 
 fn not_built(_: &str) -> Result<NotBuilt, &'static str> {

@@ -13,13 +13,13 @@ use crate::{config::Config, errors::tell_warning, exit::Exit, policy};
 /// Loads both as `run` would. Warnings go to standard error, the summary to standard output.
 pub fn check(config_path: &Path) -> anyhow::Result<Exit> {
     let config = Config::load(config_path)?;
-    let compiled = policy::load(&config.policy_file, &config.services())?;
+    let compiled = policy::load(&config.policy_file, &config.site)?;
     for warning in &compiled.warnings {
         tell_warning(warning);
     }
-    if compiled.ruleset.is_empty() {
+    if compiled.ruleset.allows_nobody() {
         let file = config.policy_file.display();
-        tell_warning(&format!("{file}: there is no enabled entry: nobody may send"));
+        tell_warning(&format!("{file}: there is no enabled allow entry: nobody may send"));
     }
     print(&Summary { config: &config, ruleset: &compiled.ruleset }.to_string())?;
     Ok(Exit::Ok)
@@ -41,7 +41,8 @@ impl fmt::Display for Summary<'_> {
             )?;
         }
         for (index, upstream) in config.upstreams.iter().enumerate() {
-            let default = if index == config.default_upstream { " (default)" } else { "" };
+            let is_default = config.site.default_upstream.is_some_and(|it| it.index() == index);
+            let default = if is_default { " (default)" } else { "" };
             let hosts = list(&upstream.hosts);
             line(f, "upstream", format_args!("{}: {hosts}{default}", upstream.name))?;
         }
@@ -50,7 +51,12 @@ impl fmt::Display for Summary<'_> {
             count => format!("{count} entries"),
         };
         let (file, generation) = (config.policy_file.display(), ruleset.generation());
-        line(f, "policy", format_args!("{file}: {entries}, generation {generation}"))?;
+        let routes = match ruleset.routes().len() {
+            0 => String::new(),
+            1 => ", 1 route".to_owned(),
+            count => format!(", {count} routes"),
+        };
+        line(f, "policy", format_args!("{file}: {entries}{routes}, generation {generation}"))?;
         if let Some(address) = config.metrics_bind {
             line(f, "metrics", format_args!("{address}"))?;
         }

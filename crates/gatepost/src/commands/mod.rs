@@ -1,10 +1,14 @@
-//! The commands that need no running gateway, one file each.
+//! The commands, one file each.
 //!
 //! A command gets its arguments read, prints its answer on standard output, and returns the exit
 //! code or the error that ended it.
 
 pub mod check;
+pub mod entry;
 pub mod explain;
+mod running;
+mod table;
+pub mod upstream;
 
 use std::io::{self, Write};
 

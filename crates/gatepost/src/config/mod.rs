@@ -6,9 +6,9 @@
 
 mod environment;
 mod file;
+mod keys;
 mod resolve;
 mod source;
-pub mod units;
 
 use std::{
     ffi::OsString,
@@ -20,9 +20,10 @@ use std::{
 
 use gatepost_delivery::UpstreamConfig;
 use gatepost_inbound::{ListenerConfig, SessionConfig};
-use gatepost_policy::document::DocumentError;
+use gatepost_policy::{document::DocumentError, site::Site};
 use gatepost_relay::{MailLogTarget, RelayConfig};
 
+pub use self::keys::Keys;
 use self::source::Source;
 use crate::load::{self, LoadError};
 
@@ -40,8 +41,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The smart hosts, in the order of the file; never empty.
     pub upstreams: Vec<UpstreamConfig>,
-    /// The index of the upstream for all that policy does not send elsewhere.
-    pub default_upstream: usize,
+    /// What the policy is compiled for.
+    pub site: Arc<Site>,
     /// The policy.
     pub policy_file: PathBuf,
     /// How messages are handed over.
@@ -54,6 +55,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Where metrics and health are shown, if they are.
     pub metrics_bind: Option<SocketAddr>,
+    /// What is written in the file, to be compared with what will be written there later.
+    pub keys: Keys,
 }
 
 /// A listener, and where it listens.
@@ -102,11 +105,7 @@ impl Config {
     ) -> Result<Self, Vec<DocumentError>> {
         let origin = path.display().to_string();
         let (file, source) = Source::read(text, &origin, environment)?;
-        resolve::resolve(file, &source, path.parent().unwrap_or(Path::new("")))
-    }
-
-    /// The names of the listeners, which policy calls services.
-    pub fn services(&self) -> Vec<&str> {
-        self.listeners.iter().map(|listener| &*listener.config.name).collect()
+        let config = resolve::resolve(file, &source, path.parent().unwrap_or(Path::new("")))?;
+        Ok(Self { keys: Keys::of(text), ..config })
     }
 }

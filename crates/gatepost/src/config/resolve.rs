@@ -15,15 +15,14 @@ use std::{
 };
 
 use gatepost_inbound::{ReceivedStyle, SessionConfig};
-use gatepost_policy::document::DocumentError;
+use gatepost_policy::{document::DocumentError, site::Site, units::ByteSize};
 use gatepost_relay::{MailLogTarget, RelayConfig};
 
 use self::values::{Choices, Values};
 use super::{
-    Config, LogConfig, LogFormat,
+    Config, Keys, LogConfig, LogFormat,
     file::{ConfigFile, LogFile, Text},
     source::Source,
-    units::ByteSize,
 };
 
 /// What `[delivery] mode` may be; only one is built, so there is nothing to remember.
@@ -65,6 +64,7 @@ pub(crate) fn resolve(
         ),
         received_max: values.count("limits.received_max", limits.received_max, 50),
     };
+    let max_recipients = values.count("limits.max_recipients", limits.max_recipients, 1000);
     let session = SessionConfig {
         hostname: Arc::clone(&hostname),
         max_message_size: values.size(
@@ -72,7 +72,7 @@ pub(crate) fn resolve(
             limits.max_message_size,
             ByteSize::new(50 * 1024 * 1024),
         ),
-        max_recipients: values.count("limits.max_recipients", limits.max_recipients, 1000),
+        max_connections: listeners.iter().map(|listener| listener.config.max_connections).sum(),
         errors_max: values.count("limits.errors_max", limits.errors_max, 20),
         received: values
             .choice("delivery.received", delivery.received, RECEIVED)
@@ -83,19 +83,28 @@ pub(crate) fn resolve(
     };
     let drain_timeout = values.span("timeouts.drain", timeouts.drain, Duration::from_secs(20));
     let log = log(&mut values, file.log, base);
+    let site = Site {
+        hostname: Arc::clone(&hostname),
+        listeners: listeners.iter().map(|listener| Arc::clone(&listener.config.name)).collect(),
+        upstreams: upstreams.iter().map(|upstream| Arc::clone(&upstream.name)).collect(),
+        default_upstream,
+        max_message_size: session.max_message_size,
+        max_recipients,
+    };
 
     values.finish(Config {
         hostname,
         state_dir,
         listeners,
         upstreams,
-        default_upstream,
+        site: Arc::new(site),
         policy_file,
         relay,
         session,
         drain_timeout,
         log,
         metrics_bind,
+        keys: Keys::default(),
     })
 }
 

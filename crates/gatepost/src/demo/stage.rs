@@ -1,9 +1,12 @@
 //! How the demo looks, and its sink. Colours end where the terminal cannot show them.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use anstream::println;
 use gatepost_loadtest::{Received, Sink, SinkOptions};
+use gatepost_policy::check::MailFacts;
+use gatepost_policy::date::Moment;
 use gatepost_policy::explain::{Question, explain};
 use gatepost_policy::listener::ListenerId;
 use gatepost_policy::ruleset::Ruleset;
@@ -115,9 +118,17 @@ fn decision(scene: &Scene, talk: &Talk, ruleset: &Ruleset) -> String {
     let question = Question {
         client: scene.from,
         listener: ListenerId::new(0),
-        hostname: "relay.example",
-        sender: sender.map(|(path, _)| path),
+        facts: MailFacts {
+            now: Moment { unix_seconds: 0, uptime: Duration::ZERO },
+            generation: ruleset.generation(),
+            tls: None,
+            certificate: None,
+            helo: None,
+            sender: sender.map(|(path, _)| path),
+            size: None,
+        },
         recipients: &[],
+        header_from: &[],
     };
     let explanation = explain(ruleset, &question);
     match explanation.entry() {

@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) listener: String,
     pub(crate) upstream: String,
     pub(crate) tables: String,
+    /// A policy other than [`POLICY`].
+    pub(crate) policy: Option<String>,
 }
 
 impl Harness {
@@ -44,17 +46,28 @@ impl Harness {
     }
 
     pub(crate) fn with(upstream: SocketAddr, settings: &Settings) -> Self {
-        Self::from_text(&config_text(upstream, settings))
+        let policy = settings.policy.as_deref().unwrap_or(POLICY);
+        Self::with_policy(&config_text(upstream, settings), policy)
     }
 
     pub(crate) fn from_text(text: &str) -> Self {
+        Self::with_policy(text, POLICY)
+    }
+
+    /// The entry for 127.0.0.1, with further lines.
+    pub(crate) fn with_entry(upstream: SocketAddr, more: &str) -> Self {
+        let policy = Some(fleet(more));
+        Self::with(upstream, &Settings { policy, ..Settings::default() })
+    }
+
+    pub(crate) fn with_policy(text: &str, policy: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("gatepost.toml");
         let config = Config::from_text(text, &path, std::iter::empty())
             .unwrap_or_else(|errors| panic!("the test's own config: {errors:?}"));
-        std::fs::write(directory.path().join("policy.toml"), POLICY).expect("writes");
-        let compiled =
-            Ruleset::compile(POLICY, "policy.toml", &["smtp"]).expect("the test's own policy");
+        std::fs::write(directory.path().join("policy.toml"), policy).expect("writes");
+        let compiled = Ruleset::compile(policy, "policy.toml", &config.site)
+            .unwrap_or_else(|errors| panic!("the test's own policy: {errors}"));
         let gateway = Gateway::start(config, compiled.ruleset).expect("starts on loopback");
         Self { gateway, directory }
     }
@@ -97,8 +110,15 @@ impl Harness {
     }
 }
 
+/// An entry for 127.0.0.1; `more` are further lines of it, or of what follows it.
+pub(crate) fn fleet(more: &str) -> String {
+    format!(
+        "[[entry]]\nid = \"fleet\"\nnetworks = [\"127.0.0.1\"]\nsenders = [\"app.test\"]\n{more}\n"
+    )
+}
+
 pub(crate) fn config_text(upstream: SocketAddr, settings: &Settings) -> String {
-    let Settings { listener, upstream: upstream_lines, tables } = settings;
+    let Settings { listener, upstream: upstream_lines, tables, .. } = settings;
     let mut text = format!(
         r#"
 hostname = "relay.test"

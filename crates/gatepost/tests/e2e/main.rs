@@ -1,7 +1,11 @@
 //! End to end: real sockets, a scripted upstream, and a gateway between them.
 
 mod dialogues;
+mod entry;
+mod explain;
 mod harness;
 mod program;
 mod relay;
+mod reload;
+mod route;
 mod service;

@@ -316,7 +316,7 @@ async fn the_metrics_count_what_happened() {
         ("gatepost_connections_total{listener=\"smtp\",result=\"allowed\"}", 1),
         ("gatepost_connections_total{listener=\"smtp\",result=\"unknown\"}", 0),
         ("gatepost_messages_total{listener=\"smtp\",result=\"accepted\"}", 1),
-        ("gatepost_verdicts_total{listener=\"smtp\",check=\"sender\",verdict=\"accept\"}", 1),
+        ("gatepost_verdicts_total{listener=\"smtp\",check=\"mail\",verdict=\"accept\"}", 1),
         ("gatepost_verdicts_total{listener=\"smtp\",check=\"sender\",verdict=\"reject\"}", 1),
         ("gatepost_deliveries_total{upstream=\"sink\",result=\"delivered\"}", 1),
         ("gatepost_upstream_connections{upstream=\"sink\",state=\"idle\"}", 1),

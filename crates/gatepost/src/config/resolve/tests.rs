@@ -1,7 +1,7 @@
 use std::ffi::OsString;
 
 use gatepost_delivery::IpVersion;
-use gatepost_policy::listener::ListenerId;
+use gatepost_policy::{listener::ListenerId, site::UpstreamId};
 
 use super::*;
 
@@ -43,14 +43,15 @@ fn defaults_are_those_of_the_contract() {
     let config = good(GOOD);
     assert_eq!(config.state_dir, Path::new("etc/state"));
     assert_eq!(config.policy_file, Path::new("etc/policy.toml"));
-    assert_eq!(config.services(), ["smtp"]);
+    assert_eq!(config.site.listeners, ["smtp".into()]);
     let listener = &config.listeners[0];
     assert_eq!(listener.bind[1].to_string(), "[::]:25");
     assert_eq!(listener.config.id, ListenerId::new(0));
     assert_eq!(listener.config.max_connections, 10_000);
     assert_eq!(listener.config.max_connections_per_address, 100);
 
-    let upstream = &config.upstreams[config.default_upstream];
+    assert_eq!(config.site.default_upstream, Some(UpstreamId::new(0)));
+    let upstream = &config.upstreams[0];
     assert_eq!(upstream.hosts[1].to_string(), "[2001:db8::1]:2525");
     assert_eq!((upstream.ip, &*upstream.ehlo_name), (IpVersion::Any, "relay.example.com"));
     assert_eq!((upstream.max_connections, upstream.max_messages_per_connection), (100, None));
@@ -60,7 +61,7 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(timeouts.map(|timeout| timeout.as_secs()), [30, 600, 10, 10]);
 
     let session = &config.session;
-    assert_eq!((session.max_message_size, session.max_recipients), (50 << 20, 1000));
+    assert_eq!((session.max_message_size, config.site.max_recipients), (50 << 20, 1000));
     assert_eq!((session.errors_max, session.received), (20, ReceivedStyle::Full));
     let timeouts = [session.command_timeout, session.data_timeout, session.session_timeout];
     assert_eq!(timeouts.map(|timeout| timeout.as_secs()), [300, 180, 3600]);
@@ -112,7 +113,7 @@ fn the_environment_overrides_the_file() {
         (&*config.hostname, &*config.upstreams[0].ehlo_name),
         ("other.example.com", "other.example.com")
     );
-    assert_eq!((config.log.mail, config.session.max_recipients), (MailLogTarget::Off, 9));
+    assert_eq!((config.log.mail, config.site.max_recipients), (MailLogTarget::Off, 9));
     assert_eq!(config.metrics_bind.expect("is set").to_string(), "[::1]:9925");
 }
 
@@ -327,11 +328,10 @@ fn several_errors_are_told_at_once_in_the_order_of_the_file() {
     let text = GOOD.replace("relay.example.com", "relay").replace("0.0.0.0:25", "25")
         + "received = \"none\"\n[[listener]]\nname = \"smtp\"\nbind = [\"10.0.0.1:587\"]\n\
            [[upstream]]\nname = \"b\"\nhosts = [\"b:25\"]\ntls = \"none\"\n";
-    let errors = read(&text, &[]).expect_err("five errors");
+    let errors = read(&text, &[]).expect_err("four errors");
     let places: Vec<_> =
         errors.lines().map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(" ")).collect();
     let told = [
-        "etc/g.toml delivery.upstream",
         "etc/g.toml:2:12 hostname",
         "etc/g.toml:6:9 listener[0].bind[0]",
         "etc/g.toml:15:12 delivery.received",

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use gatepost_delivery::{HostPort, IpVersion, UpstreamConfig};
+use gatepost_policy::site::UpstreamId;
 use toml::Spanned;
 
 use super::{
@@ -45,27 +46,25 @@ pub(super) fn resolve(
     upstreams
 }
 
-/// The index of the upstream for all that policy does not send elsewhere.
+/// The upstream for all that policy does not send elsewhere: the one that is named, or the only one.
+/// With several and none named the policy has to name one for everything.
 pub(super) fn default(
     values: &mut Values<'_>,
     written: Text,
     upstreams: &[UpstreamConfig],
-) -> usize {
+) -> Option<UpstreamId> {
     let key = "delivery.upstream";
     let known = || upstreams.iter().map(|upstream| &*upstream.name).collect::<Vec<_>>().join(", ");
     let Some(written) = written else {
-        if upstreams.len() > 1 {
-            let message = format_args!("is missing; name the default among {}", known());
-            values.error(None, key, message);
-        }
-        return 0;
+        return (upstreams.len() == 1).then(|| UpstreamId::new(0));
     };
     let name = written.get_ref().as_str();
-    upstreams.iter().position(|upstream| *upstream.name == *name).unwrap_or_else(|| {
+    let index = upstreams.iter().position(|upstream| *upstream.name == *name);
+    if index.is_none() {
         let message = format_args!("there is no upstream {name:?}; known are {}", known());
         values.error(at(&written), key, message);
-        0
-    })
+    }
+    index.map(UpstreamId::new)
 }
 
 fn one(

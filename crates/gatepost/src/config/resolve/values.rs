@@ -5,14 +5,17 @@
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
-use gatepost_policy::{document::DocumentError, entry};
+use gatepost_policy::{
+    document::DocumentError,
+    entry,
+    units::{ByteSize, Span},
+};
 use toml::Spanned;
 
 use super::bind::Bound;
 use crate::config::{
     file::{Number, Text},
     source::Source,
-    units::{ByteSize, Span},
 };
 
 /// Longest host name (RFC 5321 §4.5.3.1.2).

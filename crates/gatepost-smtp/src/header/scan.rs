@@ -1,8 +1,8 @@
-//! The header section of a message that passes by (RFC 5322 §2.1).
+//! What matters to every message that passes by.
 //!
-//! A relay does not parse messages. It counts `Received:` fields, by which loops are found
-//! (RFC 5321 §6.3), and notes 8-bit octets, which a next hop without SMTPUTF8 cannot take there.
-//! Content is looked at in place, in whatever pieces it comes, and only up to the empty line.
+//! Counts `Received:` fields, by which loops are found (RFC 5321 §6.3), and notes 8-bit octets,
+//! which a next hop without SMTPUTF8 cannot take in a header section. Content is looked at in
+//! place, in whatever pieces it comes, only up to the empty line, and nothing of it is kept.
 
 const RECEIVED: &[u8] = b"received:";
 
@@ -16,6 +16,8 @@ pub struct HeaderScan {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// Nothing of the line was seen yet.
+    LineStart,
     /// This many octets of the line agree with [`RECEIVED`].
     Matching(usize),
     /// The line is some other field, or its rest does not matter.
@@ -28,7 +30,7 @@ enum State {
 
 impl Default for HeaderScan {
     fn default() -> Self {
-        Self { state: State::Matching(0), received: 0, eight_bit: false }
+        Self { state: State::LineStart, received: 0, eight_bit: false }
     }
 }
 
@@ -65,9 +67,14 @@ impl HeaderScan {
         self.eight_bit |= !content[..at].is_ascii();
     }
 
-    /// Takes at least one octet of `content`, and says how many.
+    /// Takes octets of `content`, and says how many: at least one, except at the start of a line.
     fn step(&mut self, content: &[u8]) -> usize {
         match self.state {
+            State::LineStart => {
+                self.state = State::Matching(0);
+                // RFC 5321 §4.5.2: the receiver takes this dot off.
+                return usize::from(content[0] == b'.');
+            }
             State::Matching(0) if content[0] == b'\r' => self.state = State::EmptyLine,
             State::Matching(matched) if content[0].eq_ignore_ascii_case(&RECEIVED[matched]) => {
                 self.state = if matched + 1 == RECEIVED.len() {
@@ -79,7 +86,7 @@ impl HeaderScan {
             }
             State::Matching(_) | State::Skipping => {
                 let feed = memchr::memchr(b'\n', content);
-                self.state = if feed.is_some() { State::Matching(0) } else { State::Skipping };
+                self.state = if feed.is_some() { State::LineStart } else { State::Skipping };
                 return feed.map_or(content.len(), |feed| feed + 1);
             }
             State::EmptyLine | State::Over => self.state = State::Over,
@@ -107,6 +114,19 @@ mod tests {
                 (2, true, false),
                 "pieces of {size}"
             );
+        }
+    }
+
+    #[test]
+    fn a_stuffed_field_counts_as_what_the_receiver_sees() {
+        let message = b".Received: a\r\n..Received: b\r\nX: .Received:\r\n.received: c\r\n\
+            .\tReceived: d\r\n\r\n.Received: body\r\n";
+        for size in 1..=message.len() {
+            let mut scan = HeaderScan::new();
+            for piece in message.chunks(size) {
+                scan.scan(piece);
+            }
+            assert_eq!((scan.received(), scan.is_over()), (2, true), "pieces of {size}");
         }
     }
 

@@ -1,0 +1,32 @@
+//! The control socket: how a command finds the gateway that runs, and what it can ask it.
+//!
+//! `control.sock` is in the gateway's `state_dir`, which nobody but its user can enter, and has mode
+//! 0600: whoever may connect may know all that policy says, so nobody is asked for a password. It
+//! speaks HTTP/1.1 with JSON, so `curl --unix-socket` is a client too:
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/v1/status` | [`StatusView`] |
+//! | `/v1/entries?after=…&limit=…` | a [`Page`] of [`EntryView`]s, in the order of the policy |
+//! | `/v1/entries/{id}` | one [`EntryView`] |
+//! | `/v1/upstreams` | `{"items": […]}`, of [`UpstreamView`]s |
+//!
+//! A page names what `after` is for the next one. A listing is of one ruleset: when the policy has
+//! changed in between, the answer is 409. Everything that is refused is `{"error": "…"}`. A key may
+//! be added to an answer under `/v1`; one that has a meaning never gets another.
+//!
+//! [`bind`] and [`serve`] are the gateway's side, [`Client`] is the other. Nothing here changes
+//! anything: questions are answered from a snapshot of the policy and from what the gateway lends.
+
+mod client;
+mod error;
+mod listing;
+mod server;
+mod socket;
+mod views;
+
+pub use client::{Client, Listing};
+pub use error::ControlError;
+pub use server::{Control, serve};
+pub use socket::{ControlSocket, bind, socket_path};
+pub use views::{EntryLive, EntryView, Page, StatusView, UpstreamLive, UpstreamView};

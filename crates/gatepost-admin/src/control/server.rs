@@ -1,0 +1,164 @@
+//! The gateway's side of the control socket: paths, and who answers them.
+//!
+//! A handler never holds a ruleset across a wait, and what takes longer than a glance is done off
+//! the threads that serve sessions. Limits of connections are those of the small server below.
+
+use std::{future::Future, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use gatepost_policy::snapshot::Snapshot;
+use serde_json::{
+    json,
+    value::{RawValue, to_raw_value},
+};
+use tokio::task::spawn_blocking;
+
+use super::{
+    listing::{self, ListingError, Wanted},
+    socket::ControlSocket,
+    views::{EntryView, Page, StatusView, UpstreamView},
+};
+use crate::server;
+
+/// Every crate of the workspace has the version of the program.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+const PATHS: &str = "there are /v1/status, /v1/entries, /v1/entries/{id} and /v1/upstreams";
+
+/// What the control socket shows. Clones show the same.
+#[derive(Clone)]
+pub struct Control {
+    snapshot: Arc<Snapshot>,
+    upstreams: Arc<dyn Fn() -> Vec<UpstreamView> + Send + Sync>,
+}
+
+/// An answer that is none.
+struct Refusal {
+    status: StatusCode,
+    error: String,
+}
+
+impl Control {
+    /// Shows the policy that is in the snapshot, and the upstreams as they are when they are asked
+    /// for: `upstreams` must not block.
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        upstreams: impl Fn() -> Vec<UpstreamView> + Send + Sync + 'static,
+    ) -> Self {
+        Self { snapshot, upstreams: Arc::new(upstreams) }
+    }
+}
+
+/// Answers commands until `shutdown` is done. Then the socket's file is removed.
+pub async fn serve(socket: ControlSocket, control: Control, shutdown: impl Future<Output = ()>) {
+    server::run(socket, router(control), shutdown).await;
+}
+
+fn router(control: Control) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/entries", get(entries))
+        .route("/v1/entries/{id}", get(entry))
+        .route("/v1/upstreams", get(upstreams))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .with_state(control)
+}
+
+async fn status(State(control): State<Control>) -> Json<StatusView> {
+    let ruleset = control.snapshot.load();
+    Json(StatusView {
+        version: VERSION.to_owned(),
+        pid: std::process::id(),
+        generation: ruleset.generation().to_string(),
+        entries: ruleset.entries().len(),
+    })
+}
+
+async fn entries(
+    State(control): State<Control>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Json<Page<Box<RawValue>>>, Refusal> {
+    let Query(wanted) = wanted?;
+    let page = move || Ok(listing::page(&control.snapshot.load(), &wanted)?);
+    aside(page).await.map(Json)
+}
+
+async fn entry(
+    State(control): State<Control>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Box<RawValue>>, Refusal> {
+    let Path(id) = id?;
+    let shown = move || {
+        let ruleset = control.snapshot.load();
+        let Some(entry) = ruleset.entry(&id) else {
+            let error = format!("there is no entry {id:?}");
+            return Err(Refusal { status: StatusCode::NOT_FOUND, error });
+        };
+        let view = EntryView::new(entry, ruleset.site()).with_live(entry);
+        Ok(to_raw_value(&view).map_err(ListingError::from)?)
+    };
+    aside(shown).await.map(Json)
+}
+
+async fn upstreams(State(control): State<Control>) -> Json<serde_json::Value> {
+    Json(json!({ "items": (control.upstreams)() }))
+}
+
+async fn unknown_path() -> Refusal {
+    Refusal { status: StatusCode::NOT_FOUND, error: PATHS.to_owned() }
+}
+
+async fn unknown_method() -> Refusal {
+    let error = "questions are asked with GET".to_owned();
+    Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error }
+}
+
+/// Off the threads that serve sessions: an entry may have a million networks.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    spawn_blocking(work).await.unwrap_or_else(|panic| {
+        tracing::error!(%panic, "the control socket cannot answer");
+        let error = "the gateway cannot answer; see its log".to_owned();
+        Err(Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, error })
+    })
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "error": self.error }))).into_response()
+    }
+}
+
+impl From<ListingError> for Refusal {
+    fn from(error: ListingError) -> Self {
+        let status = match error {
+            ListingError::Changed { .. } => StatusCode::CONFLICT,
+            ListingError::Cursor(_) | ListingError::Limit(_) => StatusCode::BAD_REQUEST,
+            ListingError::Shown(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self { status, error: error.to_string() }
+    }
+}
+
+impl From<PathRejection> for Refusal {
+    fn from(rejection: PathRejection) -> Self {
+        Self { status: rejection.status(), error: rejection.body_text() }
+    }
+}
+
+impl From<QueryRejection> for Refusal {
+    fn from(rejection: QueryRejection) -> Self {
+        Self { status: rejection.status(), error: rejection.body_text() }
+    }
+}

@@ -1,0 +1,220 @@
+//! What is shown, with a running gateway and without one: plain data, made from the policy.
+//!
+//! Keys are those of the policy file (contract §2), and what is not set has no key, so that an entry
+//! reads like the file it came from. Where silence means a default of the gateway, the default is
+//! shown: it is what holds. A reader ignores keys that it does not know.
+
+use gatepost_policy::{
+    entry::{Action, Entry, MissingHeaders, Terms},
+    pattern::Pattern,
+    site::Site,
+    units::ByteSize,
+};
+use serde::{Deserialize, Serialize};
+
+/// An entry, as it holds.
+///
+/// A deny entry has networks and services only: nothing else on it means anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryView {
+    /// The unique name.
+    pub id: String,
+    /// Where its clients are.
+    pub networks: Vec<String>,
+    /// What it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Whom to ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// `allow` or `deny`.
+    pub action: String,
+    /// The listeners it exists for; none is every listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<String>>,
+    /// The reverse-paths its clients may use. Empty: they may connect, and send nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub senders: Option<Vec<String>>,
+    /// Forward-paths that may be named; none is any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipients: Option<Vec<String>>,
+    /// Names that may be given in EHLO or HELO; none is any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub helo: Option<Vec<String>>,
+    /// `off` or `allowed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header_from: Option<String>,
+    /// `optional`, `required` or `required-1.3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
+    /// A name that the client's certificate must have; none asks for no certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<Vec<String>>,
+    /// `bypass`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<String>,
+    /// Where its messages go, before any route is looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// How they are handed over, before any route is looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// Size of a message, like `25 MiB`: the entry's own limit, or the gateway's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_message_size: Option<String>,
+    /// Recipients of a message: the entry's own limit, or the gateway's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_recipients: Option<u32>,
+    /// Connections at once; none is as many as the listener takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
+    /// Messages, like `600/min`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_rate: Option<String>,
+    /// Recipients, like `5000/h`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipient_rate: Option<String>,
+    /// `reject` or `normalize`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bare_newlines: Option<String>,
+    /// Of `message-id` and `date`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub add_missing_headers: Option<Vec<String>>,
+    /// Before it nobody is let in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<String>,
+    /// After it, what `expiry` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// `reject`, `defer` or `warn`, if it expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiry: Option<String>,
+    /// Why a wide or public network is right here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acknowledge: Option<String>,
+    /// What only a running gateway knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<EntryLive>,
+}
+
+/// What a running gateway knows of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryLive {
+    /// Connections that its clients have open.
+    pub connections: u32,
+}
+
+/// An upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamView {
+    /// Its name in configuration and policy.
+    pub name: String,
+    /// Hosts and ports, in the order in which they are tried.
+    pub hosts: Vec<String>,
+    /// Whether messages go there that neither entry nor route sends elsewhere.
+    pub default: bool,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// What only a running gateway knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<UpstreamLive>,
+}
+
+/// What a running gateway knows of an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamLive {
+    /// Connections that a transaction has.
+    pub busy: usize,
+    /// Connections that wait for one.
+    pub idle: usize,
+}
+
+/// The gateway that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// The version of the program.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Which policy it has.
+    pub generation: String,
+    /// How many enabled entries that policy has.
+    pub entries: usize,
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The policy that is listed: the same on all pages.
+    pub generation: String,
+    /// The items of this page.
+    pub items: Vec<T>,
+    /// What to ask the next page with. None: this is the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl EntryView {
+    /// What an entry says, for the gateway that it was compiled for.
+    pub fn new(entry: &Entry, site: &Site) -> Self {
+        let view = Self {
+            id: entry.id().to_string(),
+            networks: shown(entry.networks()),
+            description: entry.description().map(str::to_owned),
+            owner: entry.owner().map(str::to_owned),
+            action: entry.action().name().to_owned(),
+            services: entry.services().map(shown),
+            acknowledge: entry.acknowledge().map(str::to_owned),
+            ..Self::default()
+        };
+        match entry.action() {
+            Action::Allow => Self {
+                senders: Some(shown(entry.senders())),
+                ..view.with_terms(entry.terms(), site)
+            },
+            Action::Deny => view,
+        }
+    }
+
+    /// Adds what is counted in the entry.
+    #[must_use]
+    pub fn with_live(self, entry: &Entry) -> Self {
+        Self { live: Some(EntryLive { connections: entry.state().connections() }), ..self }
+    }
+
+    fn with_terms(self, terms: &Terms, site: &Site) -> Self {
+        let patterns = |list: &Option<_>| list.as_deref().map(shown::<Pattern>);
+        let upstream = terms.upstream.and_then(|upstream| site.upstream_name(upstream));
+        Self {
+            recipients: patterns(&terms.recipients),
+            helo: patterns(&terms.helo),
+            header_from: Some(terms.header_from.name().to_owned()),
+            tls: Some(terms.tls.name().to_owned()),
+            client_certificate: patterns(&terms.client_certificate),
+            // The compiler takes no other yet, so an entry does not remember it.
+            authentication: Some("bypass".to_owned()),
+            upstream: upstream.map(ToString::to_string),
+            mode: terms.mode.map(|mode| mode.name().to_owned()),
+            max_message_size: Some(ByteSize::new(terms.max_message_size).to_string()),
+            max_recipients: Some(terms.max_recipients),
+            max_connections: terms.max_connections,
+            message_rate: terms.message_rate.map(|rate| rate.to_string()),
+            recipient_rate: terms.recipient_rate.map(|rate| rate.to_string()),
+            bare_newlines: Some(terms.bare_newlines.name().to_owned()),
+            add_missing_headers: Some(header_names(terms.add_missing_headers)),
+            not_before: terms.not_before.as_ref().map(ToString::to_string),
+            expires: terms.expires.as_ref().map(ToString::to_string),
+            expiry: terms.expires.as_ref().map(|_| terms.expiry.name().to_owned()),
+            ..self
+        }
+    }
+}
+
+fn shown<T: ToString>(list: &[T]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
+}
+
+fn header_names(headers: MissingHeaders) -> Vec<String> {
+    let names = [(headers.message_id, "message-id"), (headers.date, "date")];
+    names.into_iter().filter(|(added, _)| *added).map(|(_, name)| name.to_owned()).collect()
+}

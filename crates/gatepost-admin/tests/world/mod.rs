@@ -1,0 +1,126 @@
+//! A gateway's policy and its control socket, in a directory that is thrown away.
+#![allow(dead_code, reason = "each test file needs a part of it")]
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use gatepost_admin::control::{
+    self, Client, Control, UpstreamLive, UpstreamView, bind, socket_path,
+};
+use gatepost_policy::{
+    ruleset::Ruleset,
+    site::{Site, UpstreamId},
+    snapshot::Snapshot,
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    sync::oneshot,
+    task::JoinHandle,
+    time::timeout,
+};
+
+/// For what must happen soon.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A control socket that answers.
+pub(crate) struct World {
+    pub(crate) directory: TempDir,
+    pub(crate) snapshot: Arc<Snapshot>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// An answer in HTTP.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: serde_json::Value,
+}
+
+impl World {
+    pub(crate) fn start(policy: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let snapshot = Arc::new(Snapshot::new(ruleset(policy)));
+        let control = Control::new(Arc::clone(&snapshot), upstreams);
+        let socket = bind(directory.path()).expect("binds");
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async move { stopped.await.unwrap_or_default() };
+        let task = tokio::spawn(control::serve(socket, control, stopped));
+        Self { directory, snapshot, stop, task }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        socket_path(self.directory.path())
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(self.directory.path()).await.expect("a gateway that answers")
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.say(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await
+    }
+
+    pub(crate) async fn say(&self, request: &str) -> Answer {
+        say(&self.socket(), request).await
+    }
+
+    pub(crate) fn publish(&self, revision: u64, policy: &str) {
+        drop(self.snapshot.publish(ruleset(policy).with_revision(revision)));
+    }
+
+    pub(crate) async fn stop(self) -> TempDir {
+        self.stop.send(()).expect("is running");
+        timeout(PATIENCE, self.task).await.expect("in time").expect("no panic");
+        self.directory
+    }
+}
+
+/// The whole conversation: the server closes after one answer.
+pub(crate) async fn say(socket: &Path, request: &str) -> Answer {
+    let mut stream = UnixStream::connect(socket).await.expect("connects");
+    stream.write_all(request.as_bytes()).await.expect("sends");
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    timeout(PATIENCE, read).await.expect("in time").expect("reads");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    Answer { status, body: serde_json::from_str(body).unwrap_or_default() }
+}
+
+pub(crate) fn ruleset(policy: &str) -> Ruleset {
+    let site = Arc::new(Site {
+        hostname: "relay.example.com".into(),
+        listeners: vec!["smtp".into(), "submission".into()],
+        upstreams: vec!["google".into(), "ses".into()],
+        default_upstream: Some(UpstreamId::new(0)),
+        max_message_size: 50 << 20,
+        max_recipients: 1000,
+    });
+    Ruleset::compile(policy, "policy.toml", &site).expect("a good policy").ruleset
+}
+
+/// Entries `e0`, `e1` and so on, each of one address.
+pub(crate) fn policy(count: u32) -> String {
+    let entry = |n: u32| {
+        let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 + n);
+        format!("[[entry]]\nid = \"e{n}\"\nnetworks = [\"{address}\"]\nsenders = [\"a.example\"]\n")
+    };
+    (0..count).map(entry).collect()
+}
+
+pub(crate) fn upstreams() -> Vec<UpstreamView> {
+    let google = UpstreamView {
+        name: "google".to_owned(),
+        hosts: vec!["smtp-relay.gmail.com:587".to_owned()],
+        default: true,
+        max_connections: 100,
+        live: Some(UpstreamLive { busy: 2, idle: 1 }),
+    };
+    let ses = UpstreamView { name: "ses".to_owned(), default: false, live: None, ..google.clone() };
+    vec![google, ses]
+}

@@ -1,0 +1,243 @@
+//! The whole text: parts are compiled side by side, and put together in their order.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::{self, ScopedJoinHandle},
+};
+
+use super::{
+    entry::{Draft, Entries},
+    route,
+    values::Values,
+};
+use crate::{
+    entry::Entry,
+    file::{self, Part},
+    ids::Ids,
+    report::{Place, Report},
+    route::Route,
+    ruleset::Ruleset,
+    site::Site,
+};
+
+/// Threads that compile: the one that asks, and one more. Mail needs the rest of a small machine,
+/// and a large one gains little: putting together is not divided.
+const THREADS: usize = 2;
+
+/// An enabled entry, and where in the text it begins.
+pub(crate) struct PlacedEntry {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) at: usize,
+}
+
+/// A route, and where in the text its names are.
+pub(crate) struct PlacedRoute {
+    pub(crate) route: Route,
+    pub(super) id_at: usize,
+    /// Where each of the entries is named.
+    pub(super) entry_places: Vec<usize>,
+}
+
+/// All that a policy says, in its order. What is wrong has been reported and is left out.
+pub(crate) struct Tables {
+    /// The enabled entries.
+    pub(crate) entries: Vec<PlacedEntry>,
+    /// Their ids.
+    pub(crate) ids: Ids,
+    pub(crate) routes: Vec<PlacedRoute>,
+}
+
+/// Reads and judges every table of the text. `previous` is the ruleset whose entries have kept count
+/// so far.
+pub(crate) fn tables(
+    text: &str,
+    site: &Site,
+    previous: Option<&Ruleset>,
+    report: &mut Report,
+) -> Tables {
+    let parts = file::parts(text);
+    let compiled = side_by_side(&parts, || Worker::new(site, previous));
+    let count = compiled.iter().flatten().map(|compiled| compiled.drafts.len()).sum();
+    let mut together = Together::new(Worker::new(site, previous), count);
+    for (part, compiled) in parts.iter().zip(compiled) {
+        match compiled {
+            Some(compiled) => together.add(compiled, report),
+            None => together.salvage(*part, report),
+        }
+    }
+    together.finish(report)
+}
+
+/// Does two things: at once, if `is_long`, else it would cost more to start a thread.
+pub(crate) fn both<A: Send, B>(
+    is_long: bool,
+    one: impl FnOnce() -> A + Send,
+    other: impl FnOnce() -> B,
+) -> (A, B) {
+    if !is_long {
+        return (one(), other());
+    }
+    thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        (joined(one), other)
+    })
+}
+
+/// What a thread has come to. One that panicked is a bug; the panic goes on in whoever asked.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// What a part has come to.
+struct Compiled {
+    drafts: Vec<Draft>,
+    routes: Vec<PlacedRoute>,
+    report: Report,
+}
+
+/// Compiles parts, `None` for one that is not well-formed, in their order.
+fn side_by_side<'s>(
+    parts: &[Part<'_>],
+    worker: impl Fn() -> Worker<'s> + Sync,
+) -> Vec<Option<Compiled>> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let (mut worker, mut done) = (worker(), Vec::new());
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(part) = parts.get(index) else { return done };
+            done.push((index, worker.part(*part)));
+        }
+    };
+    let others = THREADS.min(parts.len()).saturating_sub(1);
+    let mut done = thread::scope(|scope| {
+        let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
+        let mut done = work();
+        done.extend(others.into_iter().flat_map(joined));
+        done
+    });
+    done.sort_unstable_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, compiled)| compiled).collect()
+}
+
+/// Compiles one part after the other.
+struct Worker<'s> {
+    entries: Entries<'s>,
+}
+
+impl<'s> Worker<'s> {
+    fn new(site: &'s Site, previous: Option<&'s Ruleset>) -> Self {
+        let values = Values { site, part_at: 0, report: Report::default() };
+        Self { entries: Entries::new(values, previous) }
+    }
+
+    fn part(&mut self, part: Part<'_>) -> Option<Compiled> {
+        let tables = part.read()?;
+        self.entries.values.part_at = part.at;
+        let drafts = tables.entries.into_iter().map(|entry| self.entries.entry(entry)).collect();
+        let values = &mut self.entries.values;
+        let routes =
+            tables.routes.into_iter().filter_map(|table| route::route(values, table)).collect();
+        Some(Compiled { drafts, routes, report: std::mem::take(&mut values.report) })
+    }
+}
+
+/// The tables of all parts so far.
+struct Together<'s> {
+    worker: Worker<'s>,
+    tables: Tables,
+    /// Tables of the text so far, right or not: the number of the next.
+    count: usize,
+    /// Ids of entries that are disabled or wrong: they are taken all the same.
+    others: HashSet<Arc<str>>,
+}
+
+impl<'s> Together<'s> {
+    /// Expects so many entries.
+    fn new(worker: Worker<'s>, expected: usize) -> Self {
+        let tables = Tables {
+            entries: Vec::with_capacity(expected),
+            ids: Ids::with_capacity(expected),
+            routes: Vec::new(),
+        };
+        Self { worker, tables, count: 0, others: HashSet::new() }
+    }
+
+    fn add(&mut self, compiled: Compiled, report: &mut Report) {
+        report.absorb(compiled.report);
+        self.count += compiled.drafts.len();
+        for draft in compiled.drafts {
+            self.draft(draft, report);
+        }
+        self.tables.routes.extend(compiled.routes);
+    }
+
+    /// A part that is not well-formed: what is right in it is looked at too, so that all errors are
+    /// told at once.
+    fn salvage(&mut self, part: Part<'_>, report: &mut Report) {
+        let salvage = part.salvage(self.count);
+        report.faults(part.at, salvage.faults);
+        self.count += salvage.count;
+        self.worker.entries.values.part_at = part.at;
+        let entries = &mut self.worker.entries;
+        let drafts: Vec<_> =
+            salvage.items.into_iter().map(|mirror| entries.entry(mirror)).collect();
+        report.absorb(std::mem::take(&mut entries.values.report));
+        for draft in drafts {
+            self.draft(draft, report);
+        }
+    }
+
+    fn draft(&mut self, draft: Draft, report: &mut Report) {
+        let Some(id) = draft.id else { return };
+        let is_new = match draft.entry {
+            Some(placed) => !self.others.contains(&id) && self.tables.push(placed),
+            None => self.tables.find(&id).is_none() && self.others.insert(Arc::clone(&id)),
+        };
+        if !is_new {
+            let message = "the id is used by an earlier entry; give each its own";
+            report.error(Place::At(draft.id_at), format_args!("entry {id}"), message);
+        }
+    }
+
+    fn finish(self, report: &mut Report) -> Tables {
+        let mut ids = HashSet::new();
+        for placed in &self.tables.routes {
+            let subject = format_args!("route {}", placed.route.id());
+            if !ids.insert(placed.route.id()) {
+                let message = "the id is used by an earlier route; give each its own";
+                report.error(Place::At(placed.id_at), subject, message);
+            }
+            let named = placed.route.entries.iter().flatten().zip(&placed.entry_places);
+            for (id, at) in named {
+                if self.tables.find(id).is_none() && !self.others.contains(&**id) {
+                    let message = format_args!("there is no entry {id:?}; name one that there is");
+                    report.error(Place::At(*at), subject, message);
+                }
+            }
+        }
+        self.tables
+    }
+}
+
+impl Tables {
+    /// Adds an entry, unless its id is taken.
+    fn push(&mut self, placed: PlacedEntry) -> bool {
+        let entries = &self.entries;
+        let id_at = |index: u32| &**entries[index as usize].entry.id();
+        let is_new = self.ids.insert(entries.len() as u32, placed.entry.id(), id_at);
+        if is_new {
+            self.entries.push(placed);
+        }
+        is_new
+    }
+
+    fn find(&self, id: &str) -> Option<u32> {
+        self.ids.find(id, |index| self.entries[index as usize].entry.id())
+    }
+}
