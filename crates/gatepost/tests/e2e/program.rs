@@ -12,15 +12,15 @@ use tempfile::TempDir;
 use crate::harness::{ENVELOPE, POLICY, Settings, config_text, converse};
 
 /// A gateway in a process of its own.
-struct Program {
+pub(crate) struct Program {
     child: Child,
-    directory: TempDir,
-    addr: SocketAddr,
+    pub(crate) directory: TempDir,
+    pub(crate) addr: SocketAddr,
     stderr: BufReader<std::process::ChildStderr>,
 }
 
 impl Program {
-    fn start(upstream: SocketAddr, settings: &Settings) -> Self {
+    pub(crate) fn start(upstream: SocketAddr, settings: &Settings) -> Self {
         Self::with_config(&config_text(upstream, settings), Stdio::null())
     }
 
@@ -41,18 +41,24 @@ impl Program {
         Self { child, directory, addr, stderr }
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let sent =
             Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("kill runs");
         assert!(sent.success());
     }
 
-    fn wait_for_line(&mut self, words: &str) {
-        while !next_line(&mut self.stderr).contains(words) {}
+    /// Waits for a line with these words, and returns it.
+    pub(crate) fn wait_for_line(&mut self, words: &str) -> String {
+        loop {
+            let line = next_line(&mut self.stderr);
+            if line.contains(words) {
+                return line;
+            }
+        }
     }
 
-    fn exit_code(&mut self) -> Option<i32> {
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
         let patience = Instant::now() + Duration::from_secs(30);
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
@@ -176,6 +182,28 @@ async fn a_hangup_reloads_the_policy() {
     program.wait_for_line("policy not reloaded");
     let mut client = ByteClient::connect_from([127, 0, 0, 8].into(), program.addr).await;
     client.expect("220").await;
+    upstream.stop().await;
+}
+
+#[tokio::test]
+async fn a_hangup_names_what_needs_a_restart() {
+    let upstream = ScriptedUpstream::start();
+    let mut program = Program::start(upstream.addr(), &Settings::default());
+    let path = program.directory.path().join("gatepost.toml");
+    let config = std::fs::read_to_string(&path).expect("readable");
+    let changed = config.replace("hostname = \"relay.test\"", "hostname = \"other.test\"")
+        + "[limits]\nmax_recipients = 5\n";
+    std::fs::write(&path, changed).expect("writes");
+    program.signal("HUP");
+    let told = program.wait_for_line("needs restart");
+    assert!(told.ends_with("needs restart: hostname, limits.max_recipients\n"), "{told}");
+    program.wait_for_line("policy reloaded");
+    std::fs::write(&path, config.replace("[policy]", "[polity]")).expect("writes");
+    program.signal("HUP");
+    program.wait_for_line("the configuration on disk would not start a gateway");
+    program.wait_for_line("policy reloaded");
+    let mut client = ByteClient::connect(program.addr).await;
+    client.expect("220 relay.test").await;
     upstream.stop().await;
 }
 

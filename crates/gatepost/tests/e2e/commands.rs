@@ -1,0 +1,151 @@
+//! Commands about a gateway: one that runs, and one that does not.
+
+use std::path::Path;
+use std::process::Command;
+
+use gatepost_testkit::{ByteClient, ScriptedUpstream};
+use serde_json::Value;
+
+use crate::harness::{ENVELOPE, Settings, converse};
+use crate::program::Program;
+
+const NOT_RUNNING: &str = "note: the gateway is not running: shown is what is in its files\n";
+
+struct Answer {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs the program with the configuration of a directory.
+fn gatepost(directory: &Path, arguments: &[&str]) -> Answer {
+    let output = Command::new(env!("CARGO_BIN_EXE_gatepost"))
+        .args(arguments)
+        .arg("--config")
+        .arg(directory.join("gatepost.toml"))
+        .output()
+        .expect("the program runs");
+    let text = |octets| String::from_utf8(octets).expect("UTF-8");
+    Answer { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+fn json(directory: &Path, arguments: &[&str]) -> Value {
+    let answer = gatepost(directory, &[arguments, &["--output=json"]].concat());
+    serde_json::from_str(&answer.stdout).unwrap_or_else(|e| panic!("{e}: {}", answer.stdout))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_ask_the_gateway_that_runs() {
+    let upstream = ScriptedUpstream::start();
+    let mut program = Program::start(upstream.addr(), &Settings::default());
+    let mut client = ByteClient::connect(program.addr).await;
+    client.expect("220").await;
+    converse(&mut client, &[("EHLO app.test", "250")]).await;
+    converse(&mut client, &ENVELOPE[..2]).await;
+
+    let directory = program.directory.path();
+    let answer = gatepost(directory, &["entry", "list"]);
+    let told = "\
+ENTRY  ACTION  CONNECTIONS  NETWORKS               SENDERS                          OWNER
+fleet  allow   1            127.0.0.1/32, ::1/128  app.test, *.app.test and 1 more
+mute   allow   0            127.0.0.3/32
+";
+    assert_eq!((answer.code, &*answer.stdout, &*answer.stderr), (Some(0), told, ""));
+    let listed = json(directory, &["entry", "list"]);
+    assert!(listed["generation"].as_str().is_some_and(|it| it.starts_with("1-")), "{listed}");
+    assert_eq!(listed["entries"][0]["live"]["connections"], 1);
+    assert_eq!(listed["entries"][1]["senders"], Value::Array(Vec::new()));
+
+    let answer = gatepost(directory, &["entry", "show", "fleet"]);
+    assert!(
+        answer.stdout.starts_with("[[entry]]\nid = \"fleet\"\nnetworks = ["),
+        "{}",
+        answer.stdout
+    );
+    assert!(answer.stdout.ends_with("# connections open: 1\n"), "{}", answer.stdout);
+    assert_eq!(json(directory, &["entry", "show", "fleet"]), listed["entries"][0]);
+    let answer = gatepost(directory, &["entry", "show", "nobody"]);
+    assert_eq!(answer.code, Some(1));
+    assert!(
+        answer.stderr.starts_with("error: there is no enabled entry \"nobody\""),
+        "{}",
+        answer.stderr
+    );
+
+    let answer = gatepost(directory, &["upstream", "list"]);
+    let told = format!(
+        "UPSTREAM  DEFAULT  BUSY  IDLE  MAX  HOSTS\nsink      yes      1     0     100  {}\n",
+        upstream.addr()
+    );
+    assert_eq!((answer.code, &*answer.stdout), (Some(0), &*told));
+
+    // After its end, from the files.
+    client.close();
+    program.signal("TERM");
+    assert_eq!(program.exit_code(), Some(0));
+    let directory = program.directory.path();
+    assert!(!directory.join("state/control.sock").exists());
+    let answer = gatepost(directory, &["entry", "list"]);
+    assert!(answer.stdout.contains("\nfleet  allow   -  "), "{}", answer.stdout);
+    assert_eq!((answer.code, &*answer.stderr), (Some(0), NOT_RUNNING));
+    let listed = json(directory, &["entry", "list"]);
+    assert_eq!(
+        (&listed["entries"][0]["id"], &listed["entries"][0]["live"]),
+        (&"fleet".into(), &Value::Null)
+    );
+    let listed = json(directory, &["upstream", "list"]);
+    assert_eq!(
+        (&listed["upstreams"][0]["default"], &listed["upstreams"][0]["live"]),
+        (&true.into(), &Value::Null)
+    );
+    upstream.stop().await;
+}
+
+/// What `entry show` prints is an entry: it can be put into a policy and means the same there.
+#[tokio::test]
+async fn an_entry_that_is_shown_is_an_entry() {
+    let upstream = ScriptedUpstream::start();
+    let policy = r#"
+[[entry]]
+id = "all"
+networks = ["127.0.0.0/24"]
+description = "quotes \" and \\ and ü"
+services = ["smtp"]
+senders = ["*", "<>"]
+recipients = ["b.test"]
+helo = ["*.test"]
+header_from = "allowed"
+tls = "required-1.3"
+client_certificate = ["app.test"]
+upstream = "sink"
+mode = "sync"
+max_message_size = "3 MiB"
+max_recipients = 7
+max_connections = 9
+message_rate = "1/s"
+recipient_rate = "2/d"
+bare_newlines = "normalize"
+add_missing_headers = ["message-id"]
+not_before = 2020-01-01T00:00:00+01:00
+expires = 2030-01-01T00:00:00Z
+expiry = "warn"
+"#;
+    let program = Program::start(upstream.addr(), &Settings::default());
+    let directory = tempfile::tempdir().expect("a directory");
+    for file in ["gatepost.toml", "policy.toml"] {
+        std::fs::copy(program.directory.path().join(file), directory.path().join(file))
+            .expect("copies");
+    }
+    std::fs::write(directory.path().join("policy.toml"), policy).expect("writes");
+    let shown = gatepost(directory.path(), &["entry", "show", "all"]);
+    let before = json(directory.path(), &["entry", "show", "all"]);
+    std::fs::write(directory.path().join("policy.toml"), &shown.stdout).expect("writes");
+    assert_eq!(
+        json(directory.path(), &["entry", "show", "all"]),
+        before,
+        "{}{}",
+        shown.stdout,
+        shown.stderr
+    );
+    upstream.stop().await;
+}
