@@ -14,6 +14,7 @@
 
 mod atomic;
 pub mod check;
+pub mod choice;
 mod compile;
 pub mod date;
 pub mod document;

@@ -7,9 +7,10 @@ use toml::Spanned;
 use super::{
     parts::PlacedEntry,
     shared, terms,
-    values::{Choices, Meant, Subject, Values},
+    values::{Meant, Subject, Values},
 };
 use crate::{
+    choice::Choices,
     entry::{Action, Entry, ID_OCTETS_MAX, Terms, is_id},
     exposure::Exposure,
     file::{EntryFile, Strings, Text},

@@ -2,8 +2,9 @@
 
 use toml::Spanned;
 
-use super::values::{Choices, Meant, Subject, Values};
+use super::values::{Meant, Subject, Values};
 use crate::{
+    choice::Choices,
     entry::{BareNewlines, Expiry, HeaderFrom, MissingHeaders, RequiredTls, Terms},
     file::{EntryFile, Strings, Text},
     units::ByteSize,

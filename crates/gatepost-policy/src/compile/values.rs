@@ -6,6 +6,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 use toml::Spanned;
 
 use crate::{
+    choice::{self, Choices},
     date::Date,
     entry::{Mode, Terms},
     file::{Day, Number, Strings, Text},
@@ -13,9 +14,6 @@ use crate::{
     report::{Place, Report},
     site::{Site, UpstreamId},
 };
-
-/// The words of a key. Those without a value are not built yet.
-pub(super) type Choices<T> = &'static [(&'static str, Option<T>)];
 
 const MODES: Choices<Mode> = &[("sync", Some(Mode::Sync)), ("hybrid", None), ("spool", None)];
 
@@ -179,20 +177,8 @@ impl Values<'_> {
         choices: Choices<T>,
     ) -> Option<T> {
         let written = written?;
-        let word = &**written.get_ref();
-        let known = choices.iter().find(|(known, _)| *known == word);
-        if let Some(&(_, Some(value))) = known {
-            return Some(value);
-        }
-        let trouble = if known.is_some() { "not built yet" } else { "unknown" };
-        let built: Vec<_> = choices
-            .iter()
-            .filter(|(_, value)| value.is_some())
-            .map(|(word, _)| format!("{word:?}"))
-            .collect();
-        let message = format_args!("{key} {word:?} is {trouble}; write {}", built.join(" or "));
-        self.error(&written, subject, message);
-        None
+        let chosen = choice::choose(written.get_ref(), choices);
+        chosen.map_err(|error| self.error(&written, subject, format_args!("{key} {error}"))).ok()
     }
 
     pub(super) fn mode(&mut self, subject: Subject<'_>, written: Text) -> Option<Mode> {

@@ -15,10 +15,10 @@ use std::{
 };
 
 use gatepost_inbound::{ReceivedStyle, SessionConfig};
-use gatepost_policy::{document::DocumentError, site::Site, units::ByteSize};
+use gatepost_policy::{choice::Choices, document::DocumentError, site::Site, units::ByteSize};
 use gatepost_relay::{MailLogTarget, RelayConfig};
 
-use self::values::{Choices, Values};
+use self::values::Values;
 use super::{
     Config, Keys, LogConfig, LogFormat,
     file::{ConfigFile, LogFile, Text},

@@ -3,12 +3,12 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use gatepost_inbound::ListenerConfig;
-use gatepost_policy::listener::ListenerId;
+use gatepost_policy::{choice::Choices, listener::ListenerId};
 use toml::Spanned;
 
 use super::{
     bind,
-    values::{Choices, Item, Values},
+    values::{Item, Values},
 };
 use crate::config::{
     Listener,

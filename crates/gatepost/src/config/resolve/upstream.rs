@@ -3,12 +3,12 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use gatepost_delivery::{HostPort, IpVersion, UpstreamConfig};
-use gatepost_policy::site::UpstreamId;
+use gatepost_policy::{choice::Choices, site::UpstreamId};
 use toml::Spanned;
 
 use super::{
     minutes,
-    values::{Choices, Item, Values, at},
+    values::{Item, Values, at},
 };
 use crate::config::file::{Text, Texts, UpstreamFile};
 

@@ -6,6 +6,7 @@
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use gatepost_policy::{
+    choice::{self, Choices},
     document::DocumentError,
     entry,
     units::{ByteSize, Span},
@@ -22,9 +23,6 @@ use crate::config::{
 const HOST_NAME_OCTETS_MAX: usize = 255;
 /// Longest label of one (RFC 1035 §2.3.4).
 const LABEL_OCTETS_MAX: usize = 63;
-
-/// The words a key knows. Those without a value are not built yet.
-pub(super) type Choices<T> = &'static [(&'static str, Option<T>)];
 
 /// Checks values and remembers what is wrong.
 pub(super) struct Values<'a> {
@@ -168,20 +166,8 @@ impl<'a> Values<'a> {
         choices: Choices<T>,
     ) -> Option<T> {
         let written = written?;
-        let word = written.get_ref();
-        let known = choices.iter().find(|(known, _)| known == word);
-        if let Some(&(_, Some(value))) = known {
-            return Some(value);
-        }
-        let trouble = if known.is_some() { "not built yet" } else { "unknown" };
-        let built: Vec<_> = choices
-            .iter()
-            .filter(|(_, value)| value.is_some())
-            .map(|(word, _)| format!("{word:?}"))
-            .collect();
-        let message = format_args!("{word:?} is {trouble}; write {}", built.join(" or "));
-        self.error(at(&written), key, message);
-        None
+        let chosen = choice::choose(written.get_ref(), choices);
+        chosen.map_err(|error| self.error(at(&written), key, error)).ok()
     }
 
     /// The unique name of a table.
