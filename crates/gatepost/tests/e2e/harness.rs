@@ -61,10 +61,16 @@ impl Harness {
     }
 
     pub(crate) fn with_policy(text: &str, policy: &str) -> Self {
+        Self::adjusted(text, policy, |_| {})
+    }
+
+    /// `adjust` changes what no key of the file says.
+    pub(crate) fn adjusted(text: &str, policy: &str, adjust: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("gatepost.toml");
-        let config = Config::from_text(text, &path, std::iter::empty())
+        let mut config = Config::from_text(text, &path, std::iter::empty())
             .unwrap_or_else(|errors| panic!("the test's own config: {errors:?}"));
+        adjust(&mut config);
         std::fs::write(directory.path().join("policy.toml"), policy).expect("writes");
         let compiled = Ruleset::compile(policy, "policy.toml", &config.site)
             .unwrap_or_else(|errors| panic!("the test's own policy: {errors}"));

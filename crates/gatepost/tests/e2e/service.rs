@@ -144,6 +144,30 @@ async fn strangers_cannot_keep_the_fleet_out() {
     upstream.stop().await;
 }
 
+/// As many as there are file descriptors for, whatever the listeners would take.
+#[tokio::test]
+async fn all_listeners_together_have_a_limit() {
+    let upstream = ScriptedUpstream::start();
+    let tables = "[[listener]]\nname = \"second\"\nbind = [\"127.0.0.1:0\"]\n";
+    let settings = Settings { tables: tables.to_owned(), ..Settings::default() };
+    let text = crate::harness::config_text(upstream.addr(), &settings);
+    let harness = Harness::adjusted(&text, POLICY, |config| config.session.max_connections = 2);
+    let [first, second] = [0, 1].map(|index| harness.gateway.addresses()[index].1);
+    let mut clients = [ByteClient::connect(first).await, ByteClient::connect(second).await];
+    for client in &mut clients {
+        client.expect("220").await;
+    }
+    for address in [first, second] {
+        let mut client = ByteClient::connect(address).await;
+        client.expect("421 4.7.0").await;
+        client.expect_closed().await;
+    }
+    clients[0].close();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    ByteClient::connect(second).await.expect("220").await;
+    upstream.stop().await;
+}
+
 #[tokio::test]
 async fn a_client_that_is_silent_is_let_go() {
     let upstream = ScriptedUpstream::start();
