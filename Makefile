@@ -7,8 +7,8 @@ gatepost := $(target)/release/gatepost
 # How long each of the long jobs goes on.
 SECONDS_EACH ?= 600
 
-CI_JOBS := fmt architecture sizes dependencies rules clippy tests docs release unit demo foreign bench-smoke
-LONG_JOBS := release-all bench properties soak
+CI_JOBS := fmt architecture sizes dependencies rules clippy tests networks docs release unit demo foreign bench-smoke fuzz
+LONG_JOBS := release-all bench properties soak fuzz-long
 
 .PHONY: ci long $(CI_JOBS) $(LONG_JOBS)
 
@@ -20,6 +20,7 @@ long:
 
 fmt:
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 # Who may depend on whom, what the pure crates may not touch, and where the promises live.
 architecture:
@@ -40,9 +41,15 @@ rules:
 
 clippy:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --manifest-path fuzz/Cargo.toml --all-targets --locked -- -D warnings
 
 tests:
 	cargo test --workspace
+
+# The network parser beside Python's, on 10^5 texts.
+networks:
+	cargo build --locked -p gatepost-policy --example networks
+	tests/foreign/networks.py $(target)/debug/examples/networks
 
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
@@ -65,6 +72,10 @@ foreign: release
 bench-smoke:
 	cargo bench --locked -p gatepost-benches -- --test
 
+# Every seed, and fifteen seconds of luck for each target.
+fuzz:
+	scripts/fuzz 15
+
 release-all:
 	cargo build --release --locked --workspace
 
@@ -73,6 +84,9 @@ bench:
 
 properties:
 	scripts/properties $(SECONDS_EACH)
+
+fuzz-long:
+	scripts/fuzz $(SECONDS_EACH)
 
 soak: release-all
 	tests/foreign/soak $(target)/release $(SECONDS_EACH)

@@ -101,6 +101,8 @@ impl Network {
             return Err(NetworkError::Everything);
         }
         if network.trunc() != network {
+            // A single client is shown as it would be known.
+            let address = client_address(address);
             return Err(NetworkError::HostBits { network: network.trunc(), address });
         }
         Ok(Self(network))
@@ -187,10 +189,12 @@ fn mapped_ipv4(network: Ipv6Net) -> Option<Ipv4Net> {
 
 fn read_prefix_length(digits: &str, max: u8) -> Result<u8, NetworkError> {
     if let Ok(mask) = digits.parse::<IpAddr>() {
-        return Err(ipnet::ip_mask_to_prefix(mask)
-            .map_or(NetworkError::PrefixLength { max }, |prefix_length| NetworkError::Mask {
-                prefix_length,
-            }));
+        let of_family = bits(mask) == max;
+        return Err(match ipnet::ip_mask_to_prefix(mask) {
+            Ok(0) if of_family => NetworkError::Everything,
+            Ok(prefix_length) if of_family => NetworkError::Mask { prefix_length },
+            _ => NetworkError::PrefixLength { max },
+        });
     }
     // `u8::from_str` takes a plus sign, so the digits are looked at first.
     if !digits.bytes().all(|octet| octet.is_ascii_digit()) {

@@ -61,6 +61,8 @@ fn ambiguous_forms_are_refused() {
         ("10.0.0.0/8/8", too_long(32)),
         ("10.0.0.0/255.0.255.0", too_long(32)),
         ("10.0.0.0/0x8", too_long(32)),
+        ("10.0.0.0/ffff::", too_long(32)),
+        ("2001:db8::/255.255.0.0", too_long(128)),
         (" 10.0.0.1", Character),
         ("10.0.0.1 ", Character),
         ("10.0.0.0 /8", Character),
@@ -80,6 +82,7 @@ fn ambiguous_forms_are_refused() {
         ("0.0.0.0/0", Everything),
         ("10.0.0.0/0", Everything),
         ("::/0", Everything),
+        ("0.0.0.0/0.0.0.0", Everything),
         ("2001:db8::/0", Everything),
         ("::ffff:0:0/96", Everything),
         ("::ffff:10.0.0.1/96", Everything),
@@ -100,6 +103,7 @@ fn errors_show_the_corrected_form() {
         ("10.0.0.0/255.0.0.0", "write /8"),
         ("2001:db8::/ffff:ffff::", "write /32"),
         ("::ffff:0:0/90", "write ::ffc0:0:0/90"),
+        ("::ffff:10.1.2.3/95", "or 10.1.2.3 for the one address"),
     ] {
         let error = network(text).expect_err(text).to_string();
         assert!(error.contains(mend), "{text}: {error}");
