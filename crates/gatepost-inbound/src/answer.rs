@@ -78,7 +78,7 @@ pub(crate) fn log_mail(session: &Session, hello: &Hello, mail: &Mail<'_>, refusa
     log.write(&Event { sender: Some(sender), size: mail.size, reason: Some(reason), ..event });
 }
 
-/// A recipient is refused by policy.
+/// The first recipient of a message that policy refuses.
 pub(crate) fn log_rcpt(
     session: &Session,
     hello: &Hello,
@@ -94,6 +94,19 @@ pub(crate) fn log_rcpt(
         reason: Some(reason),
         ..rejection(session.origin(&names, hello), refusal.reply.to_string())
     });
+}
+
+/// A further one: there may be any number of them.
+pub(crate) fn log_more_rcpt(
+    session: &Session,
+    hello: &Hello,
+    sender: &ReversePathBuf,
+    path: &ForwardPath<'_>,
+    refusal: &Refusal,
+) {
+    if session.service.rejections.count(session.client, Instant::now()).is_some() {
+        log_rcpt(session, hello, sender, path, refusal);
+    }
 }
 
 /// Why, if it is to be logged at all. What passes by itself (rates, limits) comes in floods: one

@@ -46,6 +46,13 @@ pub(crate) enum Buffered {
     Nothing,
 }
 
+/// A line, or what is to be said to one that must not be parsed and is consumed already.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    Fault(Reply),
+    Line(usize),
+}
+
 pub(crate) struct Conn {
     stream: Stream,
     place: Place,
@@ -101,19 +108,27 @@ impl Conn {
         }
     }
 
-    /// Waits for the next complete line of a session without a transaction. This is where a
-    /// session idles: it holds no buffers, and it ends here when service does.
+    /// Waits for the next complete line of a session without a transaction, and answers what must
+    /// not be parsed.
     pub(crate) async fn idle_line(&mut self, within: Duration) -> Result<usize, End> {
+        loop {
+            match self.hear(within).await? {
+                Heard::Line(octets) => return Ok(octets),
+                Heard::Fault(reply) => self.fault(&reply)?,
+            }
+        }
+    }
+
+    /// Waits for the next complete line. This is where a session idles: it holds no buffers, and it
+    /// ends here when service does.
+    pub(crate) async fn hear(&mut self, within: Duration) -> Result<Heard, End> {
         loop {
             match self.buffered() {
                 Buffered::Line(octets) => {
                     self.relieve(within).await?;
-                    return Ok(octets);
+                    return Ok(Heard::Line(octets));
                 }
-                Buffered::Fault(reply) => {
-                    self.fault(&reply)?;
-                    continue;
-                }
+                Buffered::Fault(reply) => return Ok(Heard::Fault(reply)),
                 Buffered::Lost(reply) => return Err(self.say_last(&reply)),
                 Buffered::Nothing => {}
             }

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::admission::{self, Admission, Allowed, Refused, Seat};
 use crate::answer;
-use crate::conn::{Conn, End};
+use crate::conn::{Conn, End, Heard};
 use crate::drain::Place;
 use crate::id::Id;
 use crate::listener::{Listener, turn_away};
@@ -120,12 +120,16 @@ async fn refuse(conn: &mut Conn) -> End {
     conn.end_after(REFUSED_TIMEOUT);
     let mut refused = server::Refused::default();
     loop {
-        let octets = match conn.idle_line(REFUSED_TIMEOUT).await {
-            Ok(octets) => octets,
+        let step = match conn.hear(REFUSED_TIMEOUT).await {
+            Ok(Heard::Line(octets)) => {
+                let step = refused.handle(conn.line(octets));
+                conn.consume(octets);
+                step
+            }
+            // Whatever it was, it was not QUIT.
+            Ok(Heard::Fault(_)) => refused.handle(b""),
             Err(end) => return end,
         };
-        let step = refused.handle(conn.line(octets));
-        conn.consume(octets);
         if let Err(end) = conn.perform(step) {
             return end;
         }

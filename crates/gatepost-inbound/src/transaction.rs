@@ -57,6 +57,8 @@ struct Transaction<'s> {
     /// The way of the first recipient, which all others have to share.
     way: Option<Way>,
     slots: Vec<Slot>,
+    /// Recipients that policy has refused.
+    refused: u32,
     smtputf8: bool,
     /// When a client that names no further recipient has stalled.
     stall: Mark,
@@ -92,6 +94,7 @@ pub(crate) async fn run(
         routes,
         way: None,
         slots: Vec::new(),
+        refused: 0,
         smtputf8: message.smtputf8,
         carriage: Carriage::Waiting(message),
         // No connection of an upstream is held yet.
@@ -214,7 +217,8 @@ impl<'s> Transaction<'s> {
             sender: self.sender.path(),
             recipient: path,
             named: self.open.standing() + self.pending() as u32,
-            way: self.way,
+            // Nobody has to be shared with while nobody stands.
+            way: self.way.filter(|_| self.is_bound()),
         };
         match check::rcpt(&session.entry, &self.routes, &facts) {
             Ok(way) => {
@@ -223,16 +227,34 @@ impl<'s> Transaction<'s> {
             }
             Err(refusal) => {
                 verdicts.refused(&refusal);
-                answer::log_rcpt(session, self.open.hello(), &self.sender, &path, &refusal);
+                self.refused += 1;
+                let hello = self.open.hello();
+                if self.refused == 1 {
+                    answer::log_rcpt(session, hello, &self.sender, &path, &refusal);
+                } else {
+                    // A long list of wrong recipients is one matter, and not one line each.
+                    answer::log_more_rcpt(session, hello, &self.sender, &path, &refusal);
+                }
                 let Refusal { reply, .. } = refusal;
                 Slot::Refused(reply)
             }
         }
     }
 
-    /// Names a recipient; the first one begins the handing over.
+    /// Whether the message has a recipient, so that its way is decided.
+    fn is_bound(&self) -> bool {
+        self.open.standing() > 0 || self.pending() > 0
+    }
+
+    /// Names a recipient; the first one begins the handing over. If all that were named before on
+    /// another way have been refused, it begins anew: one upstream's trouble is not another's.
     fn name(&mut self, way: Way, path: &[u8]) -> Slot {
+        let turns = self.way.is_some_and(|others| !self.routes.lead_together(way, others));
         self.way = Some(way);
+        self.carriage = match std::mem::replace(&mut self.carriage, Carriage::Lost) {
+            Carriage::Begun(handoff) if turns => Carriage::Waiting(handoff.begin_again()),
+            carriage => carriage,
+        };
         self.carriage = match std::mem::replace(&mut self.carriage, Carriage::Lost) {
             Carriage::Waiting(mut message) => {
                 if let Some(other) = self.routes.reverse_path(way, &self.sender.path()) {

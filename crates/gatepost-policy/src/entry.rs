@@ -247,6 +247,13 @@ impl Terms {
         }
     }
 
+    /// Whether anything is limited that has to be counted.
+    pub const fn counts(&self) -> bool {
+        self.max_connections.is_some()
+            || self.message_rate.is_some()
+            || self.recipient_rate.is_some()
+    }
+
     /// Whether a moment is before, within or after its dates.
     pub fn standing(&self, now: Moment) -> Standing {
         let has_come = |date: &Date| date.has_come(now);

@@ -84,10 +84,14 @@ pub(crate) fn refuse_everybody(entries: &[PlacedEntry], report: &mut Report) {
     }
 }
 
-/// Whether the networks leave no address from 0 to `last` out.
+/// Whether the networks leave no address from 0 to `last` out, but for those that no client has.
 fn covers(networks: impl Iterator<Item = Network> + Clone, last: u128) -> bool {
-    let ranges =
-        networks.map(|network| (number(network.address()), number(network.last_address())));
+    // Clients with an IPv4-mapped address are known by their IPv4 address.
+    const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
+    let of_nobody = (last == u128::MAX).then_some(MAPPED);
+    let ranges = networks
+        .map(|network| (number(network.address()), number(network.last_address())))
+        .chain(of_nobody);
     // However they lie, networks with too few addresses leave some out. That is nearly every policy,
     // and spares it the sorting.
     let addresses = ranges.clone().fold(0_u128, |addresses, (first_address, last_address)| {
@@ -120,6 +124,8 @@ fn number(address: IpAddr) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     fn network(text: &str) -> Network {
@@ -170,5 +176,13 @@ mod tests {
         assert!(covers(all, u32::MAX.into()));
         assert!(covers(["::/1", "8000::/1"].map(network).into_iter(), u128::MAX));
         assert!(!covers(["::/1", "8000::/2"].map(network).into_iter(), u128::MAX));
+        // Everything around ::ffff:0:0/96, network by network.
+        let around_mapped = |length: u8| {
+            let bits = (0xffff_u128 << 32) ^ (1 << (128 - length));
+            let address = Ipv6Addr::from_bits(bits >> (128 - length) << (128 - length));
+            Network::new(address.into(), length).expect("a network")
+        };
+        assert!(covers((1..=96).map(around_mapped), u128::MAX));
+        assert!(!covers((2..=96).map(around_mapped), u128::MAX));
     }
 }

@@ -115,8 +115,9 @@ impl Part<'_> {
     }
 }
 
-/// Octets of a part, about: small enough to stay in the processor's cache.
-const PART_OCTETS: usize = 128 * 1024;
+/// Octets of a part, about. Its tree and its mirror take many times as much: they should stay in the
+/// processor's cache, and be so small that the allocator keeps their memory for the next part.
+const PART_OCTETS: usize = 32 * 1024;
 
 /// Cuts the text before lines that begin with `[[entry]]`, and yields each part with its offset.
 ///

@@ -18,6 +18,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Gcra {
     paid_back_at: AtomicU64,
+    /// The rate that it was used at last, as a number.
+    rate: AtomicU64,
 }
 
 impl Gcra {
@@ -25,6 +27,7 @@ impl Gcra {
     /// the same.
     pub fn take(&self, rate: Rate, now: Duration) -> Result<(), Duration> {
         let now = nanos(now);
+        self.settle(rate, now);
         // One word, and nothing else depends on the order in which others see it: relaxed is enough.
         let mut seen = self.paid_back_at.load(Ordering::Relaxed);
         loop {
@@ -42,6 +45,22 @@ impl Gcra {
         }
     }
 
+    /// Whether anything was ever used.
+    pub fn is_used(&self) -> bool {
+        self.paid_back_at.load(Ordering::Relaxed) > 0
+    }
+
+    /// A debt that was made at another rate is at most a burst of this one. Only then: who looks at an
+    /// older clock than others do must not take theirs for such a debt.
+    fn settle(&self, rate: Rate, now: u64) {
+        let number = rate.number();
+        if self.rate.load(Ordering::Relaxed) != number
+            && self.rate.swap(number, Ordering::Relaxed) != number
+        {
+            self.paid_back_at.fetch_min(now + burst_nanos(rate), Ordering::Relaxed);
+        }
+    }
+
     /// What [`Gcra::take`] would say after so many others, without using anything.
     pub fn look(&self, rate: Rate, now: Duration, others: u32) -> Result<(), Duration> {
         after_one(self.paid_back_at.load(Ordering::Relaxed), rate, nanos(now), others).map(drop)
@@ -50,14 +69,16 @@ impl Gcra {
 
 /// The word after `others` and one more, or how long it takes until there can be that one.
 fn after_one(paid_back_at: u64, rate: Rate, now: u64, others: u32) -> Result<u64, Duration> {
-    let interval = rate.interval_nanos();
-    let burst = interval * u64::from(rate.burst());
-    // A debt that was made under a slower rate is at most a burst of this one.
+    let (interval, burst) = (rate.interval_nanos(), burst_nanos(rate));
     let debt = paid_back_at.saturating_sub(now).min(burst) + interval * u64::from(others);
     match (debt + interval).checked_sub(burst) {
         None | Some(0) => Ok(now + debt + interval),
         Some(wait) => Err(Duration::from_nanos(wait)),
     }
+}
+
+const fn burst_nanos(rate: Rate) -> u64 {
+    rate.interval_nanos() * rate.burst() as u64
 }
 
 /// Five hundred years fit.

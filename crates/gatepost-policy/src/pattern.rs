@@ -2,11 +2,13 @@
 //!
 //! A pattern looks at the octets of a path as they were sent; nothing is un-quoted or decoded, so
 //! what is judged is what is forwarded. Domains are compared as A-labels, whatever their case
-//! (RFC 5321 §2.4); a local-part is compared octet by octet. A match never allocates.
+//! (RFC 5321 §2.4); a local-part is compared octet by octet. A match does not allocate, but for a
+//! domain that is not ASCII.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use gatepost_smtp::path::{ForwardPath, Mailbox, ReversePath};
+use idna::AsciiDenyList;
 
 /// Which paths or names are meant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -72,9 +74,7 @@ impl Pattern {
             Kind::Mailbox { local_part, .. } if mailbox.local_part() != local_part.as_bytes() => {
                 false
             }
-            Kind::Mailbox { domain, .. } => {
-                mailbox.domain().eq_ignore_ascii_case(domain.as_bytes())
-            }
+            Kind::Mailbox { domain, .. } => is_domain(mailbox.domain(), domain),
             _ => self.matches_name(mailbox.domain()),
         }
     }
@@ -83,9 +83,31 @@ impl Pattern {
     pub fn matches_name(&self, name: &[u8]) -> bool {
         match &self.0 {
             Kind::Any => true,
-            Kind::Below(suffix) => is_below(name, suffix.as_bytes()),
-            Kind::Domain(domain) => name.eq_ignore_ascii_case(domain.as_bytes()),
+            Kind::Below(suffix) => {
+                a_labels(name).is_some_and(|name| is_below(&name, suffix.as_bytes()))
+            }
+            Kind::Domain(domain) => is_domain(name, domain),
             Kind::Mailbox { .. } | Kind::Null => false,
+        }
+    }
+
+    /// Whether it means all that another one does. Two of which neither covers the other have nothing
+    /// in common.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Kind::Null, other) => *other == Kind::Null,
+            (Kind::Any, other) => *other != Kind::Null,
+            (Kind::Below(suffix), Kind::Below(other)) => {
+                other.eq_ignore_ascii_case(suffix) || is_below(other.as_bytes(), suffix.as_bytes())
+            }
+            (
+                Kind::Below(_) | Kind::Domain(_),
+                Kind::Domain(domain) | Kind::Mailbox { domain, .. },
+            ) => self.matches_name(domain.as_bytes()),
+            (Kind::Mailbox { local_part, domain }, Kind::Mailbox { local_part: l, domain: d }) => {
+                local_part == l && domain.eq_ignore_ascii_case(d)
+            }
+            (Kind::Below(_) | Kind::Domain(_) | Kind::Mailbox { .. }, _) => false,
         }
     }
 
@@ -103,6 +125,21 @@ impl Pattern {
     pub fn is_of_names(&self) -> bool {
         !matches!(self.0, Kind::Mailbox { .. } | Kind::Null)
     }
+}
+
+/// Whether a name is the domain of a pattern.
+fn is_domain(name: &[u8], domain: &str) -> bool {
+    a_labels(name).is_some_and(|name| name.eq_ignore_ascii_case(domain.as_bytes()))
+}
+
+/// A name as A-labels (RFC 5890 §2.3.2.1), which is what it is nearly always. None if it is no
+/// domain at all; nothing but `*` means such a name.
+fn a_labels(name: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if name.is_ascii() {
+        return Some(Cow::Borrowed(name));
+    }
+    let ascii = idna::domain_to_ascii_cow(name, AsciiDenyList::EMPTY).ok()?;
+    Some(Cow::Owned(ascii.into_owned().into_bytes()))
 }
 
 /// Below is a true subdomain: `suffix` begins with the dot, and a label must stand before it.
@@ -208,7 +245,19 @@ mod tests {
                 &["a@example.com", "a@evil-example.com", "a@b.example.com.evil.org", ""],
             ),
             ("[10.0.0.1]", &["root@[10.0.0.1]"], &["root@[10.0.0.2]"]),
-            ("xn--grn-hoa.example", &["a@XN--grn-hoa.example"], &["a@grün.example"]),
+            (
+                "xn--grn-ioa.example",
+                &[
+                    "a@XN--grn-ioa.example",
+                    "a@grün.example",
+                    "a@GRÜN.Example",
+                    "a@gru\u{308}n.example",
+                ],
+                &["a@grun.example", "a@x.grün.example", "a@gr\u{fffd}n.example"],
+            ),
+            ("*.xn--grn-ioa.example", &["a@b.grün.example"], &["a@grün.example"]),
+            ("u@xn--grn-ioa.example", &["u@grün.example"], &["v@grün.example"]),
+            ("*", &["ü@gr\u{fffd}n.example"], &[""]),
         ] {
             for path in yes {
                 assert!(matches(pattern, path), "{pattern} must match <{path}>");
@@ -236,6 +285,43 @@ mod tests {
         assert!(named("*.internal", "a.INTERNAL") && !named("*.internal", "internal"));
         assert!(named("*", "anything-at-all_") && named("[10.0.0.1]", "[10.0.0.1]"));
         assert!(!named("a@b.example", "b.example") && !named("<>", ""));
+    }
+
+    #[test]
+    fn what_covers_what() {
+        let covers = |one: &str, other: &str| {
+            let [one, other] = [one, other].map(|text| text.parse::<Pattern>().expect(text));
+            one.covers(&other)
+        };
+        for (one, other) in [
+            ("*", "a@b.test"),
+            ("*", "*.b.test"),
+            ("*", "*"),
+            ("<>", "<>"),
+            ("*.b.test", "*.c.B.test"),
+            ("*.b.test", "*.b.test"),
+            ("*.b.test", "c.b.test"),
+            ("*.b.test", "a@c.b.test"),
+            ("b.test", "B.test"),
+            ("b.test", "a@b.test"),
+            ("a@b.test", "a@B.test"),
+        ] {
+            assert!(covers(one, other), "{one} {other}");
+            assert!(
+                one == other || one.eq_ignore_ascii_case(other) || !covers(other, one),
+                "{one} {other}"
+            );
+        }
+        for (one, other) in [
+            ("*", "<>"),
+            ("*.b.test", "b.test"),
+            ("*.b.test", "*.test"),
+            ("*.b.test", "*.ab.test"),
+            ("b.test", "*.b.test"),
+            ("a@b.test", "A@b.test"),
+        ] {
+            assert!(!covers(one, other), "{one} {other}");
+        }
     }
 
     #[test]

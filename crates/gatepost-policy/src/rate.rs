@@ -36,6 +36,11 @@ impl Rate {
         Duration::from_nanos(self.interval_nanos())
     }
 
+    /// The same number for the same rate, and never zero.
+    pub(crate) const fn number(self) -> u64 {
+        (self.count as u64) << 8 | self.period as u64
+    }
+
     /// Rounded up: never more than the number in a period.
     pub(crate) const fn interval_nanos(self) -> u64 {
         let (_, seconds) = PERIODS[self.period as usize];

@@ -129,12 +129,16 @@ impl Route {
             && any(&self.recipients, &|pattern| pattern.matches_recipient(recipient))
     }
 
-    /// Whether every message of its entries takes it.
-    pub(crate) fn takes_all(&self) -> bool {
-        let all_senders = self.senders.as_ref().is_none_or(|patterns| {
-            patterns.iter().any(Pattern::is_any) && patterns.iter().any(Pattern::is_null)
-        });
-        all_senders
+    /// Whether all messages of such senders take it.
+    pub(crate) fn takes_all_of(&self, senders: &Pattern) -> bool {
+        let all = |list: &[Pattern]| list.iter().any(|pattern| pattern.covers(senders));
+        self.senders.as_deref().is_none_or(all)
             && self.recipients.as_ref().is_none_or(|patterns| patterns.iter().any(Pattern::is_any))
+    }
+
+    /// Whether some messages of such senders may take it.
+    pub(crate) fn takes_some_of(&self, senders: &Pattern) -> bool {
+        let some = |pattern: &Pattern| pattern.covers(senders) || senders.covers(pattern);
+        self.senders.as_ref().is_none_or(|patterns| patterns.iter().any(some))
     }
 }

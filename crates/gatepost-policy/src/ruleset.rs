@@ -4,7 +4,7 @@
 //! well. Looking up is fast and silent: one longest-prefix match, no allocation, no lock. A ruleset
 //! is never changed; a new policy is a new ruleset.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use crate::{
     compile::{self, Tables},
@@ -17,6 +17,7 @@ use crate::{
     report::{PolicyErrors, Report},
     route::Routes,
     site::Site,
+    state::EntryState,
 };
 
 /// A compiled policy.
@@ -31,10 +32,15 @@ pub struct Ruleset {
     views: Box<[View]>,
     /// Apart from the rest, because a transaction holds it: what is waited for may not pin entries.
     routes: Arc<Routes>,
+    /// What was used up under ids that are gone or disabled for now.
+    dormant: HashMap<Arc<str>, Arc<EntryState>>,
 }
 
-/// Entries from which on tables are filled on a thread of their own, while the rest is judged.
-const MANY: usize = 10_000;
+/// States that are kept for ids which may come back. With more, an old one begins afresh.
+const DORMANT_MAX: usize = 100_000;
+
+/// Tables of fewer entries are filled in a few milliseconds, and need no thread of their own.
+const ENTRIES_TO_SHARE: usize = 10_000;
 
 /// A ruleset, and what its author should know.
 #[derive(Debug)]
@@ -64,7 +70,9 @@ impl Ruleset {
         previous: Option<&Self>,
     ) -> Result<Compiled, PolicyErrors> {
         let mut report = Report::default();
-        let Tables { entries, ids, routes } = compile::tables(text, site, previous, &mut report);
+        let tables = compile::tables(text, site, previous, &mut report);
+        let dormant = previous.map(|previous| previous.left_behind(&tables)).unwrap_or_default();
+        let Tables { entries, ids, routes } = tables;
         let views = || {
             let mut report = Report::default();
             (listener::views(&entries, &site.listeners, &mut report), report)
@@ -77,7 +85,7 @@ impl Ruleset {
             }
             ContentHash::of(text)
         };
-        let is_long = entries.len() > MANY;
+        let is_long = entries.len() >= ENTRIES_TO_SHARE;
         let ((views, views_report), content) = compile::both(is_long, views, rest);
         report.absorb(views_report);
         let warnings = report.finish(text, origin)?;
@@ -93,8 +101,20 @@ impl Ruleset {
             ids,
             views,
             routes: Arc::new(routes),
+            dormant,
         };
         Ok(Compiled { ruleset, warnings })
+    }
+
+    /// What was used up under ids that are not among the entries any more.
+    fn left_behind(&self, next: &Tables) -> HashMap<Arc<str>, Arc<EntryState>> {
+        let known = self.entries.iter().map(|entry| (&entry.id, &entry.state));
+        known
+            .chain(&self.dormant)
+            .filter(|(id, state)| state.is_used() && next.find(id).is_none())
+            .take(DORMANT_MAX)
+            .map(|(id, state)| (Arc::clone(id), Arc::clone(state)))
+            .collect()
     }
 
     /// The same ruleset under the revision that its publisher gives it.
@@ -158,6 +178,11 @@ impl Ruleset {
     pub fn entry(&self, id: &str) -> Option<&Arc<Entry>> {
         let index = self.ids.find(id, |index| self.entries[index as usize].id())?;
         self.entries.get(index as usize)
+    }
+
+    /// What was used up under an id, whether an entry has it or has had it.
+    pub(crate) fn state(&self, id: &str) -> Option<&Arc<EntryState>> {
+        self.entry(id).map(|entry| &entry.state).or_else(|| self.dormant.get(id))
     }
 
     /// Where messages go.

@@ -33,6 +33,11 @@ impl EntryState {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// Whether there is anything in it that must not be forgotten.
+    pub(crate) fn is_used(&self) -> bool {
+        self.connections() > 0 || self.messages.is_used() || self.recipients.is_used()
+    }
+
     /// Counts a connection, unless `most` are open already.
     pub(crate) fn connect(self: &Arc<Self>, most: Option<u32>) -> Option<Connection> {
         let most = most.unwrap_or(u32::MAX);

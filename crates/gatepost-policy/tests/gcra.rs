@@ -37,6 +37,7 @@ fn a_debt_of_a_slower_rate_is_a_burst_of_the_new_one() {
     let wait = limiter.take(rate("1/d"), at(0)).expect_err("one a day");
     assert_eq!(wait, Duration::from_hours(24));
     assert_eq!(limiter.take(rate("10/s"), at(0)), Err(Duration::from_millis(100)));
+    assert!(limiter.take(rate("10/s"), at(100)).is_ok(), "and it is paid back like one");
     assert!(limiter.take(rate("10/s"), at(0) + Duration::from_hours(24)).is_ok());
 }
 

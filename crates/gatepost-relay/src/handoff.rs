@@ -241,6 +241,14 @@ impl Handoff {
         }
     }
 
+    /// Gives up a transaction in which nobody stands, for another upstream to be asked; brings the
+    /// message back as the client has sent it.
+    pub fn begin_again(self) -> Message {
+        let message = self.message.clone();
+        self.abandon();
+        Message { reverse_path: Arc::clone(&message.sender), ..message }
+    }
+
     /// Gives the transaction up before its data, and the connection back.
     pub fn abandon(self) {
         if let Link::Open(transaction) = self.link {

@@ -29,7 +29,7 @@ pub struct Relay {
 }
 
 /// What is known of a message when its transaction begins.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Message {
     /// Its id, in the log and in the `Received:` line.
     pub id: Box<str>,

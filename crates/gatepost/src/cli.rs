@@ -3,7 +3,10 @@
 mod explain;
 mod shown;
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -12,6 +15,9 @@ pub use self::{
     shown::{ListArguments, OutputForm, ShowArguments},
 };
 use crate::{commands, demo, exit::Exit, run};
+
+/// Where the configuration is if nobody says.
+const CONFIG_DEFAULT: &str = "/etc/gatepost/gatepost.toml";
 
 /// SMTP relay gateway: knows applications by where they connect from.
 ///
@@ -70,6 +76,25 @@ enum EntryCommand {
     List(ListArguments),
     /// Show all of one entry, as it could stand in a policy
     Show(ShowArguments),
+    #[command(hide = true, visible_aliases = ["edit", "remove", "enable", "disable", "import"])]
+    Add(EditArguments),
+}
+
+/// Edits are for a policy that is kept in a store; a file is edited as a file.
+#[derive(Debug, Args)]
+struct EditArguments {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<String>,
+}
+
+impl EditArguments {
+    /// Where the configuration is, wherever among the other words it is named.
+    fn config(&self) -> &Path {
+        let at = self.words.iter().position(|word| word == "--config");
+        let named = at.and_then(|at| self.words.get(at + 1).map(String::as_str));
+        let joined = self.words.iter().find_map(|word| word.strip_prefix("--config="));
+        Path::new(named.or(joined).unwrap_or(CONFIG_DEFAULT))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -82,7 +107,7 @@ enum UpstreamCommand {
 #[derive(Debug, Args)]
 pub struct ConfigArgument {
     /// The configuration; GATEPOST_SECTION__KEY in the environment overrides its keys
-    #[arg(long, value_name = "FILE", default_value = "/etc/gatepost/gatepost.toml")]
+    #[arg(long, value_name = "FILE", default_value = CONFIG_DEFAULT)]
     pub config: PathBuf,
 }
 
@@ -111,6 +136,7 @@ pub fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Explain(arguments) => commands::explain::explain(&arguments),
         Command::Entry(EntryCommand::List(arguments)) => commands::entry::list(&arguments),
         Command::Entry(EntryCommand::Show(arguments)) => commands::entry::show(&arguments),
+        Command::Entry(EntryCommand::Add(arguments)) => commands::entry::edit(arguments.config()),
         Command::Upstream(UpstreamCommand::List(arguments)) => commands::upstream::list(&arguments),
         Command::Demo(DemoArguments { once }) => demo::demo(once),
     }

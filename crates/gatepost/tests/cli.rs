@@ -56,6 +56,10 @@ impl Setup {
         gatepost(&arguments, variables, self.0.path())
     }
 
+    fn entry(&self, words: &[&str]) -> Answer {
+        gatepost(&[&["entry"], words].concat(), &[], self.0.path())
+    }
+
     fn explain(&self, arguments: &[&str]) -> Answer {
         let command = [&["explain", "--config", "gatepost.toml"], arguments].concat();
         gatepost(&command, &[], self.0.path())
@@ -373,6 +377,23 @@ fn inputs_of_later_checks_are_refused_by_name() {
     let answer = alone(&["explain", "--ip=::1", "--auth=a"]);
     answer.refused(64, "error: invalid value 'a' for '--auth");
     assert!(answer.stderr.contains(": not built yet\n"), "{}", answer.stderr);
+}
+
+/// A policy that is a file is edited as a file; which file, is said.
+#[test]
+fn edits_of_a_file_are_made_in_the_file() {
+    let setup = Setup::new(CONFIG, POLICY);
+    for words in [
+        &["add", "new", "--network", "10.0.0.1", "--sender=a@b", "--config", "gatepost.toml"][..],
+        &["edit", "billing", "--config=gatepost.toml", "--enabled=false"],
+        &["remove", "--config", "gatepost.toml", "billing"],
+        &["enable", "billing", "--config", "gatepost.toml"],
+        &["disable", "billing", "--config", "gatepost.toml"],
+        &["import", "list.csv", "--config", "gatepost.toml"],
+    ] {
+        let answer = setup.entry(words);
+        answer.refused(77, "error: the entries are in policy.toml: edit that file");
+    }
 }
 
 #[test]

@@ -62,7 +62,8 @@ impl<'s> Entries<'s> {
     }
 
     fn body(&mut self, id: Option<&Arc<str>>, at: usize, mut file: EntryFile) -> Option<Entry> {
-        let subject = Subject { table: "entry", id: id.map(|id| &**id), at };
+        let is_enabled = file.enabled.unwrap_or(true);
+        let subject = Subject { table: "entry", id: id.map(|id| &**id), is_enabled, at };
         let errors_before = self.values.report.errors();
         let action = self.values.choice(subject, "action", file.action.take(), ACTIONS);
         let action = action.unwrap_or_default();
@@ -78,7 +79,7 @@ impl<'s> Entries<'s> {
                 (Some(Arc::default()), self.values.terms())
             }
         };
-        if !file.enabled.unwrap_or(true) {
+        if !is_enabled {
             return None;
         }
         let acknowledge = file.acknowledge.filter(|reason| !reason.trim().is_empty());
@@ -90,7 +91,7 @@ impl<'s> Entries<'s> {
         }
         let right = self.values.report.errors() == errors_before;
         let (id, networks, senders) = (right.then_some(id?)?, networks?, senders?);
-        let known = self.previous.and_then(|previous| previous.entry(id));
+        let known = self.previous.and_then(|previous| previous.state(id));
         Some(Entry {
             id: Arc::clone(id),
             networks,
@@ -101,7 +102,7 @@ impl<'s> Entries<'s> {
             action,
             senders,
             terms: self.terms.keep(terms),
-            state: known.map(|entry| Arc::clone(entry.state())).unwrap_or_default(),
+            state: known.cloned().unwrap_or_default(),
         })
     }
 
@@ -176,7 +177,7 @@ impl<'s> Entries<'s> {
                 let place = self.values.place(service);
                 self.values.report.warn(place, subject, message);
             }
-            Action::Deny => self.values.error(service, subject, message),
+            Action::Deny => self.values.unknown(service, subject, message),
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    thread::{self, ScopedJoinHandle},
+    thread,
 };
 
 use super::{
@@ -24,9 +24,8 @@ use crate::{
     site::Site,
 };
 
-/// Threads that compile: the one that asks, and one more. Mail needs the rest of a small machine,
-/// and a large one gains little: putting together is not divided.
-const THREADS: usize = 2;
+/// Fewer parts are compiled by one thread, in a few milliseconds.
+const PARTS_TO_SHARE: usize = 8;
 
 /// An enabled entry, and where in the text it begins.
 pub(crate) struct PlacedEntry {
@@ -72,7 +71,8 @@ pub(crate) fn tables(
     together.finish(report)
 }
 
-/// Does two things: at once, if `is_long`, else it would cost more to start a thread.
+/// Does two things, at the same time if it takes long: on the thread that asks, and on one more. Mail
+/// needs the rest of a small machine, and a large one gains little, because not all can be divided.
 pub(crate) fn both<A: Send, B>(
     is_long: bool,
     one: impl FnOnce() -> A + Send,
@@ -84,13 +84,9 @@ pub(crate) fn both<A: Send, B>(
     thread::scope(|scope| {
         let one = scope.spawn(one);
         let other = other();
-        (joined(one), other)
+        // A thread that panicked is a bug; the panic goes on in whoever asked.
+        (one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), other)
     })
-}
-
-/// What a thread has come to. One that panicked is a bug; the panic goes on in whoever asked.
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// What a part has come to.
@@ -114,13 +110,8 @@ fn side_by_side<'s>(
             done.push((index, worker.part(*part)));
         }
     };
-    let others = THREADS.min(parts.len()).saturating_sub(1);
-    let mut done = thread::scope(|scope| {
-        let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
-        let mut done = work();
-        done.extend(others.into_iter().flat_map(joined));
-        done
-    });
+    let (mut done, others) = both(parts.len() >= PARTS_TO_SHARE, work, work);
+    done.extend(others);
     done.sort_unstable_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, compiled)| compiled).collect()
 }
@@ -155,6 +146,8 @@ struct Together<'s> {
     count: usize,
     /// Ids of entries that are disabled or wrong: they are taken all the same.
     others: HashSet<Arc<str>>,
+    /// Whether some part was not well-formed.
+    is_salvaged: bool,
 }
 
 impl<'s> Together<'s> {
@@ -165,7 +158,7 @@ impl<'s> Together<'s> {
             ids: Ids::with_capacity(expected),
             routes: Vec::new(),
         };
-        Self { worker, tables, count: 0, others: HashSet::new() }
+        Self { worker, tables, count: 0, others: HashSet::new(), is_salvaged: false }
     }
 
     fn add(&mut self, compiled: Compiled, report: &mut Report) {
@@ -180,6 +173,7 @@ impl<'s> Together<'s> {
     /// A part that is not well-formed: what is right in it is looked at too, so that all errors are
     /// told at once.
     fn salvage(&mut self, part: Part<'_>, report: &mut Report) {
+        self.is_salvaged = true;
         let salvage = part.salvage(self.count);
         report.faults(part.at, salvage.faults);
         self.count += salvage.count;
@@ -214,7 +208,8 @@ impl<'s> Together<'s> {
                 report.error(Place::At(placed.id_at), subject, message);
             }
             let named = placed.route.entries.iter().flatten().zip(&placed.entry_places);
-            for (id, at) in named {
+            // An entry that could not be read would be missed for nothing.
+            for (id, at) in named.filter(|_| !self.is_salvaged) {
                 if self.tables.find(id).is_none() && !self.others.contains(&**id) {
                     let message = format_args!("there is no entry {id:?}; name one that there is");
                     report.error(Place::At(*at), subject, message);
@@ -237,7 +232,7 @@ impl Tables {
         is_new
     }
 
-    fn find(&self, id: &str) -> Option<u32> {
+    pub(crate) fn find(&self, id: &str) -> Option<u32> {
         self.ids.find(id, |index| self.entries[index as usize].entry.id())
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn route(values: &mut Values<'_>, mirror: Spanned<RouteFile>) -> Opti
     let id_at = file.id.as_ref().map_or(at, |id| values.offset(id));
     let errors_before = values.report.errors();
     let id = entry::id(values, "route", file.id, at);
-    let subject = Subject { table: "route", id: id.as_deref(), at };
+    let subject = Subject { table: "route", id: id.as_deref(), is_enabled: true, at };
     let says_nothing =
         file.upstream.is_none() && file.mode.is_none() && file.rewrite_mail_from.is_none();
     if says_nothing {
@@ -116,19 +116,18 @@ pub(crate) fn refuse_unrouted(
     }
 }
 
-/// Whether every message of an entry meets an upstream.
+/// Whether every message of an entry meets an upstream: for each pattern of its senders.
 fn has_way(entry: &Entry, routes: &[PlacedRoute]) -> bool {
-    if entry.terms().upstream.is_some() {
-        return true;
-    }
-    for PlacedRoute { route, .. } in routes.iter().filter(|placed| placed.route.is_for(entry)) {
-        // What takes this route is not looked for behind it.
-        if route.upstream.is_none() {
-            return false;
-        }
-        if route.takes_all() {
-            return true;
-        }
-    }
-    false
+    entry.terms().upstream.is_some()
+        || entry.senders().iter().all(|senders| {
+            let mut of_entry =
+                routes.iter().map(|placed| &placed.route).filter(|it| it.is_for(entry));
+            // What takes a route is not looked for behind it: the first that all of them take must
+            // name an upstream, and so must those that some of them take before.
+            let decisive = of_entry.by_ref().find(|route| {
+                route.takes_all_of(senders)
+                    || (route.takes_some_of(senders) && route.upstream.is_none())
+            });
+            decisive.is_some_and(|route| route.upstream.is_some())
+        })
 }

@@ -7,6 +7,7 @@ use crate::{
     choice::Choices,
     entry::{BareNewlines, Expiry, HeaderFrom, MissingHeaders, RequiredTls, Terms},
     file::{EntryFile, Strings, Text},
+    report::Place,
     units::ByteSize,
 };
 
@@ -62,6 +63,7 @@ pub(super) fn of_denied(values: &mut Values<'_>, subject: Subject<'_>, file: &En
         ("bare_newlines", text(&file.bare_newlines)),
         ("add_missing_headers", list(&file.add_missing_headers)),
         ("expiry", text(&file.expiry)),
+        ("acknowledge", file.acknowledge.as_ref().map(|_| Place::At(subject.at))),
     ];
     for (key, place) in useless.into_iter().filter_map(|(key, place)| Some((key, place?))) {
         let message = format_args!("{key} means nothing on a deny entry; leave it out");

@@ -59,6 +59,11 @@ fn disabled_entries_are_checked_for_form_only() {
     assert_eq!(errors(&everybody).len(), 1);
     let public = entry("off", r#"["8.0.0.0/8"]"#, "enabled = false");
     assert!(compile(&public).is_ok());
+    let gone = entry("off", r#"["10.0.0.1"]"#, "enabled = false\nupstream = \"gone\"");
+    let denied = "[[entry]]\nid = \"bad\"\nenabled = false\nnetworks = [\"10.0.0.2\"]\naction = \"deny\"\n\
+                  services = [\"gone\"]\n";
+    let warnings = compile(&(gone + denied)).expect("only warnings").warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
 }
 
 #[test]
@@ -175,6 +180,7 @@ fn a_deny_entry_is_only_about_who() {
         "message_rate = \"x\"",
         "recipient_rate = \"x\"",
         "bare_newlines = \"x\"",
+        "acknowledge = \"x\"",
         "add_missing_headers = []",
         "expiry = \"x\"",
     ] {
@@ -250,8 +256,11 @@ fn without_a_default_everything_needs_an_upstream() {
     let route = |lines: &str| format!("{fleet}[[route]]\nid = \"a\"\n{lines}\n");
     for text in [
         fleet.clone(),
-        route("upstream = \"ses\"\nsender_domains = [\"example.com\"]"),
-        route("upstream = \"ses\"\nsender_domains = [\"*\"]"),
+        route("upstream = \"ses\"\nsender_domains = [\"a@example.com\"]"),
+        route("upstream = \"ses\"\nsender_domains = [\"<>\", \"*.example.com\"]"),
+        route(
+            "mode = \"sync\"\nrecipient_domains = [\"a.test\"]\n[[route]]\nid = \"b\"\nupstream = \"ses\"",
+        ),
         route("upstream = \"ses\"\nrecipient_domains = [\"*.example.com\"]"),
         route("mode = \"sync\"\n[[route]]\nid = \"b\"\nupstream = \"ses\""),
     ] {
@@ -260,6 +269,15 @@ fn without_a_default_everything_needs_an_upstream() {
     for text in [
         entry("fleet", r#"["10.1.0.0/16"]"#, "upstream = \"ses\""),
         route("upstream = \"ses\""),
+        route("upstream = \"ses\"\nsender_domains = [\"example.com\"]"),
+        route("upstream = \"ses\"\nsender_domains = [\"*\"]"),
+        route(
+            "mode = \"sync\"\nsender_domains = [\"other.test\"]\n[[route]]\nid = \"b\"\nupstream = \"ses\"",
+        ),
+        fleet.replace("[\"example.com\"]", "[\"a.test\", \"b.test\", \"<>\"]")
+            + "[[route]]\nid = \"a\"\nupstream = \"ses\"\nsender_domains = [\"a.test\", \"<>\"]\n\
+               [[route]]\nid = \"b\"\nupstream = \"google\"\nsender_domains = [\"*.test\"]\n",
+        fleet.replace("[\"example.com\"]", "[]"),
         route("upstream = \"ses\"\nsender_domains = [\"*\", \"<>\"]\nrecipient_domains = [\"*\"]"),
         route("upstream = \"ses\"\nentries = [\"fleet\"]"),
         "[[entry]]\nid = \"a\"\nnetworks = [\"10.0.0.1\"]\naction = \"deny\"\n".to_owned(),

@@ -22,6 +22,8 @@ const MODES: Choices<Mode> = &[("sync", Some(Mode::Sync)), ("hybrid", None), ("s
 pub(super) struct Subject<'a> {
     pub(super) table: &'static str,
     pub(super) id: Option<&'a str>,
+    /// A table that is not enabled may name what is not there any more: it does not exist.
+    pub(super) is_enabled: bool,
     /// Where it begins.
     pub(super) at: usize,
 }
@@ -73,6 +75,20 @@ impl Values<'_> {
         message: impl fmt::Display,
     ) {
         self.report.error(self.place(written), subject, message);
+    }
+
+    /// A name that stands for nothing.
+    pub(super) fn unknown<T>(
+        &mut self,
+        written: &Spanned<T>,
+        subject: Subject<'_>,
+        message: impl fmt::Display,
+    ) {
+        if subject.is_enabled {
+            self.error(written, subject, message);
+        } else {
+            self.report.warn(self.place(written), subject, message);
+        }
     }
 
     /// Parses a list; `None` if one of its items is wrong. Every wrong one is reported.
@@ -201,7 +217,7 @@ impl Values<'_> {
         if upstream.is_none() {
             let known = self.site.upstreams.join(", ");
             let message = format_args!("there is no upstream {name:?}; known are {known}");
-            self.error(&written, subject, message);
+            self.unknown(&written, subject, message);
         }
         upstream
     }

@@ -23,7 +23,10 @@ pub(super) fn summary(entry: &Entry) -> String {
 pub(super) fn connections(entry: &Entry) -> String {
     match entry.terms().max_connections {
         None => "no limit".to_owned(),
-        Some(most) => format!("{} of {most} are open", entry.state().connections()),
+        Some(most) => match entry.state().connections() {
+            0 => format!("at most {most}"),
+            open => format!("{open} of {most} are open"),
+        },
     }
 }
 

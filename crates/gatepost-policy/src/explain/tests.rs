@@ -152,7 +152,7 @@ listener        submission
 network         10.30.0.0/16 is the longest match
 hidden          10.0.0.0/8 of entry everyone
 entry           strict
-max_connections 0 of 5 are open
+max_connections at most 5
 dates           valid until 2030-01-01T00:00:00Z
 tls             TLS 1.3; required here
 certificate     none is required

@@ -142,6 +142,15 @@ fn what_clients_have_used_up_survives_by_id() {
     assert_eq!(counts(&again), [0, 1]);
     drop(moved);
     assert_eq!(counts(&again), [0, 0]);
+    // An id that is gone or disabled for a while has not forgotten either.
+    let open = again.entries()[0].connect().expect("the first again");
+    let disabled = text("1/d").replacen("message_rate", "enabled = false\nmessage_rate", 1);
+    let without = again.recompile(&disabled, "policy.toml").expect("a good policy").ruleset;
+    let still = without.recompile("", "policy.toml").expect("a good policy").ruleset;
+    let back = still.recompile(&text("1/d"), "policy.toml").expect("a good policy").ruleset;
+    assert!(Arc::ptr_eq(old.entries()[0].state(), back.entries()[0].state()));
+    assert!(back.entries()[0].connect().is_none(), "a connection is still open");
+    drop(open);
     let afresh = compile(&text("1/d")).expect("a good policy").ruleset;
     assert!(!Arc::ptr_eq(old.entries()[0].state(), afresh.entries()[0].state()));
 }

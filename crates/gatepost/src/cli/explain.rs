@@ -9,13 +9,13 @@ use gatepost_policy::{
     document::NotBuilt,
     units::ByteSize,
 };
-use gatepost_smtp::path::{ForwardPath, Mailbox, ReversePath};
+use gatepost_smtp::{
+    command::{self, Command, Greeting},
+    path::{ForwardPath, Mailbox, ReversePath},
+};
 use toml::value::Datetime;
 
 use super::{ConfigArgument, OutputForm};
-
-/// Octets of an EHLO argument (contract §3).
-const HELO_OCTETS_MAX: usize = 255;
 
 /// The arguments of `explain`.
 #[derive(Debug, Args)]
@@ -152,12 +152,11 @@ fn forward_path(text: &str) -> Result<String, String> {
     }
 }
 
+/// What a session would take as well.
 fn helo(text: &str) -> Result<String, String> {
-    let printable = text.chars().all(|c| !c.is_control() && c != ' ');
-    if (1..=HELO_OCTETS_MAX).contains(&text.len()) && printable {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("a name has 1 to {HELO_OCTETS_MAX} printable octets"))
+    match command::parse(format!("EHLO {text}").as_bytes(), Greeting::Ehlo) {
+        Ok(Command::Hello(_, name)) if name == text => Ok(name.to_owned()),
+        _ => Err("a name is 1 to 255 printable ASCII characters".to_owned()),
     }
 }
 

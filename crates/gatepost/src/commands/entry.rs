@@ -1,5 +1,7 @@
 //! `gatepost entry list` and `entry show`: the allow-list as it holds.
 
+use std::path::Path;
+
 use gatepost_admin::control::EntryView;
 use gatepost_policy::ruleset::Ruleset;
 
@@ -66,6 +68,16 @@ pub fn show(ShowArguments { id, list }: &ShowArguments) -> anyhow::Result<Exit> 
     Ok(Exit::Ok)
 }
 
+/// An edit of a policy that is a file: that file is where it is made.
+pub fn edit(config_path: &Path) -> anyhow::Result<Exit> {
+    let file = Config::load(config_path)?.policy_file;
+    let message = format_args!(
+        "the entries are in {}: edit that file, and a running gateway takes it over",
+        file.display()
+    );
+    Err(Failure::new(Exit::Permission, message).into())
+}
+
 fn from_file(config: &Config, id: &str) -> anyhow::Result<Option<EntryView>> {
     let ruleset: Ruleset = policy::load(&config.policy_file, &config.site)?.ruleset;
     Ok(ruleset.entry(id).map(|entry| EntryView::new(entry, &config.site)))
@@ -73,17 +85,15 @@ fn from_file(config: &Config, id: &str) -> anyhow::Result<Option<EntryView>> {
 
 /// The entry as it could stand in a policy, and what is counted in it as a comment.
 fn policy_text(entry: EntryView) -> anyhow::Result<String> {
-    let counted = entry.live;
-    let mut text = "[[entry]]\n".to_owned();
-    for line in toml::to_string(&EntryView { live: None, ..entry })?.lines() {
-        // A view has dates as text, and a policy as dates.
-        let line = match line.split_once(" = ") {
-            Some((key @ ("not_before" | "expires"), date)) => {
-                format!("{key} = {}", date.trim_matches('"'))
-            }
-            _ => line.to_owned(),
-        };
-        text.extend([&line, "\n"]);
+    let (counted, not_before, expires) =
+        (entry.live, entry.not_before.clone(), entry.expires.clone());
+    let plain = EntryView { live: None, not_before: None, expires: None, ..entry };
+    let mut text = format!("[[entry]]\n{}", toml::to_string(&plain)?);
+    // A view has dates as text, and a policy as dates.
+    for (key, date) in [("not_before", not_before), ("expires", expires)] {
+        if let Some(date) = date {
+            text.extend([format!("{key} = {date}\n")]);
+        }
     }
     if let Some(live) = counted {
         text.extend([format!("# connections open: {}\n", live.connections)]);

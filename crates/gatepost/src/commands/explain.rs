@@ -41,6 +41,12 @@ pub fn explain(arguments: &ExplainArguments) -> anyhow::Result<Exit> {
         header_from: &arguments.header_from(),
     };
     let explanation = explain::explain(&ruleset, &question);
+    let entry = explanation.entry().and_then(|id| ruleset.entry(id));
+    if entry.is_some_and(|entry| entry.terms().counts()) {
+        tell_note(
+            "read from the files: what a running gateway has counted for limits is not known here",
+        );
+    }
     match arguments.output {
         OutputForm::Json => print(&(serde_json::to_string_pretty(&explanation)? + "\n"))?,
         OutputForm::Table => print(&format!("{explanation}\n"))?,

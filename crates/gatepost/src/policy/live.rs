@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gatepost_policy::generation::Generation;
 use gatepost_policy::ruleset::Ruleset;
 use gatepost_policy::snapshot::{Snapshot, is_unused};
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::load::LoadError;
 use crate::policy;
@@ -17,9 +18,11 @@ use crate::policy;
 pub struct Live {
     snapshot: Arc<Snapshot>,
     pub(super) file: PathBuf,
-    /// The revision in use. Held while a policy is compiled: reloads come one by one, so that the
-    /// one asked for last is the one that stays.
-    revision: Mutex<u64>,
+    /// The revision in use. Held while a policy is read and compiled: reloads come one by one, so
+    /// that the one asked for last is the one that stays.
+    turn: Mutex<u64>,
+    /// Whether a reload waits for its turn.
+    is_reload_waiting: AtomicBool,
     entries: Gauge,
     revision_gauge: Gauge,
     reloaded: Counter,
@@ -65,7 +68,8 @@ impl Live {
             revision_gauge: gauge!("gatepost_policy_revision"),
             reloaded: reloads("ok"),
             refused: reloads("refused"),
-            revision: Mutex::new(1),
+            turn: Mutex::new(1),
+            is_reload_waiting: AtomicBool::new(false),
             snapshot: Arc::new(Snapshot::new(ruleset.with_revision(1))),
             file,
         };
@@ -78,26 +82,40 @@ impl Live {
         &self.snapshot
     }
 
-    /// Reads the file once more, and tells the log what came of it.
+    /// Reads the file once more, and tells the log what came of it. One that is asked for while
+    /// another waits for its turn is that one: it reads what is there when it begins.
     pub async fn reload(self: Arc<Self>) {
+        if self.is_reload_waiting.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let turn = self.turn.lock().await;
+        self.is_reload_waiting.store(false, Ordering::SeqCst);
         let file = self.file.clone();
-        let read = tokio::task::spawn_blocking(move || policy::text(&file)).await;
-        let text = match read {
-            Ok(Ok(text)) => text,
-            Ok(Err(error)) => return self.refuse(&error.into()),
-            Err(error) => return self.refuse(&error.into()),
-        };
-        self.replace(text).await;
+        let read = tokio::task::spawn_blocking(move || Ok(policy::text(&file)?)).await;
+        match read.map_err(ReloadError::from).flatten() {
+            Ok(text) => drop(self.replace_in(turn, text).await),
+            Err(error) => self.refuse(&error),
+        }
     }
 
-    /// Puts a policy in the place of the one in use, and tells the log what came of it.
-    pub(super) async fn replace(self: &Arc<Self>, text: String) {
-        match self.publish(text).await {
+    /// Puts a policy in the place of the one in use, and tells the log what came of it. Whether it
+    /// is in use now.
+    pub(super) async fn replace(self: &Arc<Self>, text: String) -> bool {
+        let turn = self.turn.lock().await;
+        self.replace_in(turn, text).await
+    }
+
+    async fn replace_in(self: &Arc<Self>, turn: MutexGuard<'_, u64>, text: String) -> bool {
+        match self.publish(turn, text).await {
             Ok(generation) => {
                 self.reloaded.increment(1);
                 tracing::info!(%generation, "policy reloaded");
+                true
             }
-            Err(error) => self.refuse(&error),
+            Err(error) => {
+                self.refuse(&error);
+                false
+            }
         }
     }
 
@@ -106,8 +124,11 @@ impl Live {
         tracing::error!("policy not reloaded, the old one stays: {error}");
     }
 
-    async fn publish(self: &Arc<Self>, text: String) -> Result<Generation, ReloadError> {
-        let mut revision = self.revision.lock().await;
+    async fn publish(
+        self: &Arc<Self>,
+        mut revision: MutexGuard<'_, u64>,
+        text: String,
+    ) -> Result<Generation, ReloadError> {
         let live = Arc::clone(self);
         // Compiling a million entries takes seconds: not on a thread that carries mail.
         let compiled = tokio::task::spawn_blocking(move || {

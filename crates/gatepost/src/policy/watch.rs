@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatepost_policy::generation::ContentHash;
+use gatepost_policy::generation::{ContentHash, Generation};
 
 use super::live::{Live, ReloadError};
 use crate::policy;
@@ -35,23 +35,23 @@ struct Identity {
 }
 
 /// What a file was found to say, or why it could not be read.
-#[derive(PartialEq, Eq)]
-enum Found {
-    Text(ContentHash),
-    Unreadable(String),
+struct Found {
+    hash: Result<ContentHash, String>,
+    text: Result<String, ReloadError>,
 }
 
-/// What was found last, so that it is not reloaded, and not complained of, twice.
+/// What was found last.
 struct Watch {
     live: Arc<Live>,
     identity: Option<Identity>,
-    found: Option<Found>,
+    /// What was refused, and under which policy: it is complained of once.
+    refused: Option<(Result<ContentHash, String>, Generation)>,
 }
 
 impl Live {
     /// Reloads whenever the file has changed, for as long as the task is let run.
     pub async fn watch(self: Arc<Self>) {
-        let mut watch = Watch { live: self, identity: None, found: None };
+        let mut watch = Watch { live: self, identity: None, refused: None };
         loop {
             watch.look().await;
             tokio::time::sleep(LOOK).await;
@@ -68,50 +68,55 @@ impl Watch {
         if identity.is_some() && identity == self.identity {
             return;
         }
-        let Some(settled) = self.settled().await else { return };
+        let Some(Found { hash, text }) = self.settled().await else { return };
         // Taken before the reads: what was written since will be seen.
         self.identity = identity;
-        let found = match &settled {
-            Ok(text) => Found::Text(ContentHash::of(text)),
-            Err(error) => Found::Unreadable(error.to_string()),
+        let (in_use, generation) = {
+            let ruleset = self.live.snapshot().load();
+            (ruleset.content_hash(), ruleset.generation())
         };
-        if self.found.as_ref() == Some(&found) || self.is_in_use(&found) {
-            self.found = Some(found);
+        if hash == Ok(in_use) {
             return;
         }
-        self.found = Some(found);
-        match settled {
-            Ok(text) => self.live.replace(text).await,
-            Err(error) => self.live.refuse(&error),
+        let found = (hash, generation);
+        if self.refused.as_ref() == Some(&found) {
+            return;
         }
+        let replaced = match text {
+            Ok(text) => self.live.replace(text).await,
+            Err(error) => {
+                self.live.refuse(&error);
+                false
+            }
+        };
+        self.refused = (!replaced).then_some(found);
     }
 
     /// What two reads in a row have found alike; none if the file does not come to rest.
-    async fn settled(&self) -> Option<Result<String, ReloadError>> {
-        let mut before = self.read().await;
+    async fn settled(&self) -> Option<Found> {
+        let mut before = self.read().await.hash;
         for _ in 0..READS_MAX {
             tokio::time::sleep(SETTLE).await;
             let now = self.read().await;
-            let alike = match (&before, &now) {
-                (Ok(before), Ok(now)) => before == now,
-                (Err(before), Err(now)) => before.to_string() == now.to_string(),
-                _ => false,
-            };
-            if alike {
+            if now.hash == before {
                 return Some(now);
             }
-            before = now;
+            before = now.hash;
         }
         None
     }
 
-    async fn read(&self) -> Result<String, ReloadError> {
+    /// Reads and hashes where no mail waits for it: a large policy takes a while.
+    async fn read(&self) -> Found {
         let file = self.live.file.clone();
-        Ok(tokio::task::spawn_blocking(move || policy::text(&file)).await??)
-    }
-
-    fn is_in_use(&self, found: &Found) -> bool {
-        matches!(found, Found::Text(hash) if *hash == self.live.snapshot().load().content_hash())
+        let read = tokio::task::spawn_blocking(move || {
+            let text = policy::text(&file)?;
+            Ok((ContentHash::of(&text), text))
+        });
+        match read.await.map_err(ReloadError::from).flatten() {
+            Ok((hash, text)) => Found { hash: Ok(hash), text: Ok(text) },
+            Err(error) => Found { hash: Err(error.to_string()), text: Err(error) },
+        }
     }
 }
 

@@ -109,7 +109,7 @@ async fn an_entry_that_is_shown_is_an_entry() {
 [[entry]]
 id = "all"
 networks = ["127.0.0.0/24"]
-description = "quotes \" and \\ and ü"
+description = "quotes \" and \\ and ü\nexpires = \"q\"\n"
 services = ["smtp"]
 senders = ["*", "<>"]
 recipients = ["b.test"]

@@ -63,6 +63,23 @@ async fn a_change_on_disk_is_taken_over() {
     upstream.stop().await;
 }
 
+/// What is in force is what is in the file, also when it was reloaded by hand in between.
+#[tokio::test]
+async fn a_change_that_is_taken_back_is_a_change() {
+    let upstream = ScriptedUpstream::start();
+    let settings = Settings { policy: Some(named("one")), ..Settings::default() };
+    let harness = Harness::with(upstream.addr(), &settings);
+    // The watch has seen the first text.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    harness.write_policy(&named("two"));
+    harness.gateway.reload().await.expect("no panic");
+    assert!(may(&harness, "two").await);
+    harness.write_policy(&named("one"));
+    wait_for(&harness, RELOADS, 2).await;
+    assert!(may(&harness, "one").await);
+    upstream.stop().await;
+}
+
 /// Kubernetes swaps a symlink to a directory: `policy.toml` leads to `..data/policy.toml`, and
 /// `..data` to a directory with a date for a name.
 #[tokio::test]

@@ -110,6 +110,35 @@ async fn recipients_that_need_another_upstream_are_sent_separately() {
     second.stop().await;
 }
 
+/// Whether the first recipient's upstream is down or refuses it: it is no reason for the others.
+#[tokio::test]
+async fn trouble_of_one_upstream_is_not_anothers() {
+    let refusing = ScriptedUpstream::builder().on("RCPT TO:<b@x.partner", "550 5.1.1 no").start();
+    let first = ScriptedUpstream::start();
+    let gone = SocketAddr::from(([127, 0, 0, 1], 9));
+    let routes = ROUTES.replace("id = \"fixed\"", "id = \"fixed\"\nupstream = \"sink\"");
+    for (second, reply) in [(gone, "451 4.4.1"), (refusing.addr(), "550 5.1.1")] {
+        let harness = harness(first.addr(), second, &policy(&routes));
+        let mut client = harness.client().await;
+        let before = first.messages().len();
+        let lines = [
+            ("MAIL FROM:<a@app.test>", "250"),
+            ("RCPT TO:<b@x.partner.test>", reply),
+            ("RCPT TO:<a@b.test>", "250"),
+            ("RCPT TO:<b@x.partner.test>", "452 4.5.3"),
+            ("DATA", "354"),
+        ];
+        converse(&mut client, &lines).await;
+        client.send(b"Subject: x\r\n\r\n.\r\n").await;
+        client.expect("250").await;
+        let message = &first.messages()[before];
+        assert_eq!(message.recipients, ["RCPT TO:<a@b.test>"]);
+        assert_eq!(message.mail, "MAIL FROM:<a@app.test>");
+    }
+    first.stop().await;
+    refusing.stop().await;
+}
+
 #[tokio::test]
 async fn the_entry_comes_before_the_routes() {
     let (first, second) = (ScriptedUpstream::start(), ScriptedUpstream::start());

@@ -234,6 +234,27 @@ async fn a_message_in_doubt_is_counted_when_it_is_cut_off() {
     upstream.stop().await;
 }
 
+/// Lines that cannot be read count as commands: a stranger has five of either kind.
+#[tokio::test]
+async fn a_stranger_has_five_lines_of_any_kind() {
+    let upstream = ScriptedUpstream::start();
+    let harness = Harness::start(upstream.addr());
+    let mut client = ByteClient::connect_from([127, 0, 0, 99].into(), harness.addr()).await;
+    client.expect("554 5.7.1").await;
+    for line in [
+        &b"EHLO x\r\n"[..],
+        b"\0\r\n",
+        &[&[b'x'; 5000][..], b"\r\n"].concat(),
+        b"NOOP\r\n",
+        b"RSET\r\n",
+    ] {
+        client.send(line).await;
+        client.expect("503 5.5.1").await;
+    }
+    client.expect_closed().await;
+    upstream.stop().await;
+}
+
 /// However it dribbles, a client that was refused is gone after ten seconds.
 #[tokio::test]
 async fn a_client_refused_after_a_reload_does_not_stay() {
