@@ -7,23 +7,15 @@
 
 use std::{
     cell::{LazyCell, OnceCell},
-    hint::black_box,
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
-    time::Instant,
+    sync::Arc,
 };
 
 use criterion::{BenchmarkId, Criterion};
-use gatepost_benches::policy::{Family, LISTENER, Outcome, Policy};
-use gatepost_policy::{
-    entry::Entry,
-    generation::Generation,
-    snapshot::{Snapshot, is_unused},
+use gatepost_benches::{
+    gateway::{Publisher, Supply, admit},
+    policy::{Family, Outcome, Policy},
 };
+use gatepost_policy::snapshot::Snapshot;
 
 fn main() {
     let mut criterion = gatepost_benches::settings();
@@ -52,7 +44,8 @@ fn lookups(criterion: &mut Criterion, entries: u32) {
                 let name = format!("{disturbance}/{family}/{outcome}");
                 group.bench_function(BenchmarkId::new(name, entries), |bencher| {
                     if disturbance == "swapping" {
-                        publisher.get_or_init(|| Publisher::start(&snapshot, &policy));
+                        let start = || Publisher::start(&snapshot, &policy, Supply::Compiled);
+                        publisher.get_or_init(start);
                     }
                     let (snapshot, mut turns) = (&**snapshot, clients.iter().cycle());
                     bencher.iter(|| turns.next().map(|&client| admit(snapshot, client)));
@@ -60,52 +53,9 @@ fn lookups(criterion: &mut Criterion, entries: u32) {
             }
         }
         if let Some(publisher) = publisher.into_inner() {
-            publisher.finish(entries);
+            let rate = publisher.finish();
+            eprintln!("{entries} entries: {rate:.1} rulesets were published a second\n");
         }
     }
     group.finish();
-}
-
-/// What a session takes from policy, as `gatepost_inbound::admission` does.
-fn admit(snapshot: &Snapshot, client: IpAddr) -> Option<(Arc<Entry>, Generation)> {
-    let ruleset = snapshot.load();
-    let entry = ruleset.lookup(LISTENER, black_box(client))?;
-    Some((Arc::clone(entry), ruleset.generation()))
-}
-
-/// A thread that publishes without a pause.
-struct Publisher {
-    stop: Arc<AtomicBool>,
-    /// Returns how many rulesets it has published.
-    thread: JoinHandle<u32>,
-    began: Instant,
-}
-
-impl Publisher {
-    fn start(snapshot: &Arc<Snapshot>, policy: &Arc<Policy>) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, snapshot, policy) =
-            (Arc::clone(&stop), Arc::clone(snapshot), Arc::clone(policy));
-        let thread = thread::spawn(move || {
-            let mut published = 0;
-            while !stopped.load(Ordering::Relaxed) {
-                published += 1;
-                let retired = snapshot.publish(policy.compile().with_revision(published.into()));
-                // As the gateway does: a reader must not be the one who frees it.
-                while !is_unused(&retired) {
-                    std::thread::yield_now();
-                }
-            }
-            published
-        });
-        Self { stop, thread, began: Instant::now() }
-    }
-
-    /// Stops it, and says how much it has disturbed.
-    fn finish(self, entries: u32) {
-        self.stop.store(true, Ordering::Relaxed);
-        let published = self.thread.join().expect("a generated policy always compiles");
-        let rate = f64::from(published) / self.began.elapsed().as_secs_f64();
-        eprintln!("{entries} entries: {rate:.1} rulesets were published a second\n");
-    }
 }

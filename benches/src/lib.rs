@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod dialogue;
+pub mod gateway;
+pub mod matchers;
 pub mod message;
 mod noise;
 pub mod policy;
@@ -31,4 +33,9 @@ pub fn settings() -> Criterion {
 pub fn is_smoke_run() -> bool {
     let given = |option: &str| env::args().any(|argument| argument == option);
     given("--test") || !given("--bench")
+}
+
+/// Whether a million entries are asked for too: compiling them takes seconds each time.
+pub fn has_time_for_a_million() -> bool {
+    !is_smoke_run() && env::var_os("GATEPOST_BENCH_MILLION").is_some()
 }

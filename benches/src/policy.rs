@@ -90,6 +90,11 @@ impl Policy {
         compiled.expect("a generated policy is right").ruleset
     }
 
+    /// The networks of its entries, in their order.
+    pub fn networks(&self) -> impl Iterator<Item = (IpAddr, u8)> {
+        (0..self.entries).map(network)
+    }
+
     /// Clients of the policy, without order.
     pub fn clients(&self, family: Family, outcome: Outcome) -> Vec<IpAddr> {
         noise().take(CLIENTS).map(|bits| self.client(family, outcome, bits)).collect()
