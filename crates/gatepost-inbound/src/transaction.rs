@@ -252,21 +252,21 @@ impl<'s> Transaction<'s> {
         let turns = self.way.is_some_and(|others| !self.routes.lead_together(way, others));
         self.way = Some(way);
         self.carriage = match std::mem::replace(&mut self.carriage, Carriage::Lost) {
-            Carriage::Begun(handoff) if turns => Carriage::Waiting(handoff.begin_again()),
-            carriage => carriage,
-        };
-        self.carriage = match std::mem::replace(&mut self.carriage, Carriage::Lost) {
-            Carriage::Waiting(mut message) => {
-                if let Some(other) = self.routes.reverse_path(way, &self.sender.path()) {
-                    message.reverse_path = other;
-                }
-                let handoff = self.session.service.relay.begin(way.upstream.index(), message);
-                handoff.map_or(Carriage::Lost, Carriage::Begun)
-            }
+            Carriage::Waiting(message) => self.begin(way, message),
+            Carriage::Begun(handoff) if turns => self.begin(way, handoff.begin_again()),
             carriage => carriage,
         };
         let named = self.carriage.handoff().ok_or(NO_UPSTREAM).and_then(|it| it.name(path));
         named.map_or_else(Slot::Refused, |()| Slot::Asked)
+    }
+
+    /// Begins the handing over on a way.
+    fn begin(&self, way: Way, mut message: Message) -> Carriage {
+        if let Some(other) = self.routes.reverse_path(way, &self.sender.path()) {
+            message.reverse_path = other;
+        }
+        let handoff = self.session.service.relay.begin(way.upstream.index(), message);
+        handoff.map_or(Carriage::Lost, Carriage::Begun)
     }
 
     /// Recipients that wait for the upstream's word.

@@ -118,7 +118,7 @@ async fn what_is_half_written_or_wrong_is_not_taken_over() {
     let whole = format!("{two}{}", two.replace("fleet", "late").replace("127.0.0.1", "127.0.0.9"));
     for octets in [0, two.len(), whole.len()] {
         std::fs::write(&path, &whole[..octets]).expect("writes");
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        tokio::time::sleep(Duration::from_millis(80)).await;
     }
     wait_for(&harness, RELOADS, 1).await;
     assert_eq!(
