@@ -71,24 +71,24 @@ impl Ruleset {
     ) -> Result<Compiled, PolicyErrors> {
         let mut report = Report::default();
         let tables = compile::tables(text, site, previous, &mut report);
-        let dormant = previous.map(|previous| previous.left_behind(&tables)).unwrap_or_default();
-        let Tables { entries, ids, routes } = tables;
         let views = || {
             let mut report = Report::default();
-            (listener::views(&entries, &site.listeners, &mut report), report)
+            (listener::views(&tables.entries, &site.listeners, &mut report), report)
         };
         let rest = || {
-            exposure::refuse_everybody(&entries, &mut report);
+            exposure::refuse_everybody(&tables.entries, &mut report);
             if report.errors() == 0 {
                 // Routes that are wrong are not there: what misses them would be told for nothing.
-                compile::refuse_unrouted(&entries, &routes, site, &mut report);
+                compile::refuse_unrouted(&tables.entries, &tables.routes, site, &mut report);
             }
-            ContentHash::of(text)
+            let dormant = previous.map(|previous| previous.left_behind(&tables));
+            (ContentHash::of(text), dormant.unwrap_or_default())
         };
-        let is_long = entries.len() >= ENTRIES_TO_SHARE;
-        let ((views, views_report), content) = compile::both(is_long, views, rest);
+        let is_long = tables.entries.len() >= ENTRIES_TO_SHARE;
+        let ((views, views_report), (content, dormant)) = compile::both(is_long, views, rest);
         report.absorb(views_report);
         let warnings = report.finish(text, origin)?;
+        let Tables { entries, ids, routes } = tables;
         let routes = Routes {
             routes: routes.into_iter().map(|placed| placed.route).collect(),
             default_upstream: site.default_upstream,
