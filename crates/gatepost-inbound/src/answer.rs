@@ -6,6 +6,7 @@ use bytes::Bytes;
 use gatepost_policy::check::Refusal;
 use gatepost_relay::{DataReply, Event, EventType, Handoff, Octets, Origin, PathList};
 use gatepost_smtp::command::Mail;
+use gatepost_smtp::data::TERMINATOR;
 use gatepost_smtp::path::{ForwardPath, ReversePathBuf};
 use gatepost_smtp::reply::{Reply, Severity};
 use gatepost_smtp::server::Hello;
@@ -16,17 +17,17 @@ use crate::listener::Listener;
 use crate::service::Service;
 use crate::session::{Session, Stranger};
 
-/// Hands the last of the data over and says what came of it; `octets` is the size of the content as
-/// it was received. The 250 that is said here is the
+/// Hands the last of the data over and says what came of it. The 250 that is said here is the
 /// relay's [`gatepost_relay::Grant`]; there is no other.
 pub(crate) async fn complete(
     session: &Session,
     conn: &mut Conn,
     hello: &Hello,
     handoff: Handoff,
-    (last, octets): (Bytes, u64),
+    last: Bytes,
 ) {
     let metrics = &session.listener.metrics;
+    let octets = handoff.octets() + last.len().saturating_sub(TERMINATOR.len()) as u64;
     let names = session.origin_names();
     match handoff.complete(last, session.origin(&names, hello)).await {
         DataReply::Granted(grant) => {
@@ -70,7 +71,7 @@ pub(crate) fn log_aborted(session: &Session, hello: &Hello, handoff: &Handoff) {
 
 /// MAIL is refused by policy.
 pub(crate) fn log_mail(session: &Session, hello: &Hello, mail: &Mail<'_>, refusal: &Refusal) {
-    let Some(reason) = reason(session, refusal) else { return };
+    let Some(reason) = reason(session, refusal, Flood::of(refusal)) else { return };
     let names = session.origin_names();
     let sender = Octets(mail.reverse_path.as_bytes());
     let event = rejection(session.origin(&names, hello), refusal.reply.to_string());
@@ -78,15 +79,17 @@ pub(crate) fn log_mail(session: &Session, hello: &Hello, mail: &Mail<'_>, refusa
     log.write(&Event { sender: Some(sender), size: mail.size, reason: Some(reason), ..event });
 }
 
-/// The first recipient of a message that policy refuses.
+/// A recipient is refused by policy, the `nth` of its message.
 pub(crate) fn log_rcpt(
     session: &Session,
     hello: &Hello,
     sender: &ReversePathBuf,
-    path: &ForwardPath<'_>,
+    (path, nth): (&ForwardPath<'_>, u32),
     refusal: &Refusal,
 ) {
-    let Some(reason) = reason(session, refusal) else { return };
+    // A long list of wrong recipients is one matter, and not one line each.
+    let flood = if nth > 1 { Flood::Yes } else { Flood::of(refusal) };
+    let Some(reason) = reason(session, refusal, flood) else { return };
     let names = session.origin_names();
     session.service.relay.mail_log().write(&Event {
         sender: Some(Octets(sender.octets())),
@@ -96,31 +99,30 @@ pub(crate) fn log_rcpt(
     });
 }
 
-/// A further one: there may be any number of them.
-pub(crate) fn log_more_rcpt(
-    session: &Session,
-    hello: &Hello,
-    sender: &ReversePathBuf,
-    path: &ForwardPath<'_>,
-    refusal: &Refusal,
-) {
-    if session.service.rejections.count(session.client, Instant::now()).is_some() {
-        log_rcpt(session, hello, sender, path, refusal);
+/// Whether refusals like it come in any number: then there is one line per address and minute.
+#[derive(Clone, Copy)]
+enum Flood {
+    No,
+    Yes,
+}
+
+impl Flood {
+    /// What passes by itself (rates, limits) is tried again and again.
+    const fn of(refusal: &Refusal) -> Self {
+        if refusal.reply.is_transient() { Self::Yes } else { Self::No }
     }
 }
 
-/// Why, if it is to be logged at all. What passes by itself (rates, limits) comes in floods: one
-/// line per address and minute.
-fn reason(session: &Session, refusal: &Refusal) -> Option<Cow<'static, str>> {
+/// Why, if it is to be logged at all.
+fn reason(session: &Session, refusal: &Refusal, flood: Flood) -> Option<Cow<'static, str>> {
     if !session.service.relay.mail_log().is_on() {
         return None;
     }
     let check = refusal.check.name();
-    if !refusal.reply.is_transient() {
-        return Some(Cow::from(format!("refused by check {check}")));
-    }
+    let verb = if refusal.reply.is_transient() { "deferred" } else { "refused" };
+    let Flood::Yes = flood else { return Some(Cow::from(format!("{verb} by check {check}"))) };
     let count = session.service.rejections.count(session.client, Instant::now())?;
-    Some(Cow::from(format!("deferred by check {check}; refusals since the last line: {count}")))
+    Some(Cow::from(format!("{verb} by check {check}; refusals since the last line: {count}")))
 }
 
 /// The upstream has refused a recipient.

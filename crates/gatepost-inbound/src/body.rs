@@ -41,7 +41,7 @@ struct Data<'s> {
     header: Option<HeldHeader>,
     /// Content that is not what was received, for want of CRs: a slow path for few clients.
     rewritten: BytesMut,
-    /// Octets of content so far.
+    /// Octets of content so far, held back or not.
     octets: u64,
     /// When a client that sends no more than this has stalled.
     stall: Mark,
@@ -152,7 +152,7 @@ impl Data<'_> {
         let last = self.last(last);
         if let Some(handoff) = self.relayed {
             let hello = self.receiving.hello();
-            answer::complete(self.session, conn, hello, handoff, (last, self.octets)).await;
+            answer::complete(self.session, conn, hello, handoff, last).await;
         } else if let Some(refusal) = self.refusal {
             if refusal.then == Then::Close {
                 return Err(conn.say_last(&refusal.reply));

@@ -331,7 +331,9 @@ impl Session {
 
 impl Now {
     fn read() -> Self {
-        Self { instant: Instant::now(), date: jiff::Timestamp::now() }
+        // The instant last: what is measured from it begins behind both.
+        let date = jiff::Timestamp::now();
+        Self { instant: Instant::now(), date }
     }
 }
 

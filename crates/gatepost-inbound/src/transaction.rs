@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatepost_policy::check::{self, RcptFacts, Refusal};
+use gatepost_policy::check::{self, RcptFacts};
 use gatepost_policy::route::{Routes, Way};
 use gatepost_relay::{DataFollows, Handoff, Message};
 use gatepost_smtp::command::Rcpt;
@@ -228,15 +228,9 @@ impl<'s> Transaction<'s> {
             Err(refusal) => {
                 verdicts.refused(&refusal);
                 self.refused += 1;
-                let hello = self.open.hello();
-                if self.refused == 1 {
-                    answer::log_rcpt(session, hello, &self.sender, &path, &refusal);
-                } else {
-                    // A long list of wrong recipients is one matter, and not one line each.
-                    answer::log_more_rcpt(session, hello, &self.sender, &path, &refusal);
-                }
-                let Refusal { reply, .. } = refusal;
-                Slot::Refused(reply)
+                let (hello, path) = (self.open.hello(), (&path, self.refused));
+                answer::log_rcpt(session, hello, &self.sender, path, &refusal);
+                Slot::Refused(refusal.reply)
             }
         }
     }

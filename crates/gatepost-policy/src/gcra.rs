@@ -1,8 +1,9 @@
-//! A limiter in one atomic word: the generic cell rate algorithm (ITU-T I.371, Annex A).
+//! A limiter without a lock: the generic cell rate algorithm (ITU-T I.371, Annex A).
 //!
-//! The word is the moment at which all that was used is paid back, in nanoseconds since a moment
+//! Its state is one atomic word: the moment at which all that was used is paid back, in nanoseconds since a moment
 //! that the caller keeps to. Using one puts it an interval further; it may not be further ahead of
-//! now than a full burst. So a limiter has no timer, needs no lock, and forgets by itself.
+//! now than a full burst. So a limiter has no timer, and forgets by itself. A second word tells that the
+//! rate has changed, so that a debt of the old one is looked at once.
 //!
 //! Time is an argument. It may come a little out of order from several threads: an older moment
 //! only sees less paid back.
@@ -28,7 +29,7 @@ impl Gcra {
     pub fn take(&self, rate: Rate, now: Duration) -> Result<(), Duration> {
         let now = nanos(now);
         self.settle(rate, now);
-        // One word, and nothing else depends on the order in which others see it: relaxed is enough.
+        // Nothing else depends on the order in which others see the word: relaxed is enough.
         let mut seen = self.paid_back_at.load(Ordering::Relaxed);
         loop {
             let next = after_one(seen, rate, now, 0)?;

@@ -6,7 +6,7 @@ use std::process::Command;
 use gatepost_testkit::{ByteClient, ScriptedUpstream};
 use serde_json::Value;
 
-use crate::harness::{ENVELOPE, Settings, converse};
+use crate::harness::{ENVELOPE, Settings, config_text, converse};
 use crate::program::Program;
 
 const NOT_RUNNING: &str = "note: the gateway is not running: shown is what is in its files\n";
@@ -130,12 +130,9 @@ not_before = 2020-01-01T00:00:00+01:00
 expires = 2030-01-01T00:00:00Z
 expiry = "warn"
 "#;
-    let program = Program::start(upstream.addr(), &Settings::default());
     let directory = tempfile::tempdir().expect("a directory");
-    for file in ["gatepost.toml", "policy.toml"] {
-        std::fs::copy(program.directory.path().join(file), directory.path().join(file))
-            .expect("copies");
-    }
+    let config = config_text(upstream.addr(), &Settings::default());
+    std::fs::write(directory.path().join("gatepost.toml"), config).expect("writes");
     std::fs::write(directory.path().join("policy.toml"), policy).expect("writes");
     let shown = gatepost(directory.path(), &["entry", "show", "all"]);
     let before = json(directory.path(), &["entry", "show", "all"]);

@@ -321,6 +321,8 @@ async fn refusals_of_policy_are_in_the_mail_log() {
         ("MAIL FROM:<x@other.test>", "550"),
         (MAIL, "250"),
         ("RCPT TO:<x@c.test>", "550"),
+        ("RCPT TO:<y@c.test>", "550"),
+        ("RCPT TO:<z@c.test>", "550"),
         ("RSET", "250"),
         (MAIL, "450"),
         (MAIL, "450"),
@@ -340,7 +342,7 @@ async fn refusals_of_policy_are_in_the_mail_log() {
     let expected = [
         "refused by check sender",
         "refused by check recipient",
-        "deferred by check message_rate; refusals since the last line: 1",
+        "refused by check recipient; refusals since the last line: 1",
     ];
     assert_eq!(reasons, expected, "{log}");
     upstream.stop().await;
