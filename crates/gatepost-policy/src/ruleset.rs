@@ -176,13 +176,11 @@ impl Ruleset {
 
     /// The enabled entry with an id.
     pub fn entry(&self, id: &str) -> Option<&Arc<Entry>> {
-        let index = self.ids.find(id, |index| self.entries[index as usize].id())?;
-        self.entries.get(index as usize)
+        self.entries.get(self.position(id)?)
     }
 
-    /// What was used up under an id, whether an entry has it or has had it.
-    pub(crate) fn state(&self, id: &str) -> Option<&Arc<EntryState>> {
-        self.entry(id).map(|entry| &entry.state).or_else(|| self.dormant.get(id))
+    fn position(&self, id: &str) -> Option<usize> {
+        self.ids.find(id, |index| self.entries[index as usize].id()).map(|index| index as usize)
     }
 
     /// Where messages go.
@@ -198,6 +196,31 @@ impl Ruleset {
     /// Whether no enabled entry allows anything, so that nobody is let in.
     pub fn allows_nobody(&self) -> bool {
         !self.entries.iter().any(|entry| entry.action() == Action::Allow)
+    }
+}
+
+/// What was used up under ids, whether entries have them or have had them.
+///
+/// Policies are asked for in their order, and change little: mostly the next entry is the one that
+/// came next before, and to compare it is much cheaper than to find it among a million.
+pub(crate) struct States<'r> {
+    ruleset: &'r Ruleset,
+    /// The position behind the entry that was found last.
+    next: usize,
+}
+
+impl<'r> States<'r> {
+    pub(crate) const fn new(ruleset: &'r Ruleset) -> Self {
+        Self { ruleset, next: 0 }
+    }
+
+    pub(crate) fn find(&mut self, id: &str) -> Option<&'r Arc<EntryState>> {
+        let entries = self.ruleset.entries();
+        let is_next = entries.get(self.next).is_some_and(|entry| &**entry.id() == id);
+        let position = if is_next { Some(self.next) } else { self.ruleset.position(id) };
+        let Some(position) = position else { return self.ruleset.dormant.get(id) };
+        self.next = position + 1;
+        Some(&entries[position].state)
     }
 }
 

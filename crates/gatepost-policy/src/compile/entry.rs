@@ -17,7 +17,7 @@ use crate::{
     network::Network,
     pattern::Pattern,
     report::Place,
-    ruleset::Ruleset,
+    ruleset::{Ruleset, States},
 };
 
 const ACTIONS: Choices<Action> = &[("allow", Some(Action::Allow)), ("deny", Some(Action::Deny))];
@@ -35,7 +35,7 @@ pub(super) struct Draft {
 pub(super) struct Entries<'s> {
     pub(super) values: Values<'s>,
     /// Where entries of the same id have kept count so far.
-    previous: Option<&'s Ruleset>,
+    previous: Option<States<'s>>,
     senders: shared::Lists<Pattern>,
     services: shared::Lists<Box<str>>,
     terms: shared::Values<Terms>,
@@ -45,7 +45,7 @@ impl<'s> Entries<'s> {
     pub(super) fn new(values: Values<'s>, previous: Option<&'s Ruleset>) -> Self {
         Self {
             values,
-            previous,
+            previous: previous.map(States::new),
             senders: shared::Lists::default(),
             services: shared::Lists::default(),
             terms: shared::Values::default(),
@@ -91,7 +91,7 @@ impl<'s> Entries<'s> {
         }
         let right = self.values.report.errors() == errors_before;
         let (id, networks, senders) = (right.then_some(id?)?, networks?, senders?);
-        let known = self.previous.and_then(|previous| previous.state(id));
+        let known = self.previous.as_mut().and_then(|previous| previous.find(id));
         Some(Entry {
             id: Arc::clone(id),
             networks,
