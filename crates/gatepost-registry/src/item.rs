@@ -1,0 +1,309 @@
+//! Items: the tables that a policy is made of, one by one.
+//!
+//! An item is kept as the text it has in a policy file, without the line of its header. The text is
+//! canonical: the keys of contract §2 in their order, one a line, so that two items say the same
+//! when their texts are the same, and a difference between revisions is a difference of lines.
+//! Nothing is judged here but that an item has its name; the compiler of the policy judges the rest.
+
+use std::fmt::{self, Write as _};
+
+use gatepost_policy::document::{self, DocumentError};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use toml::{Table, Value};
+
+/// Octets of the hash that names an expectation, in hexadecimal. Two of a million expectations
+/// have the same with a chance of one to 500.
+const HASH_OCTETS: usize = 6;
+
+/// What kind of table an item is. Kinds stand in this order in the text of a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// `[[entry]]`
+    Entry,
+    /// `[[route]]`
+    Route,
+    /// `[[credential]]`
+    Credential,
+    /// `[[expect]]`
+    Expect,
+}
+
+/// One table of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Item {
+    kind: Kind,
+    id: String,
+    body: String,
+}
+
+/// Why a table is no item.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ItemError {
+    /// It cannot be read as TOML.
+    #[error("{0}")]
+    Document(#[from] DocumentError),
+    /// Nothing names it.
+    #[error("a table [[{0}]] has no id; give it one, like id = \"billing\"")]
+    Unnamed(Kind),
+    /// The text has a key that is neither of the kinds.
+    #[error(
+        "{0:?} is not a table of a policy; there are [[entry]], [[route]], [[credential]] and [[expect]]"
+    )]
+    UnknownTable(String),
+    /// The key of a kind is not an array of tables.
+    #[error("{0} is not a list of tables; write [[{0}]]")]
+    NotTables(Kind),
+}
+
+/// The keys of all kinds, in the order of contract §2. One that is not here comes last.
+const KEYS: [&str; 40] = [
+    "id",
+    "networks",
+    "username",
+    "password_hash",
+    "description",
+    "owner",
+    "enabled",
+    "action",
+    "services",
+    "entries",
+    "sender_domains",
+    "recipient_domains",
+    "senders",
+    "recipients",
+    "helo",
+    "header_from",
+    "tls",
+    "client_certificate",
+    "authentication",
+    "upstream",
+    "mode",
+    "rewrite_mail_from",
+    "max_message_size",
+    "max_recipients",
+    "max_connections",
+    "message_rate",
+    "recipient_rate",
+    "bare_newlines",
+    "add_missing_headers",
+    "not_before",
+    "expires",
+    "expiry",
+    "acknowledge",
+    "service",
+    "ip",
+    "from",
+    "rcpt",
+    "at",
+    "result",
+    "entry",
+];
+
+impl Kind {
+    /// All of them, in the order of a policy.
+    pub const ALL: [Self; 4] = [Self::Entry, Self::Route, Self::Credential, Self::Expect];
+
+    /// The name of its tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Entry => "entry",
+            Self::Route => "route",
+            Self::Credential => "credential",
+            Self::Expect => "expect",
+        }
+    }
+
+    /// The kind whose tables have a name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Item {
+    /// The item that a table is. An expectation has no id in a policy: its hash names it, and two
+    /// that say the same are one.
+    pub fn new(kind: Kind, table: &Table) -> Result<Self, ItemError> {
+        let body = body(table);
+        let id = match (kind, table.get("id")) {
+            (Kind::Expect, _) => hash(&body),
+            (_, Some(Value::String(id))) if !id.is_empty() => id.clone(),
+            _ => return Err(ItemError::Unnamed(kind)),
+        };
+        Ok(Self { kind, id, body })
+    }
+
+    /// The item of a body, written by hand or by [`Item::body`]. `origin` is named in errors.
+    pub fn from_body(kind: Kind, body: &str, origin: &str) -> Result<Self, ItemError> {
+        Self::new(kind, &document::parse::<Table>(body, origin)?)
+    }
+
+    /// An item as a store has kept it, which has read it before.
+    pub(crate) const fn kept(kind: Kind, id: String, body: String) -> Self {
+        Self { kind, id, body }
+    }
+
+    /// What it is.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Its name among its kind.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its keys and values as text, without the line of the header.
+    pub fn body(&self) -> &str {
+        &self.body
+    }
+
+    /// Its keys and values.
+    pub fn table(&self) -> Table {
+        // Every body was written from a table.
+        self.body.parse().unwrap_or_default()
+    }
+}
+
+/// The items of a policy text, in the order of the kinds, and of the text within each.
+pub fn items(text: &str, origin: &str) -> Result<Vec<Item>, ItemError> {
+    let mut document = document::parse::<Table>(text, origin)?;
+    let mut items = Vec::new();
+    for kind in Kind::ALL {
+        let Some(tables) = document.remove(kind.name()) else { continue };
+        let Value::Array(tables) = tables else { return Err(ItemError::NotTables(kind)) };
+        for table in tables {
+            let Value::Table(table) = table else { return Err(ItemError::NotTables(kind)) };
+            items.push(Item::new(kind, &table)?);
+        }
+    }
+    match document.into_iter().next() {
+        Some((key, _)) => Err(ItemError::UnknownTable(key)),
+        None => Ok(items),
+    }
+}
+
+/// The policy text that items make in their order.
+pub fn policy_text<'i>(items: impl IntoIterator<Item = &'i Item>) -> String {
+    let mut text = String::new();
+    for Item { kind, body, .. } in items {
+        let separator = if text.is_empty() { "" } else { "\n" };
+        text.extend([separator, "[[", kind.name(), "]]\n", body]);
+    }
+    text
+}
+
+/// Keys in their order, one a line.
+fn body(table: &Table) -> String {
+    let rank = |key: &str| KEYS.iter().position(|known| *known == key).unwrap_or(KEYS.len());
+    let mut pairs: Vec<_> = table.iter().collect();
+    // Stable: unknown keys stay in the order of the table, which is the alphabet's.
+    pairs.sort_by_key(|(key, _)| rank(key));
+    let mut body = String::new();
+    for (key, value) in pairs {
+        let key = Table::from_iter([(key.clone(), Value::Boolean(true))]).to_string();
+        // To quote a key where it must be is the business of the library.
+        let key =
+            key.trim_end().trim_end_matches("true").trim_end().trim_end_matches('=').trim_end();
+        // A string takes any text.
+        let _ = writeln!(body, "{key} = {value}");
+    }
+    body
+}
+
+fn hash(body: &str) -> String {
+    let digest = Sha256::digest(body.as_bytes());
+    digest.iter().take(HASH_OCTETS).fold(String::new(), |mut hex, octet| {
+        let _ = write!(hex, "{octet:02x}");
+        hex
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: &str = r#"
+        [[route]]
+        upstream = "a"
+        id = "r"
+
+        [[entry]]   # a comment
+        senders = ["*.example.org", 'a@b.example']
+        id = "billing"
+        expires = 2027-01-01T00:00:00Z
+        networks = [ "10.0.0.0/8",
+                     "2001:db8::/48" ]
+        "odd key" = { x = 1 }
+        max_recipients = 100
+
+        [[expect]]
+        ip = "10.0.0.1"
+        result = "accept"
+    "#;
+
+    const CANONICAL: &str = r#"[[entry]]
+id = "billing"
+networks = ["10.0.0.0/8", "2001:db8::/48"]
+senders = ["*.example.org", "a@b.example"]
+max_recipients = 100
+expires = 2027-01-01T00:00:00Z
+"odd key" = { x = 1 }
+
+[[route]]
+id = "r"
+upstream = "a"
+
+[[expect]]
+ip = "10.0.0.1"
+result = "accept"
+"#;
+
+    #[test]
+    fn a_policy_becomes_canonical_and_stays_so() {
+        let items = super::items(POLICY, "policy.toml").expect("a good policy");
+        assert_eq!(policy_text(&items), CANONICAL);
+        let again = super::items(CANONICAL, "policy.toml").expect("as good");
+        assert_eq!(again, items);
+        let ids: Vec<_> = items.iter().map(|item| (item.kind().name(), item.id())).collect();
+        assert_eq!(ids[..2], [("entry", "billing"), ("route", "r")]);
+        assert_eq!(ids[2].1.len(), 2 * HASH_OCTETS);
+        for item in &items {
+            assert_eq!(Item::new(item.kind(), &item.table()).as_ref(), Ok(item));
+            assert_eq!(Item::from_body(item.kind(), item.body(), "x").as_ref(), Ok(item));
+        }
+    }
+
+    #[test]
+    fn values_that_need_care_survive() {
+        let body =
+            "description = \"a \\\"quoted\\\" \\\\ text\\nin two lines \\u0007\"\nid = \"a\"\n";
+        let item = Item::from_body(Kind::Entry, body, "x").expect("an item");
+        let again = Item::from_body(Kind::Entry, item.body(), "x").expect("as good");
+        assert_eq!(item, again);
+        assert_eq!(
+            again.table()["description"].as_str(),
+            Some("a \"quoted\" \\ text\nin two lines \u{7}")
+        );
+    }
+
+    #[test]
+    fn what_is_no_item_is_refused_with_its_mend() {
+        let error = |text: &str| super::items(text, "p.toml").expect_err("is wrong").to_string();
+        assert_eq!(
+            error("[[entry]]\nenabled = true\n"),
+            "a table [[entry]] has no id; give it one, like id = \"billing\""
+        );
+        assert_eq!(error("[entry]\n"), "entry is not a list of tables; write [[entry]]");
+        assert_eq!(error("entry = [1]\n"), "entry is not a list of tables; write [[entry]]");
+        assert!(error("[[entrys]]\n").starts_with("\"entrys\" is not a table of a policy"));
+        assert!(error("[[entry]\n").starts_with("p.toml:1:"));
+    }
+}
