@@ -2,15 +2,18 @@
 //!
 //! Whatever the text is, the compiler comes to an end and says what is wrong in lines that a
 //! terminal can show. What it accepts is what the text says, whoever reads it and how often, lets
-//! each client in by its narrowest network, and never lets everybody in.
+//! each client in by its narrowest network, and never lets everybody in. What it expects of itself
+//! is met or not, whatever else happens, and what is not met is told in such lines too.
 #![no_main]
 
 use std::{
     collections::HashSet,
     sync::{Arc, LazyLock},
+    time::Duration,
 };
 
 use gatepost_policy::{
+    date::Moment,
     entry::{Action, Entry},
     listener::ListenerId,
     network::Network,
@@ -24,6 +27,9 @@ use toml::{Table, Value};
 const ORIGIN: &str = "policy.toml";
 /// Networks of a policy whose clients are looked up: many are not better than some.
 const PROBED_MAX: usize = 32;
+
+/// 2026-06-01T00:00:00Z
+const NOW: Moment = Moment { unix_seconds: 1_780_272_000, uptime: Duration::ZERO };
 
 static SITE: LazyLock<Arc<Site>> = LazyLock::new(|| {
     Arc::new(Site {
@@ -59,6 +65,7 @@ fn accepted(text: &str, compiled: &Compiled) {
     compiled.warnings.iter().for_each(|warning| printable(warning));
     same_again(text, compiled);
     what_the_text_says(text, ruleset);
+    what_it_expects(text, ruleset);
     assert!(!covers_a_family(ruleset), "everybody is let in");
     for listener in (0..SITE.listeners.len()).map(ListenerId::new) {
         lookups(ruleset, listener);
@@ -76,6 +83,7 @@ fn same_again(text: &str, compiled: &Compiled) {
     let next = ruleset.recompile(text, ORIGIN).expect("it was accepted before");
     for other in [&again, &next] {
         assert_eq!(other.ruleset.generation(), ruleset.generation());
+        assert_eq!(other.ruleset.prove(NOW), ruleset.prove(NOW));
         assert_eq!(other.warnings, compiled.warnings);
         assert_eq!(other.ruleset.entries().len(), ruleset.entries().len());
         for (one, other) in ruleset.entries().iter().zip(other.ruleset.entries()) {
@@ -110,6 +118,18 @@ fn what_the_text_says(text: &str, ruleset: &Ruleset) {
     for entry in ruleset.entries() {
         let found = ruleset.entry(entry.id()).expect("an entry is found by its id");
         assert!(Arc::ptr_eq(found, entry));
+    }
+}
+
+/// Not more fail than there are, and each is told with its place and what happens instead.
+fn what_it_expects(text: &str, ruleset: &Ruleset) {
+    let Err(errors) = ruleset.prove(NOW) else { return };
+    let table: Table = text.parse().expect("what is accepted is TOML");
+    let written = table.get("expect").and_then(Value::as_array).map_or(0, Vec::len);
+    assert!((1..=written).contains(&errors.count()), "{} of {written}", errors.count());
+    for error in errors.errors() {
+        error.to_string().split('\n').for_each(printable);
+        assert!(error.position().is_some() && !error.details().is_empty(), "{error}");
     }
 }
 

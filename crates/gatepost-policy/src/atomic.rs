@@ -1,4 +1,7 @@
-//! The atomics of the limiter: `tests/shuttle.rs` compiles its module once more, with atomics whose
-//! interleavings it can try.
+//! The atomics of the limiter and of what is counted: `tests/shuttle.rs` compiles their modules once
+//! more, with atomics whose interleavings it can try.
 
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+};

@@ -36,7 +36,7 @@ use crate::{
     network::client_address,
     rate::Rate,
     ruleset::Ruleset,
-    state::Connection,
+    state::{Connection, EntryState},
 };
 
 /// Octets of a path that a reply repeats: with what stands around it, an entry id of full length
@@ -102,6 +102,9 @@ pub enum Greeting {
 pub(crate) enum Spend {
     /// It only looks what would be if so many others had come before: for explanations.
     Look(u32),
+    /// The same, if nothing had been used before those: what is expected of a policy does not depend
+    /// on what its clients have done.
+    LookAfresh(u32),
     Take,
 }
 
@@ -109,7 +112,16 @@ impl Spend {
     fn one_of(self, state: &Gcra, rate: Rate, uptime: Duration) -> Result<(), Duration> {
         match self {
             Self::Look(others) => state.look(rate, uptime, others),
+            Self::LookAfresh(others) => Gcra::default().look(rate, uptime, others),
             Self::Take => state.take(rate, uptime),
+        }
+    }
+
+    /// The connections of an entry that count.
+    pub(crate) fn connections(self, state: &EntryState) -> u32 {
+        match self {
+            Self::LookAfresh(others) => others,
+            Self::Look(_) | Self::Take => state.connections(),
         }
     }
 }
@@ -183,8 +195,8 @@ pub fn connect(entry: &Entry) -> Result<Connection, Refusal> {
 }
 
 /// What [`connect`] would say, without connecting.
-pub(crate) fn look_at_connections(entry: &Entry) -> Result<(), Refusal> {
-    let is_full = |most| entry.state().connections() >= most;
+pub(crate) fn look_at_connections(entry: &Entry, spend: Spend) -> Result<(), Refusal> {
+    let is_full = |most| spend.connections(entry.state()) >= most;
     match entry.terms().max_connections {
         Some(most) if is_full(most) => Err(too_many_connections(entry)),
         _ => Ok(()),

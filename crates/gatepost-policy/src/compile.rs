@@ -3,10 +3,11 @@
 //! What entries do to each other is judged elsewhere (`listener`, `exposure`). A wrong key never
 //! hides the next one: all that is wrong with an entry is reported, and then the entry is dropped.
 //!
-//! [`parts`] goes through the text; [`entry`], [`terms`] and [`route`] judge one table each;
+//! [`parts`] goes through the text; [`entry`], [`terms`], [`route`] and [`expect`] judge one table each;
 //! [`values`] knows the forms that values have in all of them.
 
 mod entry;
+mod expect;
 mod parts;
 mod route;
 mod shared;
@@ -14,7 +15,7 @@ mod terms;
 mod values;
 
 pub(crate) use self::{
-    parts::{PlacedEntry, Tables, both, tables},
+    parts::{PlacedEntry, PlacedExpectation, Tables, both, tables},
     route::refuse_unrouted,
 };
 

@@ -25,6 +25,7 @@ pub struct DocumentError {
     position: Option<Position>,
     key: String,
     message: String,
+    details: Vec<String>,
 }
 
 /// A place in a document. Both numbers count from 1, columns in characters.
@@ -151,7 +152,26 @@ impl DocumentError {
             position: None,
             key: Printable(&key.to_string()).to_string(),
             message: Printable(&message.to_string()).to_string(),
+            details: Vec::new(),
         }
+    }
+
+    /// The same, with lines that tell more.
+    pub(crate) fn with_details<'a>(mut self, lines: impl Iterator<Item = &'a str>) -> Self {
+        self.details.extend(lines.map(|line| Printable(line).to_string()));
+        self
+    }
+
+    /// The same error at a place that is known already.
+    pub(crate) const fn in_place(mut self, position: Position) -> Self {
+        self.position = Some(position);
+        self
+    }
+
+    /// The same without its line and column.
+    #[must_use]
+    pub fn without_place(&self) -> Self {
+        Self { position: None, ..self.clone() }
     }
 
     /// The file, or whatever else the text came from.
@@ -173,9 +193,14 @@ impl DocumentError {
     pub fn message(&self) -> &str {
         &self.message
     }
+
+    /// Lines that tell more, if that takes more than a message.
+    pub fn details(&self) -> &[String] {
+        &self.details
+    }
 }
 
-/// `policy.toml:3:10: entry[0].networks: …`
+/// `policy.toml:3:10: entry[0].networks: …`, and each line that tells more below it, indented.
 impl fmt::Display for DocumentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.origin)?;
@@ -185,7 +210,8 @@ impl fmt::Display for DocumentError {
         if !self.key.is_empty() {
             write!(f, ": {}", self.key)?;
         }
-        write!(f, ": {}", self.message)
+        write!(f, ": {}", self.message)?;
+        self.details.iter().try_for_each(|line| write!(f, "\n    {line}"))
     }
 }
 
@@ -194,12 +220,36 @@ impl std::error::Error for DocumentError {}
 impl Position {
     /// The place of an octet. An offset past the end means the end.
     pub fn of(text: &str, offset: usize) -> Self {
-        let before = &text[..text.floor_char_boundary(offset)];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Self {
-            line: before.bytes().filter(|&octet| octet == b'\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+        Places::of(text).next(offset)
+    }
+}
+
+/// Finds the places of many octets in one pass over the text: each must not be before the last.
+pub(crate) struct Places<'t> {
+    rest: &'t str,
+    /// How many octets are before the rest, and where it begins.
+    read: usize,
+    position: Position,
+}
+
+impl<'t> Places<'t> {
+    pub(crate) const fn of(text: &'t str) -> Self {
+        Self { rest: text, read: 0, position: Position { line: 1, column: 1 } }
+    }
+
+    /// The place of the next octet.
+    pub(crate) fn next(&mut self, offset: usize) -> Position {
+        let octets = self.rest.floor_char_boundary(offset.saturating_sub(self.read));
+        let (passed, rest) = self.rest.split_at(octets);
+        self.rest = rest;
+        self.read += octets;
+        let line_start = passed.rfind('\n').map(|newline| newline + 1);
+        if line_start.is_some() {
+            self.position.line += passed.bytes().filter(|&octet| octet == b'\n').count();
+            self.position.column = 1;
         }
+        self.position.column += passed[line_start.unwrap_or(0)..].chars().count();
+        self.position
     }
 }
 

@@ -60,6 +60,17 @@ pub struct Explanation {
 
 /// Tells what would happen, and why. The verdict is the first refusal of anything that was asked.
 pub fn explain(ruleset: &Ruleset, question: &Question<'_>) -> Explanation {
+    tell(ruleset, question, Spend::Look)
+}
+
+/// Tells what would happen if no client had used anything up yet: what the policy says, whatever
+/// has been counted since it is in use.
+pub(crate) fn explain_afresh(ruleset: &Ruleset, question: &Question<'_>) -> Explanation {
+    tell(ruleset, question, Spend::LookAfresh)
+}
+
+/// `look` says how counters are looked at, after so many others.
+fn tell(ruleset: &Ruleset, question: &Question<'_>, look: fn(u32) -> Spend) -> Explanation {
     let mut explanation = Explanation {
         generation: ruleset.generation(),
         entry: None,
@@ -72,9 +83,9 @@ pub fn explain(ruleset: &Ruleset, question: &Question<'_>) -> Explanation {
     explanation.tell_listener(ruleset, question.listener);
     if let Some(entry) = explanation.tell_entry(ruleset, question) {
         let facts = MailFacts { generation: ruleset.generation(), ..question.facts };
-        explanation.tell_connections(&entry);
-        explanation.tell_mail(&entry, &facts);
-        explanation.tell_recipients(ruleset, &entry, &facts, question.recipients);
+        explanation.tell_connections(&entry, look(0));
+        explanation.tell_mail(&entry, &facts, look(0));
+        explanation.tell_recipients(ruleset, (&entry, look), &facts, question.recipients);
         explanation.tell_header_from(&entry, question.header_from);
     }
     explanation
@@ -165,19 +176,19 @@ impl Explanation {
         }
     }
 
-    fn tell_connections(&mut self, entry: &Entry) {
-        let passed = || detail::connections(entry);
-        self.judged(Check::MaxConnections, entry, check::look_at_connections(entry), passed);
+    fn tell_connections(&mut self, entry: &Entry, look: Spend) {
+        let passed = || detail::connections(entry, look.connections(entry.state()));
+        self.judged(Check::MaxConnections, entry, check::look_at_connections(entry, look), passed);
     }
 
-    fn tell_mail(&mut self, entry: &Entry, facts: &MailFacts<'_>) {
+    fn tell_mail(&mut self, entry: &Entry, facts: &MailFacts<'_>, look: Spend) {
         for check in Check::AT_MAIL {
             if self.verdict != Verdict::Accept {
                 self.skip(check, "not reached");
             } else if !facts.knows(check) {
                 self.skip(check, "not given");
             } else {
-                let judged = check::judge_mail(check, entry, facts, Spend::Look(0));
+                let judged = check::judge_mail(check, entry, facts, look);
                 self.judged(check, entry, judged, || detail::mail(check, entry, facts));
             }
         }
@@ -187,7 +198,7 @@ impl Explanation {
     fn tell_recipients(
         &mut self,
         ruleset: &Ruleset,
-        entry: &Entry,
+        (entry, look): (&Entry, fn(u32) -> Spend),
         facts: &MailFacts<'_>,
         recipients: &[ForwardPath<'_>],
     ) {
@@ -210,7 +221,7 @@ impl Explanation {
                 way: first_way,
             };
             let way = routes.way(entry, &sender, recipient);
-            if self.tell_recipient(entry, (routes, way), &asked) {
+            if self.tell_recipient(entry, (routes, way), &asked, look(named)) {
                 named += 1;
                 first_way = first_way.or(way);
                 self.tell_way(ruleset, entry, way, &sender);
@@ -224,10 +235,10 @@ impl Explanation {
         entry: &Entry,
         (routes, way): (&Routes, Option<Way>),
         asked: &RcptFacts<'_>,
+        look: Spend,
     ) -> bool {
         for check in Check::AT_RCPT {
-            let looked = Spend::Look(asked.named);
-            let judged = check::judge_rcpt(check, entry, (routes, way), asked, looked);
+            let judged = check::judge_rcpt(check, entry, (routes, way), asked, look);
             let accepted = judged.is_ok();
             // What all recipients pass alike would only be repeated.
             if !accepted || matches!(check, Check::Recipient | Check::Route) {

@@ -4,9 +4,12 @@
 //! name; the step that builds one gives it a type. Nothing is required and nothing is judged here:
 //! the compiler does that, because it can name the entry.
 
+mod expect;
+
 use serde::Deserialize;
 use toml::{Spanned, value::Datetime};
 
+pub(crate) use self::expect::{ExpectFile, OneOrMore, WordOrSwitch};
 use crate::document::{self, NotBuilt, Salvage};
 
 /// A key with text in it, and where the text is.
@@ -26,7 +29,8 @@ struct PolicyFile {
     #[serde(default)]
     route: Vec<Spanned<RouteFile>>,
     credential: Option<NotBuilt>,
-    expect: Option<NotBuilt>,
+    #[serde(default)]
+    expect: Vec<Spanned<ExpectFile>>,
 }
 
 /// One `[[entry]]`.
@@ -93,6 +97,7 @@ pub(crate) struct Part<'t> {
 pub(crate) struct Tables {
     pub(crate) entries: Vec<Spanned<EntryFile>>,
     pub(crate) routes: Vec<Spanned<RouteFile>>,
+    pub(crate) expectations: Vec<Spanned<ExpectFile>>,
 }
 
 /// Cuts a policy into parts: a million entries as one TOML tree would take gigabytes, and parts can
@@ -105,7 +110,7 @@ impl Part<'_> {
     /// What it says, if all of it is well-formed.
     pub(crate) fn read(self) -> Option<Tables> {
         let file: PolicyFile = toml::from_str(self.text).ok()?;
-        Some(Tables { entries: file.entry, routes: file.route })
+        Some(Tables { entries: file.entry, routes: file.route, expectations: file.expect })
     }
 
     /// What can be read of it, entry by entry, and what is wrong. `first` is the number of its
@@ -168,10 +173,8 @@ mod tests {
 
     #[test]
     fn every_key_that_has_to_wait_is_refused_by_name() {
-        for table in ["credential", "expect"] {
-            let text = format!("[[entry]]\nid = \"billing\"\n\n[[{table}]]\nid = \"a\"\n");
-            assert_eq!(faults(&text), [format!("4:1 {table}: not built yet")]);
-        }
+        let text = "[[entry]]\nid = \"billing\"\n\n[[credential]]\nid = \"a\"\n";
+        assert_eq!(faults(text), ["4:1 credential: not built yet"]);
     }
 
     #[test]
@@ -216,7 +219,7 @@ mod tests {
         #[test]
         fn the_parts_mean_what_the_whole_means(tokens in prop::collection::vec(
             prop::sample::select(vec![
-                "[[entry]]", "\n[[entry]]\n", "\n \t[[entry]]", "\n", "id = \"a\"\n", "owner = \"", "\"",
+                "[[entry]]", "\n[[entry]]\n", "\n \t[[entry]]", "\n[[expect]]\n", "\n", "id = \"a\"\n", "owner = \"", "\"",
                 "\"\"\"", "'''", "'", "networks = [\n", "]\n", "\"10.0.0.1\",", "#", " ", "\\", "enabled = true",
             ]),
             0..25,

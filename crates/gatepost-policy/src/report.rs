@@ -19,9 +19,25 @@ pub struct PolicyErrors {
 }
 
 impl PolicyErrors {
+    /// Those errors, if there is one.
+    pub(crate) fn none_of(mut errors: impl Iterator<Item = DocumentError>) -> Result<(), Self> {
+        let told: Vec<_> = errors.by_ref().take(TOLD_MAX).collect();
+        if told.is_empty() {
+            return Ok(());
+        }
+        Err(Self { errors: told, left_out: errors.count() })
+    }
+
     /// The errors that are told.
     pub fn errors(&self) -> &[DocumentError] {
         &self.errors
+    }
+
+    /// The same without lines and columns: those of a text that nobody has written help nobody.
+    #[must_use]
+    pub fn without_places(&self) -> Self {
+        let errors = self.errors.iter().map(DocumentError::without_place).collect();
+        Self { errors, left_out: self.left_out }
     }
 
     /// How many there are, told or not.
@@ -30,7 +46,7 @@ impl PolicyErrors {
     }
 }
 
-/// One line an error.
+/// One line an error, and below it those that it has to tell more.
 impl fmt::Display for PolicyErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, error) in self.errors.iter().enumerate() {

@@ -71,6 +71,38 @@ impl Routes {
         Some(Way { upstream, mode, route: index })
     }
 
+    /// The upstream of all messages of an entry whose recipient is not known, and perhaps not even
+    /// their sender. The error is the first route that some of them take to another one than the
+    /// rest.
+    pub(crate) fn upstream_of_all(
+        &self,
+        entry: &Entry,
+        sender: Option<&ReversePath<'_>>,
+    ) -> Result<Option<UpstreamId>, &Route> {
+        if let Some(upstream) = entry.terms().upstream {
+            return Ok(Some(upstream));
+        }
+        let upstream_of = |route: &Route| route.upstream.or(self.default_upstream);
+        let mut of_some = Vec::new();
+        let mut of_rest = self.default_upstream;
+        for route in self.routes.iter().filter(|route| route.is_for(entry)) {
+            let of_sender = match (&route.senders, sender) {
+                (None, _) => Some(true),
+                (Some(_), None) => None,
+                (Some(patterns), Some(path)) => Some(patterns.iter().any(|p| p.matches(path))),
+            };
+            match of_sender {
+                Some(false) => {}
+                Some(true) if route.takes_all_recipients() => {
+                    of_rest = upstream_of(route);
+                    break;
+                }
+                _ => of_some.push(route),
+            }
+        }
+        of_some.into_iter().find(|route| upstream_of(route) != of_rest).map_or(Ok(of_rest), Err)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.routes.len()
@@ -132,8 +164,12 @@ impl Route {
     /// Whether all messages of such senders take it.
     pub(crate) fn takes_all_of(&self, senders: &Pattern) -> bool {
         let all = |list: &[Pattern]| list.iter().any(|pattern| pattern.covers(senders));
-        self.senders.as_deref().is_none_or(all)
-            && self.recipients.as_ref().is_none_or(|patterns| patterns.iter().any(Pattern::is_any))
+        self.senders.as_deref().is_none_or(all) && self.takes_all_recipients()
+    }
+
+    /// Whether it does not matter to it whom a message is for.
+    pub(crate) fn takes_all_recipients(&self) -> bool {
+        self.recipients.as_ref().is_none_or(|patterns| patterns.iter().any(Pattern::is_any))
     }
 
     /// Whether some messages of such senders may take it.

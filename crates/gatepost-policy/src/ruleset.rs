@@ -8,7 +8,9 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use crate::{
     compile::{self, Tables},
+    date::Moment,
     entry::{Action, Entry},
+    expectation::Expectations,
     exposure,
     generation::{ContentHash, Generation},
     ids::Ids,
@@ -32,6 +34,8 @@ pub struct Ruleset {
     views: Box<[View]>,
     /// Apart from the rest, because a transaction holds it: what is waited for may not pin entries.
     routes: Arc<Routes>,
+    /// What it is held against before it is used.
+    pub(crate) expectations: Expectations,
     /// What was used up under ids that are gone or disabled for now.
     dormant: HashMap<Arc<str>, Arc<EntryState>>,
 }
@@ -49,6 +53,13 @@ pub struct Compiled {
     pub ruleset: Ruleset,
     /// One line each, with its place.
     pub warnings: Vec<String>,
+}
+
+impl Compiled {
+    /// The same, if it does what it expects of itself: see [`Ruleset::prove`].
+    pub fn proven(self, now: Moment) -> Result<Self, PolicyErrors> {
+        self.ruleset.prove(now).map(|()| self)
+    }
 }
 
 impl Ruleset {
@@ -88,7 +99,7 @@ impl Ruleset {
         let ((views, views_report), (content, dormant)) = compile::both(is_long, views, rest);
         report.absorb(views_report);
         let warnings = report.finish(text, origin)?;
-        let Tables { entries, ids, routes } = tables;
+        let Tables { entries, ids, routes, expectations } = tables;
         let routes = Routes {
             routes: routes.into_iter().map(|placed| placed.route).collect(),
             default_upstream: site.default_upstream,
@@ -101,6 +112,7 @@ impl Ruleset {
             ids,
             views,
             routes: Arc::new(routes),
+            expectations: Expectations::new(expectations, text, origin),
             dormant,
         };
         Ok(Compiled { ruleset, warnings })
@@ -108,13 +120,17 @@ impl Ruleset {
 
     /// What was used up under ids that are not among the entries any more.
     fn left_behind(&self, next: &Tables) -> HashMap<Arc<str>, Arc<EntryState>> {
-        let known = self.entries.iter().map(|entry| (&entry.id, &entry.state));
-        known
-            .chain(&self.dormant)
+        self.states()
             .filter(|(id, state)| state.is_used() && next.find(id).is_none())
             .take(DORMANT_MAX)
             .map(|(id, state)| (Arc::clone(id), Arc::clone(state)))
             .collect()
+    }
+
+    /// Whether every `[[expect]]` holds: the policy must not be used if one does not, and the errors
+    /// tell what would happen instead. `now` is for those that name no time.
+    pub fn prove(&self, now: Moment) -> Result<(), PolicyErrors> {
+        PolicyErrors::none_of(self.expectations.unmet(self, now))
     }
 
     /// The same ruleset under the revision that its publisher gives it.
@@ -169,6 +185,11 @@ impl Ruleset {
         self.views.get(listener.index()).map(|view| &*view.name)
     }
 
+    /// How many expectations it has of itself.
+    pub fn expectations(&self) -> usize {
+        self.expectations.len()
+    }
+
     /// The enabled entries, in the order of the file.
     pub fn entries(&self) -> &[Arc<Entry>] {
         &self.entries
@@ -181,6 +202,13 @@ impl Ruleset {
 
     fn position(&self, id: &str) -> Option<usize> {
         self.ids.find(id, |index| self.entries[index as usize].id()).map(|index| index as usize)
+    }
+
+    /// What is counted under every id: those of the enabled entries, then those that are gone or
+    /// disabled for now and have something left that must not be forgotten.
+    pub fn states(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<EntryState>)> {
+        let known = self.entries.iter().map(|entry| (&entry.id, &entry.state));
+        known.chain(&self.dormant)
     }
 
     /// Where messages go.

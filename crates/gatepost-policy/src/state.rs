@@ -1,4 +1,4 @@
-//! What an entry's clients have used up, as far as it is limited.
+//! What an entry's clients have used up, as far as it is limited, and how much they use it at all.
 //!
 //! It is counted in the entry itself: the hot path looks nothing up. The state is shared by all
 //! rulesets that have an entry of the same id, so that a reload neither forgives nor forgets.
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::gcra::Gcra;
+use crate::{gcra::Gcra, usage::Usage};
 
 /// Counters and limiters of one entry id.
 #[derive(Debug, Default)]
@@ -21,6 +21,7 @@ pub struct EntryState {
     pub(crate) recipients: Gcra,
     /// The last hour, counted from 1, in which its expiry was told to the log.
     told_hour: AtomicU64,
+    usage: Usage,
 }
 
 /// One of an entry's connections, counted until it is dropped.
@@ -33,9 +34,17 @@ impl EntryState {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Whether there is anything in it that must not be forgotten.
+    /// How it is used.
+    pub const fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    /// Whether there is anything in it that must not be forgotten: usage only until it is taken.
     pub(crate) fn is_used(&self) -> bool {
-        self.connections() > 0 || self.messages.is_used() || self.recipients.is_used()
+        self.connections() > 0
+            || self.messages.is_used()
+            || self.recipients.is_used()
+            || self.usage.is_used()
     }
 
     /// Counts a connection, unless `most` are open already.

@@ -1,6 +1,8 @@
 //! Policies for the tests of this crate.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
+
+use proptest::prelude::*;
 
 use crate::{
     date::Moment,
@@ -48,4 +50,73 @@ pub(crate) fn errors(text: &str) -> Vec<String> {
 pub(crate) fn found(ruleset: &Ruleset, listener: usize, client: &str) -> Option<String> {
     let client = client.parse().expect("an address");
     ruleset.lookup(ListenerId::new(listener), client).map(|entry| entry.id().to_string())
+}
+
+/// Policies of nested networks below 10.0.0.0/8 and fd00::/16, each once, with terms of all kinds.
+pub(crate) fn policies() -> impl Strategy<Value = String> {
+    let network = (0_u8..4, 9_u8..=32, any::<bool>()).prop_map(|(bits, length, ipv4)| {
+        let network = if ipv4 {
+            let address = std::net::Ipv4Addr::new(10, bits * 64, bits * 64, bits);
+            ipnet::IpNet::new(address.into(), length)
+        } else {
+            let bits = u16::from(bits) << 14;
+            let address = std::net::Ipv6Addr::new(0xfd00, bits, bits, 0, 0, 0, 0, bits);
+            ipnet::IpNet::new(address.into(), length * 4)
+        };
+        network.expect("the length fits").trunc().to_string()
+    });
+    let senders =
+        prop::sample::subsequence(vec!["*", "<>", "a.example", "*.a.example", "u@b"], 1..4);
+    let terms = prop::sample::subsequence(
+        vec![
+            "services = [\"smtp\"]",
+            "recipients = [\"r.example\", \"*.r.example\"]",
+            "helo = [\"*.internal\"]",
+            "tls = \"required-1.3\"",
+            "client_certificate = [\"app.internal\"]",
+            "upstream = \"ses\"",
+            "max_message_size = \"1 KiB\"",
+            "max_recipients = 2",
+            "max_connections = 1",
+            "message_rate = \"2/min\"",
+            "recipient_rate = \"3/min\"",
+            "header_from = \"allowed\"",
+            "not_before = 2026-05-31T00:00:00Z",
+            "expires = 2026-06-02T00:00:00Z",
+            "expiry = \"defer\"",
+        ],
+        0..5,
+    );
+    let routes = prop::collection::vec(
+        prop::sample::subsequence(
+            vec![
+                "sender_domains = [\"a.example\"]",
+                "recipient_domains = [\"r.example\"]",
+                "entries = [\"e0\"]",
+                "upstream = \"ses\"",
+                "rewrite_mail_from = \"*@bounces.example\"",
+            ],
+            0..4,
+        ),
+        0..3,
+    );
+    let entries = prop::collection::btree_map(network, (senders, terms), 1..8);
+    (entries, routes).prop_map(|(entries, routes)| {
+        let mut text = String::new();
+        for (index, (network, (senders, terms))) in entries.iter().enumerate() {
+            let head = format!("[[entry]]\nid = \"e{index}\"\nnetworks = [{network:?}]");
+            let body = if index % 5 == 4 {
+                "action = \"deny\"".to_owned()
+            } else {
+                format!("senders = {senders:?}\n{}", terms.join("\n"))
+            };
+            writeln!(text, "{head}\n{body}").expect("a String takes all");
+        }
+        for (index, lines) in routes.iter().enumerate() {
+            let lines = lines.join("\n");
+            writeln!(text, "[[route]]\nid = \"r{index}\"\nmode = \"sync\"\n{lines}")
+                .expect("a String takes all");
+        }
+        text
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -11,11 +12,12 @@ use std::{
 
 use super::{
     entry::{Draft, Entries},
-    route,
+    expect, route,
     values::Values,
 };
 use crate::{
     entry::Entry,
+    expectation::Expectation,
     file::{self, Part},
     ids::Ids,
     report::{Place, Report},
@@ -41,6 +43,13 @@ pub(crate) struct PlacedRoute {
     pub(super) entry_places: Vec<usize>,
 }
 
+/// An expectation, where in the text it begins, and where it names its entry.
+pub(crate) struct PlacedExpectation {
+    pub(crate) expectation: Expectation,
+    pub(crate) at: usize,
+    pub(super) entry_at: usize,
+}
+
 /// All that a policy says, in its order. What is wrong has been reported and is left out.
 pub(crate) struct Tables {
     /// The enabled entries.
@@ -48,6 +57,7 @@ pub(crate) struct Tables {
     /// Their ids.
     pub(crate) ids: Ids,
     pub(crate) routes: Vec<PlacedRoute>,
+    pub(crate) expectations: Vec<PlacedExpectation>,
 }
 
 /// Reads and judges every table of the text. `previous` is the ruleset whose entries have kept count
@@ -93,6 +103,7 @@ pub(crate) fn both<A: Send, B>(
 struct Compiled {
     drafts: Vec<Draft>,
     routes: Vec<PlacedRoute>,
+    expectations: Vec<PlacedExpectation>,
     report: Report,
 }
 
@@ -134,7 +145,11 @@ impl<'s> Worker<'s> {
         let values = &mut self.entries.values;
         let routes =
             tables.routes.into_iter().filter_map(|table| route::route(values, table)).collect();
-        Some(Compiled { drafts, routes, report: std::mem::take(&mut values.report) })
+        let expectations = tables.expectations.into_iter();
+        let expectations =
+            expectations.filter_map(|table| expect::expectation(values, table)).collect();
+        let report = std::mem::take(&mut values.report);
+        Some(Compiled { drafts, routes, expectations, report })
     }
 }
 
@@ -157,6 +172,7 @@ impl<'s> Together<'s> {
             entries: Vec::with_capacity(expected),
             ids: Ids::with_capacity(expected),
             routes: Vec::new(),
+            expectations: Vec::new(),
         };
         Self { worker, tables, count: 0, others: HashSet::new(), is_salvaged: false }
     }
@@ -168,6 +184,7 @@ impl<'s> Together<'s> {
             self.draft(draft, report);
         }
         self.tables.routes.extend(compiled.routes);
+        self.tables.expectations.extend(compiled.expectations);
     }
 
     /// A part that is not well-formed: what is right in it is looked at too, so that all errors are
@@ -207,16 +224,25 @@ impl<'s> Together<'s> {
                 let message = "the id is used by an earlier route; give each its own";
                 report.error(Place::At(placed.id_at), subject, message);
             }
-            let named = placed.route.entries.iter().flatten().zip(&placed.entry_places);
-            // An entry that could not be read would be missed for nothing.
-            for (id, at) in named.filter(|_| !self.is_salvaged) {
-                if self.tables.find(id).is_none() && !self.others.contains(&**id) {
-                    let message = format_args!("there is no entry {id:?}; name one that there is");
-                    report.error(Place::At(*at), subject, message);
-                }
+            for (id, at) in placed.route.entries.iter().flatten().zip(&placed.entry_places) {
+                self.known_entry(id, *at, subject, report);
+            }
+        }
+        for PlacedExpectation { expectation, entry_at, .. } in &self.tables.expectations {
+            if let Some(id) = &expectation.entry {
+                self.known_entry(id, *entry_at, "expect", report);
             }
         }
         self.tables
+    }
+
+    fn known_entry(&self, id: &str, at: usize, subject: impl fmt::Display, report: &mut Report) {
+        // An entry that could not be read would be missed for nothing.
+        if self.is_salvaged || self.tables.find(id).is_some() || self.others.contains(id) {
+            return;
+        }
+        let message = format_args!("there is no entry {id:?}; name one that there is");
+        report.error(Place::At(at), subject, message);
     }
 }
 

@@ -137,3 +137,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn details_are_lines_below_the_error() {
+    let error = DocumentError::without_position("x.toml", "item", "wrong")
+        .in_place(Position { line: 3, column: 1 })
+        .with_details("one\ntwo \u{1b}[31m".lines());
+    assert_eq!(error.to_string(), "x.toml:3:1: item: wrong\n    one\n    two \\u{1b}[31m");
+    assert_eq!(error.details(), ["one", "two \\u{1b}[31m"]);
+}
+
+proptest! {
+    /// Places that are found in one pass are those that are found one by one.
+    #[test]
+    fn places_are_counted_on(
+        text in prop::collection::vec(prop::sample::select(vec!["a", "ä", "\n", "\r\n", "🎉"]), 0..20),
+        mut offsets in prop::collection::vec(0_usize..60, 0..10),
+    ) {
+        let text = text.concat();
+        offsets.sort_unstable();
+        let mut places = Places::of(&text);
+        for offset in offsets {
+            let before = &text[..text.floor_char_boundary(offset)];
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+            prop_assert_eq!(places.next(offset), Position { line, column });
+            prop_assert_eq!(Position::of(&text, offset), Position { line, column });
+        }
+    }
+}

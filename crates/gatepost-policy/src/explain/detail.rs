@@ -20,13 +20,11 @@ pub(super) fn summary(entry: &Entry) -> String {
     [Some(entry.id().to_string()), description, owner].into_iter().flatten().collect()
 }
 
-pub(super) fn connections(entry: &Entry) -> String {
-    match entry.terms().max_connections {
-        None => "no limit".to_owned(),
-        Some(most) => match entry.state().connections() {
-            0 => format!("at most {most}"),
-            open => format!("{open} of {most} are open"),
-        },
+pub(super) fn connections(entry: &Entry, open: u32) -> String {
+    match (entry.terms().max_connections, open) {
+        (None, _) => "no limit".to_owned(),
+        (Some(most), 0) => format!("at most {most}"),
+        (Some(most), open) => format!("{open} of {most} are open"),
     }
 }
 

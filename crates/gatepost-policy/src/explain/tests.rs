@@ -1,12 +1,10 @@
-use std::fmt::Write as _;
-
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
     check::SessionTls,
     date::Moment,
-    test_policy::{compile, moment},
+    test_policy::{compile, moment, policies},
 };
 
 const POLICY: &str = r#"
@@ -260,75 +258,6 @@ fn machines_read_json() {
     assert!(json["reply"].as_str().is_some_and(|reply| reply.starts_with("554 5.7.1 ")));
 }
 
-/// A policy of nested networks below 10.0.0.0/8 and fd00::/16, each once, with terms of all kinds.
-fn policy() -> impl Strategy<Value = String> {
-    let network = (0_u8..4, 9_u8..=32, any::<bool>()).prop_map(|(bits, length, ipv4)| {
-        let network = if ipv4 {
-            let address = std::net::Ipv4Addr::new(10, bits * 64, bits * 64, bits);
-            ipnet::IpNet::new(address.into(), length)
-        } else {
-            let bits = u16::from(bits) << 14;
-            let address = std::net::Ipv6Addr::new(0xfd00, bits, bits, 0, 0, 0, 0, bits);
-            ipnet::IpNet::new(address.into(), length * 4)
-        };
-        network.expect("the length fits").trunc().to_string()
-    });
-    let senders =
-        prop::sample::subsequence(vec!["*", "<>", "a.example", "*.a.example", "u@b"], 1..4);
-    let terms = prop::sample::subsequence(
-        vec![
-            "services = [\"smtp\"]",
-            "recipients = [\"r.example\", \"*.r.example\"]",
-            "helo = [\"*.internal\"]",
-            "tls = \"required-1.3\"",
-            "client_certificate = [\"app.internal\"]",
-            "upstream = \"ses\"",
-            "max_message_size = \"1 KiB\"",
-            "max_recipients = 2",
-            "max_connections = 1",
-            "message_rate = \"2/min\"",
-            "recipient_rate = \"3/min\"",
-            "header_from = \"allowed\"",
-            "not_before = 2026-05-31T00:00:00Z",
-            "expires = 2026-06-02T00:00:00Z",
-            "expiry = \"defer\"",
-        ],
-        0..5,
-    );
-    let routes = prop::collection::vec(
-        prop::sample::subsequence(
-            vec![
-                "sender_domains = [\"a.example\"]",
-                "recipient_domains = [\"r.example\"]",
-                "entries = [\"e0\"]",
-                "upstream = \"ses\"",
-                "rewrite_mail_from = \"*@bounces.example\"",
-            ],
-            0..4,
-        ),
-        0..3,
-    );
-    let entries = prop::collection::btree_map(network, (senders, terms), 1..8);
-    (entries, routes).prop_map(|(entries, routes)| {
-        let mut text = String::new();
-        for (index, (network, (senders, terms))) in entries.iter().enumerate() {
-            let head = format!("[[entry]]\nid = \"e{index}\"\nnetworks = [{network:?}]");
-            let body = if index % 5 == 4 {
-                "action = \"deny\"".to_owned()
-            } else {
-                format!("senders = {senders:?}\n{}", terms.join("\n"))
-            };
-            writeln!(text, "{head}\n{body}").expect("a String takes all");
-        }
-        for (index, lines) in routes.iter().enumerate() {
-            let lines = lines.join("\n");
-            writeln!(text, "[[route]]\nid = \"r{index}\"\nmode = \"sync\"\n{lines}")
-                .expect("a String takes all");
-        }
-        text
-    })
-}
-
 /// What a session does with a question: it connects, says MAIL and each RCPT, and sends a From.
 /// The first refusal is its verdict.
 fn session(ruleset: &Ruleset, question: &Question<'_>) -> (Verdict, Option<Arc<Entry>>) {
@@ -370,10 +299,11 @@ fn session(ruleset: &Ruleset, question: &Question<'_>) -> (Verdict, Option<Arc<E
 }
 
 proptest! {
-    /// Several messages one after the other: rates fill up, and explain sees it coming each time.
+    /// Several messages one after the other: rates fill up, and explain sees it coming each time. To
+    /// explain afresh is to explain a ruleset that nobody has used.
     #[test]
     fn explain_and_the_session_never_disagree(
-        text in policy(),
+        text in policies(),
         client in prop::sample::select(vec![
             "10.0.0.0", "10.64.64.1", "10.192.192.3", "::ffff:10.64.64.1", "11.0.0.1",
             "fd00::", "fd00:4000:4000::4000", "fd00:c000:c000::1", "fe80::1",
@@ -392,6 +322,7 @@ proptest! {
         seconds in prop::collection::vec(0_u64..40, 1..5),
     ) {
         let ruleset = compile(&text).map_err(|e| TestCaseError::fail(e.to_string()))?.ruleset;
+        let unused = compile(&text).expect("it was good before").ruleset;
         let recipients: Vec<_> = recipients.into_iter().map(forward).collect();
         let from: Vec<_> = from.iter().map(|m| Mailbox::parse(m.as_bytes()).expect("a mailbox")).collect();
         let others: Vec<_> = ruleset.entries().iter().filter(|_| others_connected).map(|e| e.connect()).collect();
@@ -413,6 +344,7 @@ proptest! {
                 recipients: &recipients,
                 header_from: &from,
             };
+            prop_assert_eq!(explain_afresh(&ruleset, &question), explain(&unused, &question));
             let explanation = explain(&ruleset, &question);
             let (verdict, entry) = session(&ruleset, &question);
             prop_assert_eq!(explanation.verdict(), &verdict, "{}\n{}", explanation, text);

@@ -2,6 +2,7 @@ use super::*;
 use crate::{
     site::UpstreamId,
     test_policy::{compile, entry, errors, found},
+    usage::Use,
 };
 
 #[test]
@@ -153,6 +154,27 @@ fn what_clients_have_used_up_survives_by_id() {
     drop(open);
     let afresh = compile(&text("1/d")).expect("a good policy").ruleset;
     assert!(!Arc::ptr_eq(old.entries()[0].state(), afresh.entries()[0].state()));
+}
+
+#[test]
+fn usage_is_kept_until_it_is_taken() {
+    let both = entry("a", r#"["10.1.0.0/16"]"#, "") + &entry("b", r#"["10.2.0.0/16"]"#, "");
+    let old = compile(&both).expect("a good policy").ruleset;
+    old.entries()[0].state().usage().count(Use::Connection, [10, 1, 0, 1].into(), 100);
+    let next = |ruleset: &Ruleset, text: &str| {
+        ruleset.recompile(text, "policy.toml").expect("a good policy").ruleset
+    };
+    let ids = |ruleset: &Ruleset| {
+        ruleset.states().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(ids(&old), "a b");
+    let only = entry("b", r#"["10.2.0.0/16"]"#, "");
+    let (gone, still) = (next(&old, &only), next(&next(&old, ""), ""));
+    assert_eq!((ids(&gone).as_str(), ids(&still).as_str()), ("b a", "a"), "b was not used");
+    let (_, left) = gone.states().last().expect("it was used");
+    assert_eq!(left.usage().take().map(|delta| delta.hits), Some(1));
+    assert_eq!(ids(&next(&gone, &only)), "b", "nothing is left of it");
+    assert_eq!(ids(&next(&still, &both)), "a b");
 }
 
 #[test]
