@@ -172,6 +172,11 @@ impl Item {
     }
 }
 
+/// Whether tables of a policy have a key of that name.
+pub fn is_key(name: &str) -> bool {
+    KEYS.contains(&name)
+}
+
 /// The items of a policy text, in the order of the kinds, and of the text within each.
 pub fn items(text: &str, origin: &str) -> Result<Vec<Item>, ItemError> {
     let mut document = document::parse::<Table>(text, origin)?;
@@ -205,17 +210,43 @@ fn body(table: &Table) -> String {
     let rank = |key: &str| KEYS.iter().position(|known| *known == key).unwrap_or(KEYS.len());
     let mut pairs: Vec<_> = table.iter().collect();
     // Stable: unknown keys stay in the order of the table, which is the alphabet's.
-    pairs.sort_by_key(|(key, _)| rank(key));
+    pairs.sort_by_cached_key(|(key, _)| rank(key));
     let mut body = String::new();
     for (key, value) in pairs {
-        let key = Table::from_iter([(key.clone(), Value::Boolean(true))]).to_string();
-        // To quote a key where it must be is the business of the library.
-        let key =
-            key.trim_end().trim_end_matches("true").trim_end().trim_end_matches('=').trim_end();
-        // A string takes any text.
-        let _ = writeln!(body, "{key} = {value}");
+        let is_bare = |octet: u8| octet.is_ascii_alphanumeric() || b"_-".contains(&octet);
+        if !key.is_empty() && key.bytes().all(is_bare) {
+            body.push_str(key);
+        } else {
+            write_string(&mut body, key);
+        }
+        body.push_str(" = ");
+        write_value(&mut body, value);
+        body.push('\n');
     }
     body
+}
+
+/// A value in one line: one with line breaks is written with escapes, not in several lines.
+fn write_value(body: &mut String, value: &Value) {
+    match value {
+        Value::String(text) => write_string(body, text),
+        Value::Array(items) => {
+            body.push('[');
+            for (index, item) in items.iter().enumerate() {
+                body.push_str(if index == 0 { "" } else { ", " });
+                write_value(body, item);
+            }
+            body.push(']');
+        }
+        // A string takes any text.
+        other => drop(write!(body, "{other}")),
+    }
+}
+
+/// A basic string. Its escapes are those of JSON, but for DEL, which JSON leaves as it is.
+fn write_string(body: &mut String, text: &str) {
+    let in_json = serde_json::Value::from(text).to_string();
+    body.push_str(&in_json.replace('\u{7f}', "\\u007f"));
 }
 
 fn hash(body: &str) -> String {
@@ -283,14 +314,14 @@ result = "accept"
 
     #[test]
     fn values_that_need_care_survive() {
-        let body =
-            "description = \"a \\\"quoted\\\" \\\\ text\\nin two lines \\u0007\"\nid = \"a\"\n";
+        let body = "description = \"a \\\"quoted\\\" \\\\ text\\nin two lines \\u0007 \\u007f\"\nid = \"a\"\n";
         let item = Item::from_body(Kind::Entry, body, "x").expect("an item");
         let again = Item::from_body(Kind::Entry, item.body(), "x").expect("as good");
         assert_eq!(item, again);
+        assert_eq!(item.body().lines().count(), 2, "one line a key");
         assert_eq!(
             again.table()["description"].as_str(),
-            Some("a \"quoted\" \\ text\nin two lines \u{7}")
+            Some("a \"quoted\" \\ text\nin two lines \u{7} \u{7f}")
         );
     }
 
