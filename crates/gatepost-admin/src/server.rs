@@ -2,7 +2,7 @@
 //!
 //! Scrapers, probes and commands ask for one thing and go. So a connection is good for one request
 //! and has one deadline for all of it: a client that sends slowly, reads slowly or says nothing
-//! costs at most that. Bodies of requests are never read.
+//! costs at most that. What a body may have is the router's business; the pages take none.
 
 use std::{future::Future, io, time::Duration};
 
@@ -18,8 +18,6 @@ use tokio::{
 
 /// Connections at once. A few scrapers, probes and commands need a few.
 const CONNECTIONS_MAX: usize = 64;
-/// From a connection's first octet to its last: Prometheus itself gives up after 10 s.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
 /// Octets of a request before its body. Ours have a hundred; browsers send a few thousand.
 const HEAD_OCTETS_MAX: usize = 16 * 1024;
 /// How long answers that are under way may take after the end was asked for.
@@ -32,6 +30,9 @@ pub(crate) trait Listen: Send + 'static {
     /// What is at the other end, for the log.
     const NAME: &'static str;
 
+    /// From a connection's first octet to its last.
+    const CONNECTION_TIMEOUT: Duration;
+
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
@@ -41,6 +42,9 @@ pub(crate) trait Listen: Send + 'static {
 
 impl Listen for TcpListener {
     const NAME: &'static str = "metrics page";
+
+    /// Prometheus itself gives up after 10 s.
+    const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
 
     type Stream = TcpStream;
 
@@ -89,7 +93,7 @@ async fn answer<L: Listen>(stream: L::Stream, router: Router) {
         .keep_alive(false)
         .max_header_size(HEAD_OCTETS_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    match timeout(CONNECTION_TIMEOUT, connection).await {
+    match timeout(L::CONNECTION_TIMEOUT, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a connection to the {} failed", L::NAME),
         Err(_) => tracing::debug!("a connection to the {} took too long", L::NAME),

@@ -2,7 +2,11 @@
 
 mod world;
 
-use gatepost_admin::control::{ControlError, EntryLive, EntryView, Page};
+use gatepost_admin::control::{ControlError, EditCause, EditRequest, EntryLive, EntryView, Page};
+use gatepost_registry::{
+    item::Kind,
+    store::{Edit, Operation},
+};
 use serde_json::json;
 
 use crate::world::{World, policy, ruleset, upstreams};
@@ -125,6 +129,58 @@ async fn status_and_upstreams_are_shown() {
 }
 
 #[tokio::test]
+async fn what_is_edited_is_edited_by_the_host() {
+    let world = World::start(&policy(1));
+    let client = world.client().await;
+    let body = "id = \"new\"\n".to_owned();
+    let edit = Edit {
+        operations: vec![Operation::Add { kind: Kind::Entry, body }],
+        author: "alice".to_owned(),
+        reason: Some("a test".to_owned()),
+        if_revision: None,
+    };
+    let request = EditRequest { edit, dry_run: false };
+    let view = client.edit(&request).await.expect("is edited");
+    assert_eq!((view.revision, view.added), (7, 1));
+
+    let mut unexplained = request.clone();
+    unexplained.edit.reason = None;
+    let error = client.edit(&unexplained).await.expect_err("needs a reason");
+    let ControlError::Edit(refusal) = error else { panic!("{error}") };
+    assert_eq!(
+        (refusal.cause, &*refusal.error),
+        (EditCause::Policy, "an edit here needs a reason")
+    );
+
+    // More than the library takes without being asked to: a long import.
+    let mut long = request;
+    let one = long.edit.operations[0].clone();
+    long.edit.operations = vec![one; 100_000];
+    assert_eq!(client.edit(&long).await.expect("is edited").added, 100_000);
+
+    for (body, status) in [("{}", 422), ("nonsense", 400), ("{\"edit\": 1, \"x\": 2}", 422)] {
+        let head = "POST /v1/edits HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+        let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        let answer = world.say(&request).await;
+        assert_eq!(answer.status, status, "{body}: {:?}", answer.body);
+        assert!(answer.body["error"].is_string(), "{body}: {:?}", answer.body);
+    }
+    assert_eq!(world.get("/v1/edits").await.status, 405);
+}
+
+#[tokio::test]
+async fn refused_clients_usage_and_the_shadow_are_the_host_s() {
+    let world = World::start(&policy(1));
+    let client = world.client().await;
+    assert_eq!(client.denied(0).await.expect("an answer"), []);
+    assert_eq!(client.denied(5).await.expect("an answer")[0].count, 3);
+    assert_eq!(world.get("/v1/denied").await.body["items"][0]["network"], "203.0.113.9/32");
+    assert_eq!(world.get("/v1/denied?limit=-1").await.status, 400);
+    assert_eq!(client.shadow().await.expect("an answer"), None);
+    client.save_usage().await.expect("is saved");
+}
+
+#[tokio::test]
 async fn what_is_not_understood_is_refused_with_a_reason() {
     let world = World::start(&policy(3));
     let generation = world.snapshot.load().generation().to_string();
@@ -159,7 +215,7 @@ async fn what_is_not_understood_is_refused_with_a_reason() {
     let answer = world.say(post).await;
     assert_eq!(
         (answer.status, answer.body),
-        (405, json!({"error": "questions are asked with GET"}))
+        (405, json!({"error": "questions are asked with GET, and edits are made with POST"}))
     );
     assert_eq!(world.say("EHLO relay.example.com\r\n\r\n").await.status, 400);
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(20_000));

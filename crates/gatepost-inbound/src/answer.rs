@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use gatepost_policy::check::Refusal;
+use gatepost_policy::usage::Use;
 use gatepost_relay::{DataReply, Event, EventType, Handoff, Octets, Origin, PathList};
 use gatepost_smtp::command::Mail;
 use gatepost_smtp::data::TERMINATOR;
@@ -33,6 +34,7 @@ pub(crate) async fn complete(
         DataReply::Granted(grant) => {
             conn.say(grant.reply());
             metrics.accepted.increment(1);
+            session.count(Use::Message);
             metrics.octets.increment(octets);
         }
         DataReply::Refused(reply) => {
@@ -48,6 +50,7 @@ pub(crate) async fn complete(
 /// The data is refused by us.
 pub(crate) fn log_refused(session: &Session, hello: &Hello, handoff: &Handoff, reply: &Reply) {
     session.listener.metrics.refused.increment(1);
+    session.count(Use::Refusal);
     log_message(session, hello, handoff, reply.to_string(), String::from_utf8_lossy(reply.text()));
 }
 

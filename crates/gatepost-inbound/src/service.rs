@@ -14,9 +14,11 @@ use tokio::time::Instant;
 
 use crate::admission::Seats;
 use crate::config::SessionConfig;
+use crate::denied::Denied;
 use crate::drain::Drain;
 use crate::id::Ids;
 use crate::rejections::Rejections;
+use crate::shadow::ShadowTap;
 
 /// The handles that a session works with. It has no others: everything is passed in from here.
 pub struct Service {
@@ -27,6 +29,9 @@ pub struct Service {
     pub(crate) drain: Arc<Drain>,
     pub(crate) ids: Ids,
     pub(crate) rejections: Rejections,
+    /// Where envelopes go that a candidate policy may be asked about.
+    pub(crate) shadow: Option<ShadowTap>,
+    pub(crate) denied: Arc<Denied>,
     /// Connections of all listeners.
     pub(crate) seats: Arc<Seats>,
     /// The moment from which policy counts the time of rates.
@@ -45,9 +50,9 @@ impl Service {
         relay: Arc<Relay>,
         clock: Clock,
         drain: Arc<Drain>,
-    ) -> Arc<Self> {
+    ) -> Self {
         let hostname = &*config.hostname;
-        Arc::new(Self {
+        Self {
             seats: Seats::new(config.max_connections, Gauge::noop()),
             started: Instant::now(),
             greeting: Reply::plain(220, format!("{hostname} ESMTP Gatepost")),
@@ -60,7 +65,20 @@ impl Service {
             drain,
             ids: Ids::new(),
             rejections: Rejections::default(),
-        })
+            denied: Denied::new(),
+            shadow: None,
+        }
+    }
+
+    /// The same service, with a tap for a candidate policy.
+    #[must_use]
+    pub fn with_shadow(self, tap: ShadowTap) -> Self {
+        Self { shadow: Some(tap), ..self }
+    }
+
+    /// Clients that were not let in.
+    pub const fn denied(&self) -> &Arc<Denied> {
+        &self.denied
     }
 
     /// A moment as policy knows it.

@@ -10,6 +10,7 @@ use gatepost_policy::entry::{Entry, Standing};
 use gatepost_policy::generation::Generation;
 use gatepost_policy::route::Routes;
 use gatepost_policy::state::Connection;
+use gatepost_policy::usage::Use;
 use gatepost_relay::{Message, Origin};
 use gatepost_smtp::command::{Greeting, Mail};
 use gatepost_smtp::extension::ehlo_reply;
@@ -23,12 +24,14 @@ use tokio::time::Instant;
 use crate::admission::{self, Admission, Allowed, Refused, Seat};
 use crate::answer;
 use crate::conn::{Conn, End, Heard};
+use crate::denied::Knock;
 use crate::drain::Place;
 use crate::id::Id;
 use crate::listener::{Listener, turn_away};
 use crate::peer;
 use crate::received::Received;
 use crate::service::Service;
+use crate::shadow::{self, Record};
 use crate::transaction::{self, Opening};
 
 /// How long a client that is not on the allow-list may stay.
@@ -46,6 +49,8 @@ pub(crate) struct Session {
     pub(crate) generation: Generation,
     /// Counted for the entry, until the session is over; it changes hands when the entry changes.
     connection: Option<Connection>,
+    /// When the clock was read last: at the greeting, or at a MAIL.
+    unix_seconds: i64,
 }
 
 /// A client that was not, or is not any more.
@@ -84,9 +89,17 @@ pub(crate) async fn run(
                 listener.metrics.allowed.increment(1);
                 let conn = open(socket, place, &service, service.config.session_timeout);
                 let Allowed { entry, generation } = allowed;
-                let connection = Some(connection);
-                let mut session =
-                    Session { service, listener, id, client, entry, generation, connection };
+                let mut session = Session {
+                    service,
+                    listener,
+                    id,
+                    client,
+                    entry,
+                    generation,
+                    connection: Some(connection),
+                    unix_seconds: moment.unix_seconds,
+                };
+                session.count(Use::Connection);
                 return session.run(conn).await;
             }
             Err(refused) => refused,
@@ -95,7 +108,7 @@ pub(crate) async fn run(
     };
     listener.metrics.refused_connection(refused.refusal.check).increment(1);
     let stranger = Stranger { id, client, refused };
-    answer::log_stranger(&service, &listener, &stranger);
+    write_down(&service, &listener, &stranger, moment);
     let reply = &stranger.refused.refusal.reply;
     // One that is let in by and by is not kept: there would be no end of those that wait.
     let seat = if reply.is_transient() { None } else { listener.room.stranger_seat(client) };
@@ -105,8 +118,24 @@ pub(crate) async fn run(
     };
     let mut conn = open(socket, place, &service, REFUSED_TIMEOUT);
     conn.say(reply);
-    let end = refuse(&mut conn).await;
+    let end = refuse(&mut conn, &service, client).await;
     conn.close(end).await;
+}
+
+/// A client is not let in: for its entry, for those who look who was refused, and for the mail log.
+fn write_down(service: &Service, listener: &Listener, stranger: &Stranger, moment: Moment) {
+    let Stranger { client, refused, .. } = stranger;
+    let knock = Knock {
+        client: *client,
+        listener: &listener.config.name,
+        unix_seconds: moment.unix_seconds,
+    };
+    if let Some(entry) = &refused.entry {
+        entry.state().usage().count(Use::Refusal, *client, moment.unix_seconds);
+    }
+    service.denied.count(knock, refused);
+    answer::log_stranger(service, listener, stranger);
+    shadow::record_stranger(service, listener, stranger, moment);
 }
 
 fn open(socket: TcpStream, place: Place, service: &Service, lifetime: Duration) -> Conn {
@@ -115,14 +144,17 @@ fn open(socket: TcpStream, place: Place, service: &Service, lifetime: Duration) 
     Conn::new(stream, place, service.config.errors_max)
 }
 
-/// Hears a refused client out: QUIT is answered, everything else refused, and not for long.
-async fn refuse(conn: &mut Conn) -> End {
+/// Hears a refused client out: QUIT is answered, everything else refused, and not for long. What it
+/// says it is helps to find out whose it is.
+async fn refuse(conn: &mut Conn, service: &Service, client: IpAddr) -> End {
     conn.end_after(REFUSED_TIMEOUT);
     let mut refused = server::Refused::default();
     loop {
         let step = match conn.hear(REFUSED_TIMEOUT).await {
             Ok(Heard::Line(octets)) => {
-                let step = refused.handle(conn.line(octets));
+                let line = conn.line(octets);
+                service.denied.hear(client, line);
+                let step = refused.handle(line);
                 conn.consume(octets);
                 step
             }
@@ -192,24 +224,31 @@ impl Session {
         };
         let now = Now::read();
         let moment = self.service.moment(now.instant, now.date);
+        self.unix_seconds = moment.unix_seconds;
         let routes = match self.refresh(moment) {
             Ok(routes) => routes,
             Err(reply) => {
+                let denied = &self.service.denied;
+                denied.hear_hello(self.client, &ready.hello().name);
+                denied.hear(self.client, conn.line(octets));
                 conn.consume(octets);
                 conn.say(&reply);
-                return Err(refuse(conn).await);
+                return Err(refuse(conn, &self.service, self.client).await);
             }
         };
-        if let Err(reply) = self.judge(&mail, ready.hello(), moment) {
-            conn.consume(octets);
-            conn.fault(&reply)?;
-            return Ok(ready);
-        }
+        let record = match self.judge(&mail, ready.hello(), moment) {
+            Ok(record) => record,
+            Err(reply) => {
+                conn.consume(octets);
+                conn.fault(&reply)?;
+                return Ok(ready);
+            }
+        };
         let sender = ReversePathBuf::from(mail.reverse_path);
         let message = self.message(&mail, &sender, ready.hello(), now);
         conn.consume(octets);
         conn.say(&SENDER_OK);
-        let opening = Opening { open: ready.open(), message, sender, routes };
+        let opening = Opening { open: ready.open(), message, sender, routes, record };
         // Boxed, so that a session that idles does not carry a transaction's state.
         Box::pin(transaction::run(self, conn, opening)).await
     }
@@ -232,7 +271,7 @@ impl Session {
                 Admission::Refused(refused) => {
                     let reply = refused.refusal.reply.clone();
                     let stranger = Stranger { id: self.id, client: self.client, refused };
-                    answer::log_stranger(&self.service, &self.listener, &stranger);
+                    write_down(&self.service, &self.listener, &stranger, moment);
                     return Err(reply);
                 }
             }
@@ -240,7 +279,7 @@ impl Session {
     }
 
     /// The checks at MAIL.
-    fn judge(&self, mail: &Mail<'_>, hello: &Hello, moment: Moment) -> Result<(), Reply> {
+    fn judge(&self, mail: &Mail<'_>, hello: &Hello, moment: Moment) -> Result<Record<'_>, Reply> {
         let facts = MailFacts {
             now: moment,
             generation: self.generation,
@@ -250,17 +289,22 @@ impl Session {
             sender: Some(mail.reverse_path),
             size: mail.size,
         };
+        let tap = self.service.shadow.as_ref();
+        let mut record =
+            Record::begin(tap, self.listener.config.id, self.client, &self.entry, &facts);
         let metrics = &self.listener.metrics;
         if let Err(refusal) = check::mail(&self.entry, &facts) {
             metrics.verdicts.refused(&refusal);
+            self.count(Use::Refusal);
             answer::log_mail(self, hello, mail, &refusal);
+            record.refuse(&refusal);
             return Err(refusal.reply);
         }
         metrics.verdicts.mail_accepted.increment(1);
         if self.entry.terms().standing(moment) == Standing::Expired {
             self.warn_of_expiry(moment);
         }
-        Ok(())
+        Ok(record)
     }
 
     /// An entry that has expired and goes on, as it is told to.
@@ -299,6 +343,11 @@ impl Session {
             received: received.line(self.service.config.received),
             began: now.instant,
         }
+    }
+
+    /// Counts what its client did for its entry.
+    pub(crate) fn count(&self, what: Use) {
+        self.entry.state().usage().count(what, self.client, self.unix_seconds);
     }
 
     pub(crate) fn say_hello(&self, conn: &mut Conn, hello: &Hello) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use gatepost_policy::check::{self, RcptFacts};
 use gatepost_policy::route::{Routes, Way};
+use gatepost_policy::usage::Use;
 use gatepost_relay::{DataFollows, Handoff, Message};
 use gatepost_smtp::command::Rcpt;
 use gatepost_smtp::path::ReversePathBuf;
@@ -20,6 +21,7 @@ use crate::answer;
 use crate::body;
 use crate::conn::{Buffered, Conn, End};
 use crate::session::Session;
+use crate::shadow::Record;
 
 /// Recipients that are asked for at once: more gain nothing, and bound what is held.
 const GROUP_MAX: usize = 100;
@@ -38,13 +40,14 @@ enum Slot {
 }
 
 /// What MAIL has led to.
-pub(crate) struct Opening {
+pub(crate) struct Opening<'s> {
     pub(crate) open: Open,
     pub(crate) message: Message,
     /// As the client has sent it; a route may make something else of it.
     pub(crate) sender: ReversePathBuf,
     /// Those of the ruleset that decided about MAIL: one message has one policy.
     pub(crate) routes: Arc<Routes>,
+    pub(crate) record: Record<'s>,
 }
 
 /// An open transaction and its way to the upstream.
@@ -60,6 +63,8 @@ struct Transaction<'s> {
     /// Recipients that policy has refused.
     refused: u32,
     smtputf8: bool,
+    /// Told of every word of policy; sent when the transaction is over.
+    record: Record<'s>,
     /// When a client that names no further recipient has stalled.
     stall: Mark,
 }
@@ -84,9 +89,9 @@ enum Asked {
 pub(crate) async fn run(
     session: &Session,
     conn: &mut Conn,
-    opening: Opening,
+    opening: Opening<'_>,
 ) -> Result<Ready, End> {
-    let Opening { open, message, sender, routes } = opening;
+    let Opening { open, message, sender, routes, record } = opening;
     let mut transaction = Transaction {
         session,
         open,
@@ -96,6 +101,7 @@ pub(crate) async fn run(
         slots: Vec::new(),
         refused: 0,
         smtputf8: message.smtputf8,
+        record,
         carriage: Carriage::Waiting(message),
         // No connection of an upstream is held yet.
         stall: conn.mark(Duration::ZERO),
@@ -220,13 +226,16 @@ impl<'s> Transaction<'s> {
             // Nobody has to be shared with while nobody stands.
             way: self.way.filter(|_| self.is_bound()),
         };
-        match check::rcpt(&session.entry, &self.routes, &facts) {
+        let judged = check::rcpt(&session.entry, &self.routes, &facts);
+        self.record.name(&facts, &judged);
+        match judged {
             Ok(way) => {
                 verdicts.rcpt_accepted.increment(1);
                 self.name(way, path.as_bytes())
             }
             Err(refusal) => {
                 verdicts.refused(&refusal);
+                session.count(Use::Refusal);
                 self.refused += 1;
                 let (hello, path) = (self.open.hello(), (&path, self.refused));
                 answer::log_rcpt(session, hello, &self.sender, path, &refusal);

@@ -1,17 +1,23 @@
 //! The command line: what can be asked for, and who answers.
 
+mod denied;
+mod entry;
 mod explain;
+mod history;
 mod shown;
 
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
 pub use self::{
+    denied::DeniedArguments,
+    entry::{
+        AddArguments, ChangeArguments, EditArguments, EntryCommand, ExportArguments,
+        FieldArguments, ImportArguments, NamedArguments,
+    },
     explain::ExplainArguments,
+    history::{DiffArguments, HistoryArguments, RevertArguments},
     shown::{ListArguments, OutputForm, ShowArguments},
 };
 use crate::{commands, demo, exit::Exit, run};
@@ -37,6 +43,7 @@ Exit codes:
   0   done (explain: accept)
   1   another failure (explain: reject)
   64  wrong usage
+  69  the gateway is not running, and the command needs it
   75  state_dir is in use by another gateway (explain: defer)
   77  a permission is missing
   78  an error in the configuration or the policy";
@@ -57,12 +64,30 @@ enum Command {
     /// whose input is missing is shown as skipped.
     #[command(verbatim_doc_comment)]
     Explain(ExplainArguments),
-    /// Show the entries of the allow-list
+    /// Show and edit the entries of the allow-list
     ///
-    /// A gateway that runs answers for itself, with what it counts. If none does, the
-    /// policy is read from its file.
+    /// A gateway that runs answers for itself, with what it counts, and takes edits into
+    /// use at once. If none runs, the policy is read, and edited, where it is kept. One
+    /// that is kept in a file is edited as files are.
     #[command(subcommand, verbatim_doc_comment)]
     Entry(EntryCommand),
+    /// List the revisions of the policy: who changed what, when, and why
+    History(HistoryArguments),
+    /// Show what has changed between two revisions of the policy
+    Diff(DiffArguments),
+    /// Make the policy what it was at a revision
+    ///
+    /// That is an edit like others: the policy of then must be right today, and the
+    /// history goes on.
+    #[command(verbatim_doc_comment)]
+    Revert(RevertArguments),
+    /// Tell what the policy that is tried would have done
+    #[command(subcommand)]
+    Shadow(ShadowCommand),
+    /// List clients that were refused with the greeting, the most frequent first
+    ///
+    /// With --allow, show the command that would let one of them in.
+    Denied(DeniedArguments),
     /// Show the upstreams
     #[command(subcommand)]
     Upstream(UpstreamCommand),
@@ -71,30 +96,9 @@ enum Command {
 }
 
 #[derive(Debug, Subcommand)]
-enum EntryCommand {
-    /// List all enabled entries, in the order of the policy
-    List(ListArguments),
-    /// Show all of one entry, as it could stand in a policy
-    Show(ShowArguments),
-    #[command(hide = true, visible_aliases = ["edit", "remove", "enable", "disable", "import"])]
-    Add(EditArguments),
-}
-
-/// Edits are for a policy that is kept in a store; a file is edited as a file.
-#[derive(Debug, Args)]
-struct EditArguments {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    words: Vec<String>,
-}
-
-impl EditArguments {
-    /// Where the configuration is, wherever among the other words it is named.
-    fn config(&self) -> &Path {
-        let at = self.words.iter().position(|word| word == "--config");
-        let named = at.and_then(|at| self.words.get(at + 1).map(String::as_str));
-        let joined = self.words.iter().find_map(|word| word.strip_prefix("--config="));
-        Path::new(named.or(joined).unwrap_or(CONFIG_DEFAULT))
-    }
+enum ShadowCommand {
+    /// Report decisions that would have been others, by entry, with samples
+    Report(ListArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -134,11 +138,29 @@ pub fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Run(ConfigArgument { config }) => run::run(&config),
         Command::Check(ConfigArgument { config }) => commands::check::check(&config),
         Command::Explain(arguments) => commands::explain::explain(&arguments),
-        Command::Entry(EntryCommand::List(arguments)) => commands::entry::list(&arguments),
-        Command::Entry(EntryCommand::Show(arguments)) => commands::entry::show(&arguments),
-        Command::Entry(EntryCommand::Add(arguments)) => commands::entry::edit(arguments.config()),
+        Command::Entry(command) => entry(&command),
+        Command::History(arguments) => commands::history::history(&arguments),
+        Command::Diff(arguments) => commands::history::diff(&arguments),
+        Command::Revert(arguments) => commands::edit::revert(&arguments),
+        Command::Shadow(ShadowCommand::Report(arguments)) => commands::shadow::report(&arguments),
+        Command::Denied(arguments) => commands::denied::denied(&arguments),
         Command::Upstream(UpstreamCommand::List(arguments)) => commands::upstream::list(&arguments),
         Command::Demo(DemoArguments { once }) => demo::demo(once),
+    }
+}
+
+fn entry(command: &EntryCommand) -> anyhow::Result<Exit> {
+    match command {
+        EntryCommand::List(arguments) => commands::entry::list(arguments),
+        EntryCommand::Show(arguments) => commands::entry::show(arguments),
+        EntryCommand::Add(arguments) => commands::edit::add(arguments),
+        EntryCommand::Edit(arguments) => commands::edit::change(arguments),
+        EntryCommand::Remove(arguments) => commands::edit::remove(arguments),
+        EntryCommand::Enable(arguments) => commands::edit::enable(arguments),
+        EntryCommand::Disable(arguments) => commands::edit::disable(arguments),
+        EntryCommand::Import(arguments) => commands::exchange::import(arguments),
+        EntryCommand::Export(arguments) => commands::exchange::export(arguments),
+        EntryCommand::Report(arguments) => commands::report::report(arguments),
     }
 }
 

@@ -123,7 +123,7 @@ async fn show(once: bool) -> anyhow::Result<Exit> {
     let config = Config::from_text(&text, &directory.path().join("gatepost.toml"), [])
         .map_err(|errors| anyhow::anyhow!("the demo's own config: {errors:?}"))?;
     // The watch of the gateway reads what is in use.
-    std::fs::write(&config.policy_file, POLICY)?;
+    std::fs::write(directory.path().join("policy.toml"), POLICY)?;
     let compile = || Ruleset::compile(POLICY, "policy.toml", &config.site);
     let ruleset = compile()?.ruleset.with_revision(1);
     let started = compile()?.ruleset;

@@ -10,12 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use gatepost_admin::control::{self, Control, UpstreamLive, UpstreamView};
+use gatepost_admin::control::{self, Control};
 use gatepost_admin::{MetricsHandle, Pages, Readiness, Recorder};
-use gatepost_delivery::{Upstream, UpstreamConfig};
-use gatepost_inbound::{Drain, Listener, Service, bind};
+use gatepost_delivery::Upstream;
+use gatepost_inbound::{Denied, Drain, Listener, Service, ShadowTap, bind};
 use gatepost_policy::ruleset::Ruleset;
-use gatepost_policy::site::UpstreamId;
 use gatepost_policy::snapshot::Snapshot;
 use gatepost_relay::{MailLog, MailLogWriter, Relay};
 use gatepost_stream::Clock;
@@ -23,7 +22,8 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::Config;
-use crate::policy;
+use crate::host::Lent;
+use crate::policy::{self, UsageKeeper};
 
 /// File descriptors beside connections: listeners, logs, the runtime's own.
 pub const DESCRIPTORS_SPARE: u64 = 64;
@@ -36,11 +36,15 @@ pub struct Gateway {
     metrics_address: Option<SocketAddr>,
     metrics: MetricsHandle,
     policy: Arc<policy::Live>,
+    shadow: Arc<policy::Shadow>,
+    /// Keeps what is counted for entries, if it has a state_dir to keep it in.
+    usage: Option<Arc<UsageKeeper>>,
+    denied: Arc<Denied>,
     upstreams: Arc<[Arc<Upstream>]>,
     /// Answers commands, if it has a state_dir to be found in.
     control: Option<JoinHandle<()>>,
-    /// Reloads the policy when its file has changed.
-    watch: JoinHandle<()>,
+    /// What is done now and then: files are watched, and counts are kept.
+    watches: JoinSet<()>,
     drain: Arc<Drain>,
     drain_timeout: Duration,
     readiness: Readiness,
@@ -86,14 +90,22 @@ impl Gateway {
         let readiness = Readiness::default();
         config.session.max_connections =
             config.session.max_connections.min(connections_max(&config));
-        let policy = policy::Live::new(ruleset, config.policy_file);
+        let policy = policy::Live::new(ruleset, config.policy)?;
         readiness.set_policy_loaded();
         let (mail_log, mail_log_writer) = MailLog::start(&config.log.mail).context("[log] mail")?;
         let upstreams: Vec<_> =
             config.upstreams.into_iter().map(|it| Upstream::new(it, clock.clone())).collect();
         let relay = Relay::new(config.relay, upstreams.clone(), mail_log.clone());
+        let (tap, envelopes) = ShadowTap::new();
+        let shadow = policy::Shadow::start(envelopes, recorder.clone());
         let service =
             Service::new(config.session, policy.snapshot().clone(), relay, clock, drain.clone());
+        let service = Arc::new(service.with_shadow(tap));
+        let mut watches = JoinSet::new();
+        watches.spawn(policy.clone().watch());
+        if let Some(file) = config.shadow {
+            watches.spawn(shadow.clone().follow(file, policy.clone()));
+        }
         let mut addresses = Vec::new();
         let mut listeners = JoinSet::new();
         for (listener, sockets) in config.listeners.into_iter().zip(sockets) {
@@ -119,8 +131,11 @@ impl Gateway {
             addresses,
             metrics_address,
             metrics: recorder.handle(),
-            watch: tokio::spawn(policy.clone().watch()),
+            watches,
             policy,
+            shadow,
+            usage: None,
+            denied: service.denied().clone(),
             upstreams: upstreams.into(),
             control: None,
             drain,
@@ -133,22 +148,27 @@ impl Gateway {
         })
     }
 
-    /// Lets commands find it in the directory, which is its own.
-    pub fn listen_to_commands(&mut self, state_dir: &Path) -> anyhow::Result<()> {
+    /// Takes a directory that is its own: commands find it there, and counts are kept there.
+    pub fn settle(&mut self, state_dir: &Path) -> anyhow::Result<()> {
+        match UsageKeeper::open(state_dir, self.policy.snapshot().clone()) {
+            Ok(usage) => {
+                self.watches.spawn(usage.clone().run());
+                self.usage = Some(usage);
+            }
+            // Mail matters more than what is counted.
+            Err(error) => tracing::error!("what entries are used for is not kept: {error}"),
+        }
         let socket = control::bind(state_dir).context("the control socket")?;
-        let (snapshot, upstreams) = (self.policy.snapshot().clone(), self.upstreams.clone());
-        let default = snapshot.load().site().default_upstream;
-        let views = move || {
-            let view = |(index, upstream): (usize, &Arc<Upstream>)| {
-                let (busy, idle) = upstream.connections();
-                let is_default = default == Some(UpstreamId::new(index));
-                let view = upstream_view(upstream.config(), is_default);
-                UpstreamView { live: Some(UpstreamLive { busy, idle }), ..view }
-            };
-            upstreams.iter().enumerate().map(view).collect()
+        let host = Lent {
+            policy: self.policy.clone(),
+            shadow: self.shadow.clone(),
+            usage: self.usage.clone(),
+            upstreams: self.upstreams.clone(),
+            denied: self.denied.clone(),
         };
         // It answers until all is over: what happens while draining is of interest too.
-        let served = control::serve(socket, Control::new(snapshot, views), std::future::pending());
+        let control = Control::new(self.policy.snapshot().clone(), host);
+        let served = control::serve(socket, control, std::future::pending());
         self.control = Some(tokio::spawn(served));
         Ok(())
     }
@@ -156,6 +176,11 @@ impl Gateway {
     /// The policy in use, for whoever wants to look at it.
     pub fn policy(&self) -> &Arc<Snapshot> {
         self.policy.snapshot()
+    }
+
+    /// What a candidate policy would change.
+    pub const fn shadow(&self) -> &Arc<policy::Shadow> {
+        &self.shadow
     }
 
     /// Where it listens: name of the listener, and address.
@@ -195,7 +220,7 @@ impl Gateway {
     /// Stops accepting, lets sessions finish, and ends.
     pub async fn drain(mut self) -> Drained {
         self.readiness.set_draining();
-        self.watch.abort();
+        self.watches.abort_all();
         self.drain.begin();
         while self.listeners.join_next().await.is_some() {}
         let finished = tokio::time::timeout(self.drain_timeout, self.drain.finished()).await;
@@ -211,18 +236,12 @@ impl Gateway {
         // What sessions say when they are cut off is said while there is a log to say it to.
         let _ = tokio::time::timeout(CUT_OFF_TIMEOUT, self.drain.finished()).await;
         drop(self.mail_log_writer);
+        if let Some(usage) = self.usage
+            && let Err(error) = usage.save().await
+        {
+            tracing::error!("what entries were used for at last is not kept: {error}");
+        }
         drained
-    }
-}
-
-/// What is shown of an upstream without asking it.
-pub fn upstream_view(config: &UpstreamConfig, is_default: bool) -> UpstreamView {
-    UpstreamView {
-        name: config.name.to_string(),
-        hosts: config.hosts.iter().map(ToString::to_string).collect(),
-        default: is_default,
-        max_connections: config.max_connections,
-        live: None,
     }
 }
 

@@ -12,6 +12,7 @@ pub mod demo;
 pub mod errors;
 pub mod exit;
 pub mod gateway;
+pub mod host;
 pub mod load;
 pub mod policy;
 pub mod run;

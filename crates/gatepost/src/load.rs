@@ -10,6 +10,7 @@ use std::{
 };
 
 use gatepost_policy::{document::DocumentError, report::PolicyErrors};
+use gatepost_registry::store::StoreError;
 
 use crate::exit::Exit;
 
@@ -20,6 +21,10 @@ pub enum LoadError {
     Config(Vec<DocumentError>),
     /// The policy has errors.
     Policy(PolicyErrors),
+    /// The policy in the store cannot be read.
+    Store(StoreError),
+    /// The policy in the store has errors.
+    Stored(PolicyErrors),
     /// The file could not be read at all.
     Unreadable {
         /// The file.
@@ -50,6 +55,8 @@ impl fmt::Display for LoadError {
                 write!(f, "{separator}{error}")
             }),
             Self::Policy(errors) => errors.fmt(f),
+            Self::Store(error) => error.fmt(f),
+            Self::Stored(errors) => errors.without_places().fmt(f),
             Self::Unreadable { path, error } => {
                 write!(f, "{}: cannot be read: {error}", path.display())
             }

@@ -1,32 +1,65 @@
-//! The policy file: read and compiled the same way by every command, by `run` and by a reload.
+//! The policy: read and compiled the same way by every command, by `run` and by a reload.
 
+mod candidate;
+mod edit;
 mod live;
+mod shadow;
+mod source;
+mod usage;
 mod watch;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use gatepost_policy::{
+    date::Moment,
     ruleset::{Compiled, Ruleset},
     site::Site,
 };
 
-pub use self::live::Live;
-use crate::load::{self, LoadError};
+pub use self::{
+    edit::{Edited, edit, in_a_file},
+    live::Live,
+    shadow::Shadow,
+    source::{Source, store_path},
+    usage::{UsageKeeper, usage_path},
+};
+use crate::load::LoadError;
 
-/// Octets of the file: a million entries are 107 MB, and there is room for longer ones.
-const FILE_OCTETS_MAX: u64 = 512 * 1024 * 1024;
-
-/// Reads and compiles a policy. May take seconds: not for a task of the runtime.
-pub fn load(path: &Path, site: &Arc<Site>) -> Result<Compiled, LoadError> {
-    let text = text(path)?;
-    Ruleset::compile(&text, &origin(path), site).map_err(LoadError::Policy)
+/// Reads and compiles a policy, and proves what it expects. May take seconds: not for a task of the
+/// runtime.
+pub fn load(source: &Source, site: &Arc<Site>) -> Result<Compiled, LoadError> {
+    load_unproven(source, site)?.proven(now()).map_err(|errors| source.refused(errors))
 }
 
-fn text(path: &Path) -> Result<String, LoadError> {
-    load::text(path, FILE_OCTETS_MAX)
+/// The same, whatever it expects of itself: for whoever wants to know why that does not hold.
+pub fn load_unproven(source: &Source, site: &Arc<Site>) -> Result<Compiled, LoadError> {
+    let read = source.read()?;
+    let compiled = Ruleset::compile(&read.text, &source.origin(), site)
+        .map_err(|errors| source.refused(errors))?;
+    let revision = read.revision.unwrap_or_default();
+    Ok(Compiled { ruleset: compiled.ruleset.with_revision(revision), ..compiled })
 }
 
-/// The file's name in messages.
-fn origin(path: &Path) -> String {
-    path.display().to_string()
+/// Compiles a text as a policy of this place, and proves what it expects.
+pub fn compile(text: &str, source: &Source, site: &Arc<Site>) -> Result<Compiled, LoadError> {
+    Ruleset::compile(text, &source.origin(), site)
+        .and_then(|compiled| compiled.proven(now()))
+        .map_err(|errors| source.refused(errors))
+}
+
+/// Compiles a text as the policy that comes after another.
+fn recompile(text: &str, source: &Source, previous: &Ruleset) -> Result<Compiled, LoadError> {
+    previous
+        .recompile(text, &source.origin())
+        .and_then(|compiled| compiled.proven(now()))
+        .map_err(|errors| source.refused(errors))
+}
+
+/// This moment, for a question that nobody has asked before: every rate is unused.
+pub fn now() -> Moment {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Moment { unix_seconds: since_1970.as_secs().cast_signed(), uptime: Duration::ZERO }
 }

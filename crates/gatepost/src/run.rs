@@ -16,14 +16,14 @@ use crate::state_dir::StateDir;
 pub fn run(config_path: &Path) -> anyhow::Result<Exit> {
     let config = Config::load(config_path)?;
     start_log(&config);
-    let compiled = policy::load(&config.policy_file, &config.site)?;
+    let _state_dir = StateDir::take(&config.state_dir)?;
+    let compiled = policy::load(&config.policy, &config.site)?;
     for warning in &compiled.warnings {
         tracing::warn!("{warning}");
     }
     if compiled.ruleset.allows_nobody() {
         tracing::warn!("the policy has no enabled allow entry: every client will be refused");
     }
-    let _state_dir = StateDir::take(&config.state_dir)?;
     warn_if_root();
     raise_descriptor_limit(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -42,7 +42,7 @@ async fn serve(config: Config, config_path: &Path, ruleset: Ruleset) -> anyhow::
     let keys = config.keys.clone();
     let state_dir = config.state_dir.clone();
     let mut gateway = Gateway::start(config, ruleset)?;
-    gateway.listen_to_commands(&state_dir)?;
+    gateway.settle(&state_dir)?;
     for (listener, address) in gateway.addresses() {
         tracing::info!(%listener, %address, "listening");
     }

@@ -139,7 +139,11 @@ fn warnings_do_not_fail_a_check() {
 fn what_is_wrong_is_told_with_its_place() {
     for (from, to, told) in [
         ("tls = \"none\"", "tsl = 1", "gatepost.toml:10:1: upstream[0].tsl: unknown key `tsl`"),
-        ("[policy]", "[policy]\nstore = true", "gatepost.toml:12:9: policy.store: not built yet"),
+        (
+            "[policy]",
+            "[policy]\nstore = true",
+            "gatepost.toml:13:8: policy.file: is named, and policy.store is true",
+        ),
         (
             "\"sync\"",
             "\"hybrid\"",
@@ -385,14 +389,14 @@ fn edits_of_a_file_are_made_in_the_file() {
     let setup = Setup::new(CONFIG, POLICY);
     for words in [
         &["add", "new", "--network", "10.0.0.1", "--sender=a@b", "--config", "gatepost.toml"][..],
-        &["edit", "billing", "--config=gatepost.toml", "--enabled=false"],
+        &["edit", "billing", "--config=gatepost.toml", "--unset=owner"],
         &["remove", "--config", "gatepost.toml", "billing"],
         &["enable", "billing", "--config", "gatepost.toml"],
         &["disable", "billing", "--config", "gatepost.toml"],
-        &["import", "list.csv", "--config", "gatepost.toml"],
+        &["import", "--format=toml", "policy.toml", "--config", "gatepost.toml"],
     ] {
         let answer = setup.entry(words);
-        answer.refused(77, "error: the entries are in policy.toml: edit that file");
+        answer.refused(77, "error: the policy is in policy.toml: edit that file");
     }
 }
 
@@ -405,7 +409,7 @@ fn help_and_version_are_no_errors() {
         "  run       Run the gateway in the foreground\n",
         "  check     Check configuration and policy, as `run` would read them\n",
         "  explain   Tell what would happen to a message, and why\n",
-        "  entry     Show the entries of the allow-list\n",
+        "  entry     Show and edit the entries of the allow-list\n",
         "  upstream  Show the upstreams\n",
         "  demo      Show a gateway at work, without any configuration\n",
         "  78  an error in the configuration or the policy\n",

@@ -21,6 +21,6 @@ fn the_files_of_the_readme_load() {
     std::fs::write(directory.path().join("policy.toml"), block("policy.toml")).expect("writes");
     let config = Config::from_text(block("gatepost.toml"), Path::new(&path), [])
         .unwrap_or_else(|errors| panic!("{errors:?}"));
-    let compiled = policy::load(&config.policy_file, &config.site).expect("a good policy");
+    let compiled = policy::load(&config.policy, &config.site).expect("a good policy");
     assert_eq!((compiled.ruleset.entries().len(), compiled.warnings), (1, vec![]));
 }

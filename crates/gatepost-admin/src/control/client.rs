@@ -10,16 +10,22 @@ use std::{
 };
 
 use axum::body::{Body, to_bytes};
-use gatepost_policy::entry::is_id;
-use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header::HOST};
+use gatepost_policy::{entry::is_id, shadow::ShadowReport};
+use hyper::{
+    Method, Request, StatusCode,
+    body::Bytes,
+    client::conn::http1,
+    header::{CONTENT_TYPE, HOST},
+};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time::timeout};
 
 use super::{
     error::ControlError,
+    host::{EditRefusal, EditRequest},
     socket,
-    views::{EntryView, Page, StatusView, UpstreamView},
+    views::{DeniedView, EditView, EntryView, Page, StatusView, UpstreamView},
 };
 
 /// Octets of an answer. A page ends with the entry that fills it, so this is room for one entry
@@ -27,6 +33,8 @@ use super::{
 pub(super) const ANSWER_OCTETS_MAX: usize = 64 * 1024 * 1024;
 /// For all of a question, from connecting to the last octet: a page takes milliseconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// For an edit: a policy of a million entries is written and compiled in seconds.
+const EDIT_TIMEOUT: Duration = Duration::from_mins(5);
 /// How often a listing that nobody has seen anything of begins again, because the policy has
 /// changed. A million entries take a few seconds; whoever reloads that often should be told.
 const RESTARTS_MAX: u32 = 3;
@@ -116,13 +124,54 @@ impl Client {
         answer(status, &body).map(|List { items }| items)
     }
 
+    /// The clients that were refused with the greeting most often.
+    pub async fn denied(&self, limit: usize) -> Result<Vec<DeniedView>, ControlError> {
+        let (status, body) = self.get(&format!("/v1/denied?limit={limit}")).await?;
+        answer(status, &body).map(|List { items }| items)
+    }
+
+    /// What the policy that is tried would have done, if one is.
+    pub async fn shadow(&self) -> Result<Option<ShadowReport>, ControlError> {
+        match self.get("/v1/shadow").await? {
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, body) => answer(status, &body).map(Some),
+        }
+    }
+
+    /// Edits the policy. When there is an answer, the edit is in use.
+    pub async fn edit(&self, request: &EditRequest) -> Result<EditView, ControlError> {
+        let body = serde_json::to_vec(request);
+        let body = body.map_err(|error| ControlError::Answer(error.into()))?;
+        let exchange = timeout(EDIT_TIMEOUT, self.exchange(Method::POST, "/v1/edits", body));
+        let (status, body) = exchange.await.map_err(|_| ControlError::Timeout)??;
+        let refusal = serde_json::from_slice::<EditRefusal>(&body);
+        match refusal.ok().filter(|_| !status.is_success()) {
+            Some(refusal) => Err(ControlError::Edit(refusal)),
+            None => answer(status, &body),
+        }
+    }
+
+    /// Has the gateway write down what it has counted for entries.
+    pub async fn save_usage(&self) -> Result<(), ControlError> {
+        let exchange = self.exchange(Method::POST, "/v1/usage", Vec::new());
+        let exchange = timeout(self.answer_timeout, exchange).await;
+        let (status, body) = exchange.map_err(|_| ControlError::Timeout)??;
+        answer::<serde_json::Value>(status, &body).map(drop)
+    }
+
     async fn get(&self, path: &str) -> Result<(StatusCode, Bytes), ControlError> {
-        let exchange = timeout(self.answer_timeout, self.exchange(path));
+        let exchange = timeout(self.answer_timeout, self.exchange(Method::GET, path, Vec::new()));
         exchange.await.map_err(|_| ControlError::Timeout)?
     }
 
-    async fn exchange(&self, path: &str) -> Result<(StatusCode, Bytes), ControlError> {
-        let request = Request::get(path).header(HOST, "gatepost").body(Body::empty());
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Bytes), ControlError> {
+        let request = Request::builder().method(method).uri(path).header(HOST, "gatepost");
+        let request = request.header(CONTENT_TYPE, "application/json").body(Body::from(body));
         let request = request.map_err(|error| ControlError::Answer(error.into()))?;
         let stream = self.stream().await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;

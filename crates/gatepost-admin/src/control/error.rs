@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::client::ANSWER_OCTETS_MAX;
+use super::{client::ANSWER_OCTETS_MAX, host::EditRefusal};
 
 /// Why the gateway has not answered.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,9 @@ pub enum ControlError {
         /// Its reason.
         message: String,
     },
+    /// It will not edit its policy so.
+    #[error(transparent)]
+    Edit(#[from] EditRefusal),
     /// Part of a listing has been handed out, and the rest of that policy is gone.
     #[error("the policy has changed while it was listed; list it again")]
     PolicyChanged,

@@ -10,16 +10,22 @@
 //! | `/v1/entries?after=…&limit=…` | a [`Page`] of [`EntryView`]s, in the order of the policy |
 //! | `/v1/entries/{id}` | one [`EntryView`] |
 //! | `/v1/upstreams` | `{"items": […]}`, of [`UpstreamView`]s |
+//! | `/v1/denied?limit=…` | `{"items": […]}`, of [`DeniedView`]s, the most frequent first |
+//! | `/v1/shadow` | a report on the policy that is tried, 404 if none is |
+//! | POST `/v1/edits`, an [`EditRequest`] | an [`EditView`], when it is in use |
+//! | POST `/v1/usage` | `{}`, when what was counted is on the disk |
 //!
 //! A page names what `after` is for the next one. A listing is of one ruleset: when the policy has
 //! changed in between, the answer is 409. Everything that is refused is `{"error": "…"}`. A key may
 //! be added to an answer under `/v1`; one that has a meaning never gets another.
 //!
-//! [`bind`] and [`serve`] are the gateway's side, [`Client`] is the other. Nothing here changes
-//! anything: questions are answered from a snapshot of the policy and from what the gateway lends.
+//! [`bind`] and [`serve`] are the gateway's side, [`Client`] is the other. Nothing here decides or
+//! changes anything: questions are answered from a snapshot of the policy, and the rest is the
+//! [`Host`]'s.
 
 mod client;
 mod error;
+mod host;
 mod listing;
 mod server;
 mod socket;
@@ -27,6 +33,9 @@ mod views;
 
 pub use client::{Client, Listing};
 pub use error::ControlError;
+pub use host::{EditCause, EditRefusal, EditRequest, Host, Work};
 pub use server::{Control, serve};
 pub use socket::{ControlSocket, bind, socket_path};
-pub use views::{EntryLive, EntryView, Page, StatusView, UpstreamLive, UpstreamView};
+pub use views::{
+    DeniedView, EditView, EntryLive, EntryView, Page, StatusView, UpstreamLive, UpstreamView,
+};

@@ -8,14 +8,15 @@ use std::{future::Future, sync::Arc};
 use axum::{
     Json, Router,
     extract::{
-        Path, Query, State,
-        rejection::{PathRejection, QueryRejection},
+        DefaultBodyLimit, Path, Query, State,
+        rejection::{JsonRejection, PathRejection, QueryRejection},
     },
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use gatepost_policy::snapshot::Snapshot;
+use serde::Deserialize;
 use serde_json::{
     json,
     value::{RawValue, to_raw_value},
@@ -23,22 +24,35 @@ use serde_json::{
 use tokio::task::spawn_blocking;
 
 use super::{
+    host::{EditCause, EditRequest, Host},
     listing::{self, ListingError, Wanted},
     socket::ControlSocket,
-    views::{EntryView, Page, StatusView, UpstreamView},
+    views::{EditView, EntryView, Page, StatusView},
 };
 use crate::server;
 
 /// Every crate of the workspace has the version of the program.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-const PATHS: &str = "there are /v1/status, /v1/entries, /v1/entries/{id} and /v1/upstreams";
+const PATHS: &str = "there are /v1/status, /v1/entries, /v1/entries/{id}, /v1/upstreams, /v1/denied, \
+                     /v1/shadow, and with POST /v1/edits and /v1/usage";
+/// Octets of an edit: as many as a policy file may have.
+const EDIT_OCTETS_MAX: usize = 512 * 1024 * 1024;
+/// Refused clients that are shown if nobody says how many.
+const DENIED_DEFAULT: usize = 100;
 
 /// What the control socket shows. Clones show the same.
 #[derive(Clone)]
 pub struct Control {
     snapshot: Arc<Snapshot>,
-    upstreams: Arc<dyn Fn() -> Vec<UpstreamView> + Send + Sync>,
+    host: Arc<dyn Host>,
+}
+
+/// How many are wanted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Most {
+    limit: Option<usize>,
 }
 
 /// An answer that is none.
@@ -48,13 +62,9 @@ struct Refusal {
 }
 
 impl Control {
-    /// Shows the policy that is in the snapshot, and the upstreams as they are when they are asked
-    /// for: `upstreams` must not block.
-    pub fn new(
-        snapshot: Arc<Snapshot>,
-        upstreams: impl Fn() -> Vec<UpstreamView> + Send + Sync + 'static,
-    ) -> Self {
-        Self { snapshot, upstreams: Arc::new(upstreams) }
+    /// Shows the policy that is in the snapshot; the host does the rest.
+    pub fn new(snapshot: Arc<Snapshot>, host: impl Host) -> Self {
+        Self { snapshot, host: Arc::new(host) }
     }
 }
 
@@ -69,6 +79,10 @@ fn router(control: Control) -> Router {
         .route("/v1/entries", get(entries))
         .route("/v1/entries/{id}", get(entry))
         .route("/v1/upstreams", get(upstreams))
+        .route("/v1/denied", get(denied))
+        .route("/v1/shadow", get(shadow))
+        .route("/v1/edits", post(edit).layer(DefaultBodyLimit::max(EDIT_OCTETS_MAX)))
+        .route("/v1/usage", post(save_usage))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .with_state(control)
@@ -111,7 +125,47 @@ async fn entry(
 }
 
 async fn upstreams(State(control): State<Control>) -> Json<serde_json::Value> {
-    Json(json!({ "items": (control.upstreams)() }))
+    Json(json!({ "items": control.host.upstreams() }))
+}
+
+async fn denied(
+    State(control): State<Control>,
+    wanted: Result<Query<Most>, QueryRejection>,
+) -> Result<Json<serde_json::Value>, Refusal> {
+    let Query(Most { limit }) = wanted?;
+    let clients = move || Ok(control.host.denied(limit.unwrap_or(DENIED_DEFAULT)));
+    Ok(Json(json!({ "items": aside(clients).await? })))
+}
+
+async fn shadow(State(control): State<Control>) -> Result<Response, Refusal> {
+    let report = aside(move || Ok(control.host.shadow())).await?;
+    report.map(|report| Json(report).into_response()).ok_or_else(|| {
+        let error = "no policy is tried; name one with shadow in [policy]".to_owned();
+        Refusal { status: StatusCode::NOT_FOUND, error }
+    })
+}
+
+async fn edit(
+    State(control): State<Control>,
+    request: Result<Json<EditRequest>, JsonRejection>,
+) -> Result<Json<EditView>, Response> {
+    let Json(request) = request.map_err(|rejection| Refusal::from(rejection).into_response())?;
+    control.host.edit(request).await.map(Json).map_err(|refusal| {
+        let status = match refusal.cause {
+            EditCause::File => StatusCode::FORBIDDEN,
+            EditCause::Policy => StatusCode::UNPROCESSABLE_ENTITY,
+            EditCause::Stale => StatusCode::CONFLICT,
+            EditCause::Store => StatusCode::INTERNAL_SERVER_ERROR,
+            EditCause::Wrong => StatusCode::BAD_REQUEST,
+        };
+        (status, Json(refusal)).into_response()
+    })
+}
+
+async fn save_usage(State(control): State<Control>) -> Result<Json<serde_json::Value>, Refusal> {
+    let saved = control.host.save_usage().await;
+    let refusal = |error| Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, error };
+    saved.map(|()| Json(json!({}))).map_err(refusal)
 }
 
 async fn unknown_path() -> Refusal {
@@ -119,7 +173,7 @@ async fn unknown_path() -> Refusal {
 }
 
 async fn unknown_method() -> Refusal {
-    let error = "questions are asked with GET".to_owned();
+    let error = "questions are asked with GET, and edits are made with POST".to_owned();
     Refusal { status: StatusCode::METHOD_NOT_ALLOWED, error }
 }
 
@@ -148,6 +202,12 @@ impl From<ListingError> for Refusal {
             ListingError::Shown(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self { status, error: error.to_string() }
+    }
+}
+
+impl From<JsonRejection> for Refusal {
+    fn from(rejection: JsonRejection) -> Self {
+        Self { status: rejection.status(), error: rejection.body_text() }
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
     io,
     os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -71,6 +72,9 @@ pub(super) fn address(path: &Path) -> io::Result<SockAddr> {
 
 impl Listen for ControlSocket {
     const NAME: &'static str = "control socket";
+
+    /// An edit may be a million entries, and whoever may connect may do worse than wait.
+    const CONNECTION_TIMEOUT: Duration = Duration::from_mins(6);
 
     type Stream = UnixStream;
 

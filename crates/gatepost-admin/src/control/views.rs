@@ -4,6 +4,8 @@
 //! reads like the file it came from. Where silence means a default of the gateway, the default is
 //! shown: it is what holds. A reader ignores keys that it does not know.
 
+use std::net::IpAddr;
+
 use gatepost_policy::{
     entry::{Action, Entry, MissingHeaders, Terms},
     pattern::Pattern,
@@ -129,6 +131,53 @@ pub struct UpstreamLive {
     pub idle: usize,
 }
 
+/// A client that was refused with the greeting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeniedView {
+    /// What is counted as one: an IPv4 address, or the /64 of an IPv6 one.
+    pub network: String,
+    /// The address of it that came last.
+    pub address: IpAddr,
+    /// How often, at most.
+    pub count: u64,
+    /// By how much that may be too many: more addresses came than are remembered.
+    pub error: u64,
+    /// Since when it is remembered, in RFC 3339.
+    pub first_seen: String,
+    /// The last time.
+    pub last_seen: String,
+    /// The listeners that it came to.
+    pub listeners: Vec<String>,
+    /// The name it gave last, if it gave one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub helo: Option<String>,
+    /// Domains of senders it named.
+    pub sender_domains: Vec<String>,
+    /// The check that refused it last.
+    pub reason: String,
+    /// The entry that did, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
+}
+
+/// What has come of an edit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EditView {
+    /// The revision that holds now; of an edit that is only tried, the one that it would have made.
+    pub revision: u64,
+    /// The policy that is in use, if a gateway runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<String>,
+    /// How many items were added.
+    pub added: usize,
+    /// How many were changed.
+    pub changed: usize,
+    /// How many were removed.
+    pub removed: usize,
+    /// What the author should know.
+    pub warnings: Vec<String>,
+}
+
 /// The gateway that runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusView {
@@ -152,6 +201,13 @@ pub struct Page<T> {
     /// What to ask the next page with. None: this is the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+impl EditView {
+    /// Whether it has changed nothing.
+    pub const fn is_nothing(&self) -> bool {
+        self.added == 0 && self.changed == 0 && self.removed == 0
+    }
 }
 
 impl EntryView {

@@ -8,10 +8,12 @@ use std::{
 };
 
 use gatepost_admin::control::{
-    self, Client, Control, UpstreamLive, UpstreamView, bind, socket_path,
+    self, Client, Control, DeniedView, EditCause, EditRefusal, EditRequest, EditView, Host,
+    UpstreamLive, UpstreamView, Work, bind, socket_path,
 };
 use gatepost_policy::{
     ruleset::Ruleset,
+    shadow::ShadowReport,
     site::{Site, UpstreamId},
     snapshot::Snapshot,
 };
@@ -45,7 +47,7 @@ impl World {
     pub(crate) fn start(policy: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let snapshot = Arc::new(Snapshot::new(ruleset(policy)));
-        let control = Control::new(Arc::clone(&snapshot), upstreams);
+        let control = Control::new(Arc::clone(&snapshot), TestHost);
         let socket = bind(directory.path()).expect("binds");
         let (stop, stopped) = oneshot::channel();
         let stopped = async move { stopped.await.unwrap_or_default() };
@@ -111,6 +113,51 @@ pub(crate) fn policy(count: u32) -> String {
         format!("[[entry]]\nid = \"e{n}\"\nnetworks = [\"{address}\"]\nsenders = [\"a.example\"]\n")
     };
     (0..count).map(entry).collect()
+}
+
+/// A gateway with two upstreams, one refused client, and an editor that wants a reason.
+struct TestHost;
+
+impl Host for TestHost {
+    fn upstreams(&self) -> Vec<UpstreamView> {
+        upstreams()
+    }
+
+    fn denied(&self, limit: usize) -> Vec<DeniedView> {
+        let client = DeniedView {
+            network: "203.0.113.9/32".to_owned(),
+            address: [203, 0, 113, 9].into(),
+            count: 3,
+            error: 0,
+            first_seen: "2026-01-01T00:00:00Z".to_owned(),
+            last_seen: "2026-01-02T00:00:00Z".to_owned(),
+            listeners: vec!["smtp".to_owned()],
+            helo: None,
+            sender_domains: Vec::new(),
+            reason: "allow_list".to_owned(),
+            entry: None,
+        };
+        vec![client; limit.min(1)]
+    }
+
+    fn shadow(&self) -> Option<ShadowReport> {
+        None
+    }
+
+    fn edit(&self, request: EditRequest) -> Work<Result<EditView, EditRefusal>> {
+        Box::pin(async move {
+            if request.edit.reason.is_none() {
+                let error = "an edit here needs a reason".to_owned();
+                return Err(EditRefusal { cause: EditCause::Policy, error });
+            }
+            let added = request.edit.operations.len();
+            Ok(EditView { revision: 7, added, ..EditView::default() })
+        })
+    }
+
+    fn save_usage(&self) -> Work<Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 pub(crate) fn upstreams() -> Vec<UpstreamView> {

@@ -13,13 +13,19 @@ use crate::{config::Config, errors::tell_warning, exit::Exit, policy};
 /// Loads both as `run` would. Warnings go to standard error, the summary to standard output.
 pub fn check(config_path: &Path) -> anyhow::Result<Exit> {
     let config = Config::load(config_path)?;
-    let compiled = policy::load(&config.policy_file, &config.site)?;
+    let compiled = policy::load(&config.policy, &config.site)?;
     for warning in &compiled.warnings {
         tell_warning(warning);
     }
     if compiled.ruleset.allows_nobody() {
-        let file = config.policy_file.display();
+        let file = &config.policy;
         tell_warning(&format!("{file}: there is no enabled allow entry: nobody may send"));
+    }
+    let candidate = config.shadow.clone().map(policy::Source::File);
+    if let Some(candidate) = &candidate {
+        for warning in policy::load(candidate, &config.site)?.warnings {
+            tell_warning(&warning);
+        }
     }
     print(&Summary { config: &config, ruleset: &compiled.ruleset }.to_string())?;
     Ok(Exit::Ok)
@@ -50,13 +56,22 @@ impl fmt::Display for Summary<'_> {
             1 => "1 entry".to_owned(),
             count => format!("{count} entries"),
         };
-        let (file, generation) = (config.policy_file.display(), ruleset.generation());
+        let (file, generation) = (&config.policy, ruleset.generation());
         let routes = match ruleset.routes().len() {
             0 => String::new(),
             1 => ", 1 route".to_owned(),
             count => format!(", {count} routes"),
         };
-        line(f, "policy", format_args!("{file}: {entries}{routes}, generation {generation}"))?;
+        let expectations = match ruleset.expectations() {
+            0 => String::new(),
+            1 => ", 1 expectation holds".to_owned(),
+            count => format!(", {count} expectations hold"),
+        };
+        let all = format_args!("{file}: {entries}{routes}{expectations}, generation {generation}");
+        line(f, "policy", all)?;
+        if let Some(candidate) = &config.shadow {
+            line(f, "shadow", format_args!("{}", candidate.display()))?;
+        }
         if let Some(address) = config.metrics_bind {
             line(f, "metrics", format_args!("{address}"))?;
         }

@@ -1,9 +1,11 @@
 //! `gatepost entry list` and `entry show`: the allow-list as it holds.
 
-use std::path::Path;
-
 use gatepost_admin::control::EntryView;
 use gatepost_policy::ruleset::Ruleset;
+use gatepost_registry::{
+    item::{self, Item, Kind},
+    store::{Registry, Store},
+};
 
 use super::{
     print, running,
@@ -12,9 +14,10 @@ use super::{
 use crate::{
     cli::{ListArguments, OutputForm, ShowArguments},
     config::Config,
-    errors::Failure,
+    errors::{Failure, tell_note},
     exit::Exit,
-    policy,
+    load::LoadError,
+    policy::{self, Source},
 };
 
 /// Networks and senders of an entry that a line of the list shows.
@@ -27,7 +30,7 @@ pub fn list(arguments: &ListArguments) -> anyhow::Result<Exit> {
     let config = Config::load(&arguments.config.config)?;
     running::block_on(async {
         let Some(client) = running::find(&config.state_dir).await? else {
-            let ruleset = policy::load(&config.policy_file, &config.site)?.ruleset;
+            let ruleset = policy::load(&config.policy, &config.site)?.ruleset;
             let mut list = List::new(arguments.output, &ruleset.generation().to_string());
             for page in ruleset.entries().chunks(PAGE) {
                 let view = |entry| EntryView::new(entry, &config.site);
@@ -55,6 +58,16 @@ pub fn show(ShowArguments { id, list }: &ShowArguments) -> anyhow::Result<Exit> 
             None => from_file(&config, id)?,
         })
     })?;
+    let stored = if entry.is_none() { disabled(&config, id)? } else { None };
+    if let Some(item) = stored {
+        tell_note(&format!("entry {id} is disabled: it does not hold"));
+        let text = match list.output {
+            OutputForm::Json => serde_json::to_string_pretty(&item.table())? + "\n",
+            OutputForm::Table => item::policy_text([&item]),
+        };
+        print(&text)?;
+        return Ok(Exit::Ok);
+    }
     let Some(entry) = entry else {
         let message = format_args!(
             "there is no enabled entry {id:?}; `gatepost entry list` shows those that are"
@@ -68,18 +81,16 @@ pub fn show(ShowArguments { id, list }: &ShowArguments) -> anyhow::Result<Exit> 
     Ok(Exit::Ok)
 }
 
-/// An edit of a policy that is a file: that file is where it is made.
-pub fn edit(config_path: &Path) -> anyhow::Result<Exit> {
-    let file = Config::load(config_path)?.policy_file;
-    let message = format_args!(
-        "the entries are in {}: edit that file, and a running gateway takes it over",
-        file.display()
-    );
-    Err(Failure::new(Exit::Permission, message).into())
+/// An entry that the store keeps, and that does not hold.
+fn disabled(config: &Config, id: &str) -> Result<Option<Item>, LoadError> {
+    let Source::Store(path) = &config.policy else { return Ok(None) };
+    let store = Store::open_to_read(path).map_err(LoadError::Store)?;
+    let item = store.map(|store| store.item(Kind::Entry, id)).transpose();
+    item.map(Option::flatten).map_err(LoadError::Store)
 }
 
 fn from_file(config: &Config, id: &str) -> anyhow::Result<Option<EntryView>> {
-    let ruleset: Ruleset = policy::load(&config.policy_file, &config.site)?.ruleset;
+    let ruleset: Ruleset = policy::load(&config.policy, &config.site)?.ruleset;
     Ok(ruleset.entry(id).map(|entry| EntryView::new(entry, &config.site)))
 }
 

@@ -1,8 +1,6 @@
 //! `gatepost explain`: what would happen to a message, and why. Policy tells it; here the question
 //! is put and the answer printed.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use gatepost_policy::{
     check::MailFacts,
     date::Moment,
@@ -23,7 +21,7 @@ use crate::{
 /// Tells it, and returns the exit code of the verdict.
 pub fn explain(arguments: &ExplainArguments) -> anyhow::Result<Exit> {
     let config = Config::load(&arguments.config.config)?;
-    let ruleset = policy::load(&config.policy_file, &config.site)?.ruleset;
+    let ruleset = policy::load_unproven(&config.policy, &config.site)?.ruleset;
     let certificate = arguments.certificate();
     let question = Question {
         client: arguments.ip,
@@ -56,11 +54,8 @@ pub fn explain(arguments: &ExplainArguments) -> anyhow::Result<Exit> {
 
 /// The time that is asked about, or now. Nothing was sent before: every rate is unused.
 fn moment(at: Option<i64>) -> Moment {
-    let now = || {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        since_1970.as_secs().cast_signed()
-    };
-    Moment { unix_seconds: at.unwrap_or_else(now), uptime: Duration::ZERO }
+    let now = policy::now();
+    Moment { unix_seconds: at.unwrap_or(now.unix_seconds), ..now }
 }
 
 fn listener(

@@ -4,9 +4,15 @@
 //! code or the error that ended it.
 
 pub mod check;
+pub mod denied;
+pub mod edit;
 pub mod entry;
+pub mod exchange;
 pub mod explain;
+pub mod history;
+pub mod report;
 mod running;
+pub mod shadow;
 mod table;
 pub mod upstream;
 

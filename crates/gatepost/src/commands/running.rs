@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gatepost_admin::control::{Client, ControlError};
+use gatepost_admin::control::{Client, ControlError, EditCause, EditRefusal};
 
 use crate::{
     errors::{Failure, tell_note},
@@ -26,9 +26,19 @@ pub(super) fn failure(error: ControlError) -> Failure {
     let exit = match &error {
         ControlError::NotRunning(_) => Exit::NotRunning,
         ControlError::Permission(_) => Exit::Permission,
+        ControlError::Edit(refusal) => edit_exit(refusal),
         _ => Exit::Failure,
     };
     Failure::new(exit, format_args!("{:#}", anyhow::Error::new(error)))
+}
+
+/// The exit code of an edit that was refused.
+pub(super) const fn edit_exit(refusal: &EditRefusal) -> Exit {
+    match refusal.cause {
+        EditCause::File => Exit::Permission,
+        EditCause::Policy => Exit::Config,
+        EditCause::Stale | EditCause::Store | EditCause::Wrong => Exit::Failure,
+    }
 }
 
 /// Runs a command that asks: its only task, so one thread is enough.

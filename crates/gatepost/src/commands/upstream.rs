@@ -8,7 +8,7 @@ use crate::{
     cli::{ListArguments, OutputForm},
     config::Config,
     exit::Exit,
-    gateway::upstream_view,
+    host::upstream_view,
 };
 
 /// Lists them.

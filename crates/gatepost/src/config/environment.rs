@@ -204,8 +204,8 @@ mod tests {
             ("GATEPOST_ADMIN__BIND", "x", "GATEPOST_ADMIN__BIND: admin: not built yet"),
             (
                 "GATEPOST_POLICY__STORE",
-                "true",
-                "GATEPOST_POLICY__STORE: policy.store: not built yet",
+                "perhaps",
+                "GATEPOST_POLICY__STORE: policy.store: invalid type: string \"perhaps\"",
             ),
             (
                 "GATEPOST_LIMITS__ERRORS_MAX",

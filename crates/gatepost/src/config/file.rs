@@ -91,12 +91,10 @@ pub(crate) struct UpstreamFile {
 /// `[policy]`.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "keys that are not built have no value to read")]
 pub(crate) struct PolicyFile {
     pub(crate) file: Text,
-
-    store: Option<NotBuilt>,
-    shadow: Option<NotBuilt>,
+    pub(crate) store: Option<Spanned<bool>>,
+    pub(crate) shadow: Text,
 }
 
 /// `[delivery]`.

@@ -25,7 +25,10 @@ use gatepost_relay::{MailLogTarget, RelayConfig};
 
 pub use self::keys::Keys;
 use self::source::Source;
-use crate::load::{self, LoadError};
+use crate::{
+    load::{self, LoadError},
+    policy,
+};
 
 /// Octets of the file: a hundred upstreams take a few dozen KiB.
 const FILE_OCTETS_MAX: u64 = 1024 * 1024;
@@ -43,8 +46,10 @@ pub struct Config {
     pub upstreams: Vec<UpstreamConfig>,
     /// What the policy is compiled for.
     pub site: Arc<Site>,
-    /// The policy.
-    pub policy_file: PathBuf,
+    /// Where the policy is.
+    pub policy: policy::Source,
+    /// A policy that is tried beside it, if there is one.
+    pub shadow: Option<PathBuf>,
     /// How messages are handed over.
     pub relay: RelayConfig,
     /// What all sessions have in common.

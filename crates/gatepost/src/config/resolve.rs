@@ -21,9 +21,10 @@ use gatepost_relay::{MailLogTarget, RelayConfig};
 use self::values::Values;
 use super::{
     Config, Keys, LogConfig, LogFormat,
-    file::{ConfigFile, LogFile, Text},
+    file::{ConfigFile, LogFile, PolicyFile, Text},
     source::Source,
 };
+use crate::policy;
 
 /// What `[delivery] mode` may be; only one is built, so there is nothing to remember.
 const MODES: Choices<()> = &[("sync", Some(())), ("hybrid", None), ("spool", None)];
@@ -41,7 +42,7 @@ const FORMATS: Choices<LogFormat> =
 
 /// The configuration, or everything that is wrong with it. Relative paths begin at `base`.
 pub(crate) fn resolve(
-    file: ConfigFile,
+    mut file: ConfigFile,
     source: &Source<'_>,
     base: &Path,
 ) -> Result<Config, Vec<DocumentError>> {
@@ -53,7 +54,10 @@ pub(crate) fn resolve(
     let listeners = listener::resolve(&mut values, file.listener);
     let upstreams = upstream::resolve(&mut values, file.upstream, &hostname);
     let metrics_bind = bind::metrics(&mut values, file.metrics);
-    let policy_file = path(&mut values, "policy.file", file.policy.file, base, "policy.toml");
+    let shadow = file.policy.shadow.is_some().then(|| {
+        path(&mut values, "policy.shadow", file.policy.shadow.take(), base, "candidate.toml")
+    });
+    let policy = policy(&mut values, file.policy, base, &state_dir);
     mode(&mut values, delivery.mode);
     let default_upstream = upstream::default(&mut values, delivery.upstream, &upstreams);
     let relay = RelayConfig {
@@ -98,7 +102,8 @@ pub(crate) fn resolve(
         listeners,
         upstreams,
         site: Arc::new(site),
-        policy_file,
+        policy,
+        shadow,
         relay,
         session,
         drain_timeout,
@@ -119,6 +124,29 @@ fn path(values: &mut Values<'_>, key: &str, written: Text, base: &Path, example:
     let mend = format!("write a path, like {example}");
     let path = values.required(key, None, written, &mend);
     path.map(|path| base.join(path.into_inner())).unwrap_or_default()
+}
+
+/// One of two places, and exactly one: with both, an edit of the one would be undone by the other.
+fn policy(
+    values: &mut Values<'_>,
+    PolicyFile { file, store, .. }: PolicyFile,
+    base: &Path,
+    state_dir: &Path,
+) -> policy::Source {
+    let is_stored = store.as_ref().is_some_and(|store| *store.get_ref());
+    if let (true, Some(file)) = (is_stored, &file) {
+        let message =
+            "is named, and policy.store is true; the policy is in one place: leave one out";
+        values.error(values::at(file), "policy.file", message);
+    }
+    if is_stored {
+        return policy::Source::Store(policy::store_path(state_dir));
+    }
+    let mend =
+        "write a path, like policy.toml, or store = true for a policy that is edited by commands";
+    let file = file.filter(|path| !path.get_ref().is_empty());
+    let file = values.required("policy.file", None, file, mend);
+    policy::Source::File(file.map(|path| base.join(path.into_inner())).unwrap_or_default())
 }
 
 fn mode(values: &mut Values<'_>, written: Text) {

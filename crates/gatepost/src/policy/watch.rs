@@ -7,14 +7,14 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatepost_policy::generation::{ContentHash, Generation};
+use gatepost_policy::generation::ContentHash;
 
 use super::live::{Live, ReloadError};
-use crate::policy;
+use super::source::{Source, Text};
 
 /// How often the path is looked at: a stat call.
 const LOOK: Duration = Duration::from_secs(1);
@@ -35,61 +35,76 @@ struct Identity {
 }
 
 /// What a file was found to say, or why it could not be read.
-struct Found {
-    hash: Result<ContentHash, String>,
-    text: Result<String, ReloadError>,
+pub(super) struct Found {
+    pub(super) hash: Result<ContentHash, String>,
+    pub(super) text: Result<Text, ReloadError>,
 }
 
-/// What was found last.
-struct Watch {
-    live: Arc<Live>,
+/// A file that is looked at.
+pub(super) struct Watch {
+    file: PathBuf,
+    /// What it was when it was read last.
     identity: Option<Identity>,
-    /// What was refused, and under which policy: it is complained of once.
-    refused: Option<(Result<ContentHash, String>, Generation)>,
+    has_looked: bool,
 }
 
 impl Live {
-    /// Reloads whenever the file has changed, for as long as the task is let run.
+    /// Reloads whenever the file has changed, for as long as the task is let run. A store is changed
+    /// by edits, and those are taken into use by themselves.
     pub async fn watch(self: Arc<Self>) {
-        let mut watch = Watch { live: self, identity: None, refused: None };
+        let Source::File(file) = &self.source else { return };
+        let mut watch = Watch::new(file.clone());
+        // What was refused last, and under which policy: it is complained of once.
+        let mut refused = None;
         loop {
-            watch.look().await;
-            tokio::time::sleep(LOOK).await;
+            let Found { hash, text } = watch.next().await;
+            let (in_use, generation) = {
+                let ruleset = self.snapshot().load();
+                (ruleset.content_hash(), ruleset.generation())
+            };
+            let found = (hash, generation);
+            if found.0 == Ok(in_use) || refused.as_ref() == Some(&found) {
+                continue;
+            }
+            let replaced = match text {
+                Ok(text) => self.replace(text).await,
+                Err(error) => {
+                    self.refuse(&error);
+                    false
+                }
+            };
+            refused = (!replaced).then_some(found);
         }
     }
 }
 
 impl Watch {
-    async fn look(&mut self) {
-        let file = self.live.file.clone();
-        let Ok(identity) = tokio::task::spawn_blocking(move || Identity::of(&file)).await else {
-            return;
-        };
-        if identity.is_some() && identity == self.identity {
-            return;
+    pub(super) const fn new(file: PathBuf) -> Self {
+        Self { file, identity: None, has_looked: false }
+    }
+
+    /// Waits until the file is another one, and has come to rest. At first it always is.
+    pub(super) async fn next(&mut self) -> Found {
+        loop {
+            if std::mem::replace(&mut self.has_looked, true) {
+                tokio::time::sleep(LOOK).await;
+            }
+            if let Some(found) = self.look().await {
+                return found;
+            }
         }
-        let Some(Found { hash, text }) = self.settled().await else { return };
+    }
+
+    async fn look(&mut self) -> Option<Found> {
+        let file = self.file.clone();
+        let identity = tokio::task::spawn_blocking(move || Identity::of(&file)).await.ok()?;
+        if identity.is_some() && identity == self.identity {
+            return None;
+        }
+        let found = self.settled().await?;
         // Taken before the reads: what was written since will be seen.
         self.identity = identity;
-        let (in_use, generation) = {
-            let ruleset = self.live.snapshot().load();
-            (ruleset.content_hash(), ruleset.generation())
-        };
-        if hash == Ok(in_use) {
-            return;
-        }
-        let found = (hash, generation);
-        if self.refused.as_ref() == Some(&found) {
-            return;
-        }
-        let replaced = match text {
-            Ok(text) => self.live.replace(text).await,
-            Err(error) => {
-                self.live.refuse(&error);
-                false
-            }
-        };
-        self.refused = (!replaced).then_some(found);
+        Some(found)
     }
 
     /// What two reads in a row have found alike; none if the file does not come to rest.
@@ -108,10 +123,10 @@ impl Watch {
 
     /// Reads and hashes where no mail waits for it: a large policy takes a while.
     async fn read(&self) -> Found {
-        let file = self.live.file.clone();
+        let source = Source::File(self.file.clone());
         let read = tokio::task::spawn_blocking(move || {
-            let text = policy::text(&file)?;
-            Ok((ContentHash::of(&text), text))
+            let read = source.read()?;
+            Ok((ContentHash::of(&read.text), read))
         });
         match read.await.map_err(ReloadError::from).flatten() {
             Ok((hash, text)) => Found { hash: Ok(hash), text: Ok(text) },

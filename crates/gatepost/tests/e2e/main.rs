@@ -10,3 +10,4 @@ mod relay;
 mod reload;
 mod route;
 mod service;
+mod shadow;

@@ -42,7 +42,8 @@ fn error(from: &str, to: &str) -> String {
 fn defaults_are_those_of_the_contract() {
     let config = good(GOOD);
     assert_eq!(config.state_dir, Path::new("etc/state"));
-    assert_eq!(config.policy_file, Path::new("etc/policy.toml"));
+    assert_eq!(config.policy, policy::Source::File("etc/policy.toml".into()));
+    assert_eq!(config.shadow, None);
     assert_eq!(config.site.listeners, ["smtp".into()]);
     let listener = &config.listeners[0];
     assert_eq!(listener.bind[1].to_string(), "[::]:25");
@@ -308,7 +309,6 @@ fn keys_that_have_to_wait_are_refused_by_name() {
                 "recipient_rate",
             ],
         ),
-        ("[policy]", &["store", "shadow"]),
         ("[delivery]", &["answer_within", "retry", "expire_after", "bounces", "bounce_upstream"]),
         ("[limits]", &["message_memory", "free_space_floor"]),
         ("[timeouts]", &["tls", "proxy"]),
@@ -320,6 +320,20 @@ fn keys_that_have_to_wait_are_refused_by_name() {
             assert!(error.starts_with("etc/g.toml:"), "{error}");
             assert!(error.contains(key) || table == "[admin]", "{error}");
         }
+    }
+}
+
+#[test]
+fn a_policy_is_in_one_place() {
+    let with = |policy: &str| read(&GOOD.replace("file = \"policy.toml\"", policy), &[]);
+    let stored = with("store = true\nshadow = \"candidate.toml\"").expect("a good configuration");
+    assert_eq!(stored.policy, policy::Source::Store(stored.state_dir.join("policy.db")));
+    assert_eq!(stored.shadow.as_deref(), Some(Path::new("etc/candidate.toml")));
+    let both = with("store = true\nfile = \"p.toml\"").expect_err("two places");
+    assert!(both.contains("policy.file: is named, and policy.store is true"), "{both}");
+    for none in ["", "store = false"] {
+        let none = with(none).expect_err("no place");
+        assert!(none.contains("policy.file: is missing or empty; write a path, like"), "{none}");
     }
 }
 

@@ -1,0 +1,95 @@
+//! What the gateway lends to its control socket.
+
+use std::sync::Arc;
+
+use gatepost_admin::control::{
+    DeniedView, EditCause, EditRefusal, EditRequest, EditView, Host, UpstreamLive, UpstreamView,
+    Work,
+};
+use gatepost_delivery::{Upstream, UpstreamConfig};
+use gatepost_inbound::{Denied, DeniedClient};
+use gatepost_policy::{shadow::ShadowReport, site::UpstreamId};
+use jiff::Timestamp;
+
+use crate::policy::{Live, Shadow, UsageKeeper};
+
+/// The parts that commands ask for.
+pub struct Lent {
+    pub(crate) policy: Arc<Live>,
+    pub(crate) shadow: Arc<Shadow>,
+    pub(crate) usage: Option<Arc<UsageKeeper>>,
+    pub(crate) upstreams: Arc<[Arc<Upstream>]>,
+    pub(crate) denied: Arc<Denied>,
+}
+
+impl Host for Lent {
+    fn upstreams(&self) -> Vec<UpstreamView> {
+        let default = self.policy.snapshot().load().site().default_upstream;
+        let view = |(index, upstream): (usize, &Arc<Upstream>)| {
+            let (busy, idle) = upstream.connections();
+            let is_default = default == Some(UpstreamId::new(index));
+            let view = upstream_view(upstream.config(), is_default);
+            UpstreamView { live: Some(UpstreamLive { busy, idle }), ..view }
+        };
+        self.upstreams.iter().enumerate().map(view).collect()
+    }
+
+    fn denied(&self, limit: usize) -> Vec<DeniedView> {
+        self.denied.clients(limit).into_iter().map(denied_view).collect()
+    }
+
+    fn shadow(&self) -> Option<ShadowReport> {
+        self.shadow.report()
+    }
+
+    fn edit(&self, request: EditRequest) -> Work<Result<EditView, EditRefusal>> {
+        let edited = self.policy.edit(request);
+        Box::pin(async {
+            edited.await.unwrap_or_else(|bug| {
+                let error = format!("the edit has failed, and may be made or not: {bug}");
+                Err(EditRefusal { cause: EditCause::Store, error })
+            })
+        })
+    }
+
+    fn save_usage(&self) -> Work<Result<(), String>> {
+        let usage = self.usage.clone();
+        Box::pin(async {
+            let usage = usage.ok_or("this gateway does not keep what it counts; see its log")?;
+            usage.save().await.map_err(|error| error.to_string())
+        })
+    }
+}
+
+/// What is shown of an upstream without asking it.
+pub fn upstream_view(config: &UpstreamConfig, is_default: bool) -> UpstreamView {
+    UpstreamView {
+        name: config.name.to_string(),
+        hosts: config.hosts.iter().map(ToString::to_string).collect(),
+        default: is_default,
+        max_connections: config.max_connections,
+        live: None,
+    }
+}
+
+fn denied_view(client: DeniedClient) -> DeniedView {
+    let texts = |list: Vec<Box<str>>| list.into_iter().map(String::from).collect();
+    DeniedView {
+        network: client.network.to_string(),
+        address: client.address,
+        count: client.count,
+        error: client.error,
+        first_seen: date(client.first_seen),
+        last_seen: date(client.last_seen),
+        listeners: texts(client.listeners),
+        helo: client.helo.map(String::from),
+        sender_domains: texts(client.sender_domains),
+        reason: client.check.name().to_owned(),
+        entry: client.entry.map(String::from),
+    }
+}
+
+/// Seconds since 1970, in RFC 3339.
+pub(crate) fn date(unix_seconds: i64) -> String {
+    Timestamp::from_second(unix_seconds).unwrap_or_default().to_string()
+}
