@@ -27,8 +27,8 @@ impl Failure {
 /// Tells what ended a command, and returns the exit code for it.
 pub fn report(error: &anyhow::Error) -> Exit {
     match error.downcast_ref::<LoadError>() {
-        Some(refused) => refused.to_string().lines().for_each(tell_error),
-        None => tell_error(&format!("{error:#}")),
+        Some(refused) => tell_lines(&refused.to_string()),
+        None => tell_lines(&format!("{error:#}")),
     }
     exit_of(error)
 }
@@ -50,6 +50,18 @@ fn exit_of(error: &anyhow::Error) -> Exit {
         Exit::Permission
     } else {
         Exit::Failure
+    }
+}
+
+/// One error a line; what is indented belongs to the one above.
+fn tell_lines(message: &str) {
+    for line in message.lines() {
+        if line.starts_with(' ') {
+            // If nobody reads it, there is nobody to tell that either.
+            let _ = io::Write::write_fmt(&mut anstream::stderr(), format_args!("{line}\n"));
+        } else {
+            tell_error(line);
+        }
     }
 }
 

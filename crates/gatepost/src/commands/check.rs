@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{self, Display},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use gatepost_policy::ruleset::Ruleset;
@@ -21,24 +21,30 @@ pub fn check(config_path: &Path) -> anyhow::Result<Exit> {
         let file = &config.policy;
         tell_warning(&format!("{file}: there is no enabled allow entry: nobody may send"));
     }
-    let candidate = config.shadow.clone().map(policy::Source::File);
-    if let Some(candidate) = &candidate {
-        for warning in policy::load(candidate, &config.site)?.warnings {
-            tell_warning(&warning);
-        }
-    }
-    print(&Summary { config: &config, ruleset: &compiled.ruleset }.to_string())?;
+    let candidate = config.shadow.clone().map(|file| candidate(file, &config)).transpose()?;
+    let ruleset = &compiled.ruleset;
+    print(&Summary { config: &config, ruleset, candidate: candidate.as_ref() }.to_string())?;
     Ok(Exit::Ok)
+}
+
+/// The policy that is tried: it stops no gateway, and is to be right all the same.
+fn candidate(file: PathBuf, config: &Config) -> anyhow::Result<Ruleset> {
+    let compiled = policy::load(&policy::Source::File(file), &config.site)?;
+    for warning in &compiled.warnings {
+        tell_warning(warning);
+    }
+    Ok(compiled.ruleset)
 }
 
 struct Summary<'a> {
     config: &'a Config,
     ruleset: &'a Ruleset,
+    candidate: Option<&'a Ruleset>,
 }
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { config, ruleset } = self;
+        let Self { config, ruleset, candidate } = self;
         for listener in &config.listeners {
             line(
                 f,
@@ -52,31 +58,34 @@ impl fmt::Display for Summary<'_> {
             let hosts = list(&upstream.hosts);
             line(f, "upstream", format_args!("{}: {hosts}{default}", upstream.name))?;
         }
-        let entries = match ruleset.entries().len() {
-            1 => "1 entry".to_owned(),
-            count => format!("{count} entries"),
-        };
-        let (file, generation) = (&config.policy, ruleset.generation());
-        let routes = match ruleset.routes().len() {
-            0 => String::new(),
-            1 => ", 1 route".to_owned(),
-            count => format!(", {count} routes"),
-        };
-        let expectations = match ruleset.expectations() {
-            0 => String::new(),
-            1 => ", 1 expectation holds".to_owned(),
-            count => format!(", {count} expectations hold"),
-        };
-        let all = format_args!("{file}: {entries}{routes}{expectations}, generation {generation}");
-        line(f, "policy", all)?;
-        if let Some(candidate) = &config.shadow {
-            line(f, "shadow", format_args!("{}", candidate.display()))?;
+        line(f, "policy", format_args!("{}: {}", config.policy, contents(ruleset)))?;
+        if let (Some(file), Some(candidate)) = (&config.shadow, candidate) {
+            line(f, "shadow", format_args!("{}: {}", file.display(), contents(candidate)))?;
         }
         if let Some(address) = config.metrics_bind {
             line(f, "metrics", format_args!("{address}"))?;
         }
         writeln!(f, "ok")
     }
+}
+
+/// What a policy has, and which one it is.
+fn contents(ruleset: &Ruleset) -> String {
+    let entries = match ruleset.entries().len() {
+        1 => "1 entry".to_owned(),
+        count => format!("{count} entries"),
+    };
+    let routes = match ruleset.routes().len() {
+        0 => String::new(),
+        1 => ", 1 route".to_owned(),
+        count => format!(", {count} routes"),
+    };
+    let expectations = match ruleset.expectations() {
+        0 => String::new(),
+        1 => ", 1 expectation holds".to_owned(),
+        count => format!(", {count} expectations hold"),
+    };
+    format!("{entries}{routes}{expectations}, generation {}", ruleset.generation())
 }
 
 fn line(f: &mut fmt::Formatter<'_>, name: &str, detail: fmt::Arguments<'_>) -> fmt::Result {
