@@ -8,7 +8,10 @@ use std::{future::Future, io, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
-use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -20,6 +23,8 @@ use tokio::{
 const CONNECTIONS_MAX: usize = 64;
 /// Octets of a request before its body. Ours have a hundred; browsers send a few thousand.
 const HEAD_OCTETS_MAX: usize = 16 * 1024;
+/// For a request before its body: who connects has something to ask.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long answers that are under way may take after the end was asked for.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Without it, a lack of file descriptors would make a busy loop.
@@ -92,6 +97,8 @@ async fn answer<L: Listen>(stream: L::Stream, router: Router) {
     let connection = http1::Builder::new()
         .keep_alive(false)
         .max_header_size(HEAD_OCTETS_MAX)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     match timeout(L::CONNECTION_TIMEOUT, connection).await {
         Ok(Ok(())) => {}

@@ -158,7 +158,7 @@ async fn what_is_edited_is_edited_by_the_host() {
     long.edit.operations = vec![one; 100_000];
     assert_eq!(client.edit(&long).await.expect("is edited").added, 100_000);
 
-    for (body, status) in [("{}", 422), ("nonsense", 400), ("{\"edit\": 1, \"x\": 2}", 422)] {
+    for (body, status) in [("{}", 400), ("nonsense", 400), ("{\"edit\": 1, \"x\": 2}", 400)] {
         let head = "POST /v1/edits HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
         let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
         let answer = world.say(&request).await;
@@ -176,6 +176,9 @@ async fn refused_clients_usage_and_the_shadow_are_the_host_s() {
     assert_eq!(client.denied(5).await.expect("an answer")[0].count, 3);
     assert_eq!(world.get("/v1/denied").await.body["items"][0]["network"], "203.0.113.9/32");
     assert_eq!(world.get("/v1/denied?limit=-1").await.status, 400);
+    let known = client.denied_client([203, 0, 113, 9].into()).await.expect("an answer");
+    assert_eq!(known.expect("is known").count, 3);
+    assert_eq!(client.denied_client([203, 0, 113, 8].into()).await.expect("an answer"), None);
     assert_eq!(client.shadow().await.expect("an answer"), None);
     client.save_usage().await.expect("is saved");
 }

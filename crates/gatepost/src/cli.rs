@@ -6,7 +6,10 @@ mod explain;
 mod history;
 mod shown;
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -113,6 +116,13 @@ pub struct ConfigArgument {
     /// The configuration; GATEPOST_SECTION__KEY in the environment overrides its keys
     #[arg(long, value_name = "FILE", default_value = CONFIG_DEFAULT)]
     pub config: PathBuf,
+}
+
+impl ConfigArgument {
+    /// Whether it is where it is if nobody says.
+    pub(crate) fn is_default(&self) -> bool {
+        self.config == Path::new(CONFIG_DEFAULT)
+    }
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! What the gateway lends to its control socket.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use gatepost_admin::control::{
     DeniedView, EditCause, EditRefusal, EditRequest, EditView, Host, UpstreamLive, UpstreamView,
@@ -36,6 +36,10 @@ impl Host for Lent {
 
     fn denied(&self, limit: usize) -> Vec<DeniedView> {
         self.denied.clients(limit).into_iter().map(denied_view).collect()
+    }
+
+    fn denied_client(&self, address: IpAddr) -> Option<DeniedView> {
+        self.denied.client(address).map(denied_view)
     }
 
     fn shadow(&self) -> Option<ShadowReport> {

@@ -41,6 +41,8 @@ impl LoadError {
             Self::Unreadable { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
                 Exit::Permission
             }
+            Self::Store(StoreError::ReadOnly(_) | StoreError::NotOpened { .. }) => Exit::Permission,
+            Self::Store(StoreError::Busy(_)) => Exit::TryLater,
             _ => Exit::Config,
         }
     }

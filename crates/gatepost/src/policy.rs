@@ -18,15 +18,24 @@ use gatepost_policy::{
     ruleset::{Compiled, Ruleset},
     site::Site,
 };
+use gatepost_registry::store::Store;
 
 pub use self::{
-    edit::{Edited, edit, in_a_file},
+    edit::{Edited, edit, in_a_file, store_refusal},
     live::Live,
     shadow::Shadow,
     source::{Source, store_path},
     usage::{UsageKeeper, usage_path},
 };
 use crate::load::LoadError;
+
+/// Makes a store ready, which may be new or of an older version. The `state_dir` must be ours.
+pub fn prepare(source: &Source) -> Result<(), LoadError> {
+    match source {
+        Source::File(_) => Ok(()),
+        Source::Store(path) => Store::open(path).map(drop).map_err(LoadError::Store),
+    }
+}
 
 /// Reads and compiles a policy, and proves what it expects. May take seconds: not for a task of the
 /// runtime.

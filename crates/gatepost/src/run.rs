@@ -17,6 +17,7 @@ pub fn run(config_path: &Path) -> anyhow::Result<Exit> {
     let config = Config::load(config_path)?;
     start_log(&config);
     let _state_dir = StateDir::take(&config.state_dir)?;
+    policy::prepare(&config.policy)?;
     let compiled = policy::load(&config.policy, &config.site)?;
     for warning in &compiled.warnings {
         tracing::warn!("{warning}");

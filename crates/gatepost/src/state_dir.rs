@@ -28,7 +28,7 @@ pub enum StateDirError {
         error: io::Error,
     },
     /// Another process has it.
-    #[error("state_dir {} is in use by another gateway; give this one a directory of its own", .0.display())]
+    #[error("state_dir {} is in use by another gateway, or by a command that edits its policy; a gateway needs a directory of its own", .0.display())]
     Locked(PathBuf),
 }
 

@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -128,6 +129,12 @@ impl Client {
     pub async fn denied(&self, limit: usize) -> Result<Vec<DeniedView>, ControlError> {
         let (status, body) = self.get(&format!("/v1/denied?limit={limit}")).await?;
         answer(status, &body).map(|List { items }| items)
+    }
+
+    /// The refused client with an address, if there is one.
+    pub async fn denied_client(&self, address: IpAddr) -> Result<Option<DeniedView>, ControlError> {
+        let (status, body) = self.get(&format!("/v1/denied?address={address}")).await?;
+        answer(status, &body).map(|List { items }| items.into_iter().next())
     }
 
     /// What the policy that is tried would have done, if one is.

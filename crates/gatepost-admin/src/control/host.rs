@@ -1,6 +1,6 @@
 //! What the gateway does for commands, beside showing its policy.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, net::IpAddr, pin::Pin};
 
 use gatepost_policy::shadow::ShadowReport;
 use gatepost_registry::store::Edit;
@@ -18,6 +18,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// Clients that were refused with the greeting, the most frequent first, so many at most.
     fn denied(&self, limit: usize) -> Vec<DeniedView>;
+
+    /// The one of them with an address, or in the same IPv6 /64.
+    fn denied_client(&self, address: IpAddr) -> Option<DeniedView>;
 
     /// What another policy would have done, if one is tried.
     fn shadow(&self) -> Option<ShadowReport>;
@@ -55,8 +58,12 @@ pub struct EditRefusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EditCause {
+    /// Somebody else is writing.
+    Busy,
     /// The policy is in a file.
     File,
+    /// The store is not ours to write.
+    Permission,
     /// The policy would not be right, or not do what it must.
     Policy,
     /// There was another edit before.

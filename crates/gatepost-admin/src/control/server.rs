@@ -3,25 +3,26 @@
 //! A handler never holds a ruleset across a wait, and what takes longer than a glance is done off
 //! the threads that serve sessions. Limits of connections are those of the small server below.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, net::IpAddr, sync::Arc};
 
 use axum::{
     Json, Router,
     extract::{
         DefaultBodyLimit, Path, Query, State,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        rejection::{BytesRejection, PathRejection, QueryRejection},
     },
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use gatepost_policy::snapshot::Snapshot;
+use hyper::body::Bytes;
 use serde::Deserialize;
 use serde_json::{
     json,
     value::{RawValue, to_raw_value},
 };
-use tokio::task::spawn_blocking;
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::{
     host::{EditCause, EditRequest, Host},
@@ -40,12 +41,16 @@ const PATHS: &str = "there are /v1/status, /v1/entries, /v1/entries/{id}, /v1/up
 const EDIT_OCTETS_MAX: usize = 512 * 1024 * 1024;
 /// Refused clients that are shown if nobody says how many.
 const DENIED_DEFAULT: usize = 100;
+/// And at most: those who are being refused wait while they are copied.
+const DENIED_MAX: usize = 1000;
 
 /// What the control socket shows. Clones show the same.
 #[derive(Clone)]
 pub struct Control {
     snapshot: Arc<Snapshot>,
     host: Arc<dyn Host>,
+    /// Held by the edit that is read or made.
+    editing: Arc<Semaphore>,
 }
 
 /// How many are wanted.
@@ -53,6 +58,8 @@ pub struct Control {
 #[serde(deny_unknown_fields)]
 struct Most {
     limit: Option<usize>,
+    /// Only the one with this address.
+    address: Option<IpAddr>,
 }
 
 /// An answer that is none.
@@ -64,7 +71,7 @@ struct Refusal {
 impl Control {
     /// Shows the policy that is in the snapshot; the host does the rest.
     pub fn new(snapshot: Arc<Snapshot>, host: impl Host) -> Self {
-        Self { snapshot, host: Arc::new(host) }
+        Self { snapshot, host: Arc::new(host), editing: Arc::new(Semaphore::new(1)) }
     }
 }
 
@@ -132,8 +139,14 @@ async fn denied(
     State(control): State<Control>,
     wanted: Result<Query<Most>, QueryRejection>,
 ) -> Result<Json<serde_json::Value>, Refusal> {
-    let Query(Most { limit }) = wanted?;
-    let clients = move || Ok(control.host.denied(limit.unwrap_or(DENIED_DEFAULT)));
+    let Query(Most { limit, address }) = wanted?;
+    let limit = limit.unwrap_or(DENIED_DEFAULT).min(DENIED_MAX);
+    let clients = move || {
+        Ok(match address {
+            Some(address) => control.host.denied_client(address).into_iter().collect(),
+            None => control.host.denied(limit),
+        })
+    };
     Ok(Json(json!({ "items": aside(clients).await? })))
 }
 
@@ -147,12 +160,23 @@ async fn shadow(State(control): State<Control>) -> Result<Response, Refusal> {
 
 async fn edit(
     State(control): State<Control>,
-    request: Result<Json<EditRequest>, JsonRejection>,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<EditView>, Response> {
-    let Json(request) = request.map_err(|rejection| Refusal::from(rejection).into_response())?;
+    // One after the other, because a long one takes much memory; nobody closes the semaphore.
+    let _turn = control.editing.acquire().await;
+    let body = body.map_err(|rejection| Refusal::from(rejection).into_response())?;
+    let read = move || {
+        let wrong = |error: serde_json::Error| Refusal {
+            status: StatusCode::BAD_REQUEST,
+            error: format!("not an edit: {error}"),
+        };
+        serde_json::from_slice::<EditRequest>(&body).map_err(wrong)
+    };
+    let request = aside(read).await.map_err(IntoResponse::into_response)?;
     control.host.edit(request).await.map(Json).map_err(|refusal| {
         let status = match refusal.cause {
-            EditCause::File => StatusCode::FORBIDDEN,
+            EditCause::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            EditCause::File | EditCause::Permission => StatusCode::FORBIDDEN,
             EditCause::Policy => StatusCode::UNPROCESSABLE_ENTITY,
             EditCause::Stale => StatusCode::CONFLICT,
             EditCause::Store => StatusCode::INTERNAL_SERVER_ERROR,
@@ -205,8 +229,8 @@ impl From<ListingError> for Refusal {
     }
 }
 
-impl From<JsonRejection> for Refusal {
-    fn from(rejection: JsonRejection) -> Self {
+impl From<BytesRejection> for Refusal {
+    fn from(rejection: BytesRejection) -> Self {
         Self { status: rejection.status(), error: rejection.body_text() }
     }
 }

@@ -174,6 +174,8 @@ pub struct EditView {
     pub changed: usize,
     /// How many were removed.
     pub removed: usize,
+    /// What was done to the first hundred items, like `added entry billing`.
+    pub items: Vec<String>,
     /// What the author should know.
     pub warnings: Vec<String>,
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file needs a part of it")]
 
 use std::{
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -138,6 +139,10 @@ impl Host for TestHost {
             entry: None,
         };
         vec![client; limit.min(1)]
+    }
+
+    fn denied_client(&self, address: IpAddr) -> Option<DeniedView> {
+        self.denied(1).into_iter().find(|client| client.address == address)
     }
 
     fn shadow(&self) -> Option<ShadowReport> {

@@ -35,9 +35,10 @@ pub enum EntryCommand {
     Disable(NamedArguments),
     /// Take over a list of entries from a file
     ///
-    /// Entries of the same id are replaced, others stay. Addresses, ranges and
-    /// wildcards become the fewest networks that say the same, and each conversion is
-    /// told. With an error in the file nothing is taken over.
+    /// Entries of a toml, json or csv list replace those of the same id; lists of other
+    /// programs only add. Addresses, ranges and wildcards become the fewest networks
+    /// that say the same, and each conversion is told. With an error in the file nothing
+    /// is taken over.
     #[command(verbatim_doc_comment)]
     Import(ImportArguments),
     /// Write the policy to standard output: a backup that `entry import` reads
@@ -200,7 +201,11 @@ pub struct ImportArguments {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Make the policy what the file says: what is not in it is removed
+    /// Let a list of another program replace entries of the same id, whatever they say
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+
+    /// Make the policy what the file says: what is not in it is removed (toml, json)
     #[arg(long)]
     pub(crate) replace: bool,
 

@@ -8,28 +8,32 @@ use toml::{Table as Fields, Value};
 
 use super::{print, running, table::Table};
 use crate::{
-    cli::{DeniedArguments, OutputForm},
+    cli::{ConfigArgument, DeniedArguments, OutputForm},
     config::Config,
     errors::{tell_note, tell_warning},
     exit::Exit,
     policy::Source,
 };
 
-/// Clients that are looked through for the one that is to be let in: all that are remembered.
-const LOOKED_THROUGH_MAX: usize = 10_000;
 /// What has to be written where nothing is known.
 const UNKNOWN_SENDER: &str = "DOMAIN";
 
 /// Lists refused clients, or shows how one would be let in.
 pub fn denied(arguments: &DeniedArguments) -> anyhow::Result<Exit> {
     let config = Config::load(&arguments.config.config)?;
-    let limit = arguments.allow.map_or(arguments.limit, |_| LOOKED_THROUGH_MAX);
+    let asked = arguments.allow.map(client_address);
     let clients = running::block_on(async {
         let client = Client::connect(&config.state_dir).await.map_err(running::failure)?;
-        Ok(client.denied(limit).await.map_err(running::failure)?)
+        let clients = match asked {
+            Some(address) => client.denied_client(address).await.map(Vec::from_iter),
+            None => client.denied(arguments.limit).await,
+        };
+        Ok(clients.map_err(running::failure)?)
     })?;
-    match (arguments.allow, arguments.output) {
-        (Some(address), _) => print(&allowing(client_address(address), &clients, &config))?,
+    match (asked, arguments.output) {
+        (Some(address), _) => {
+            print(&allowing(address, clients.first(), &config, &arguments.config))?;
+        }
         (None, OutputForm::Json) => {
             let object = serde_json::json!({ "clients": clients });
             print(&(serde_json::to_string_pretty(&object)? + "\n"))?;
@@ -62,8 +66,12 @@ fn row(client: &DeniedView) -> [String; 7] {
 }
 
 /// The command, or the lines of a policy file, that would let a client in.
-fn allowing(address: IpAddr, clients: &[DeniedView], config: &Config) -> String {
-    let client = clients.iter().find(|client| is_of(client.address, address));
+fn allowing(
+    address: IpAddr,
+    client: Option<&DeniedView>,
+    config: &Config,
+    argument: &ConfigArgument,
+) -> String {
     match client {
         None => tell_note(&format!("{address} was not refused of late: nothing is known of it")),
         Some(DeniedView { entry: Some(id), reason, .. }) => {
@@ -84,7 +92,7 @@ fn allowing(address: IpAddr, clients: &[DeniedView], config: &Config) -> String 
         description: client.map(description),
     };
     match &config.policy {
-        Source::Store(_) => entry.command(),
+        Source::Store(_) => entry.command(argument),
         Source::File(_) => entry.lines(),
     }
 }
@@ -98,13 +106,16 @@ struct Suggested {
 }
 
 impl Suggested {
-    fn command(&self) -> String {
+    fn command(&self, argument: &ConfigArgument) -> String {
         let mut command = format!("gatepost entry add {} --network {}", self.id, self.address);
         for sender in &self.senders {
             command.extend([" --sender ", &quoted(sender)]);
         }
         if let Some(description) = &self.description {
             command.extend([" --description ", &quoted(description)]);
+        }
+        if !argument.is_default() {
+            command.extend([" --config ", &quoted(&argument.config.display().to_string())]);
         }
         command.push('\n');
         command
@@ -120,16 +131,6 @@ impl Suggested {
         let description = self.description.clone().map(Value::String);
         fields.extend(description.map(|text| ("description".to_owned(), text)));
         format!("[[entry]]\n{fields}")
-    }
-}
-
-/// Whether a refused client is this one: those of one IPv6 /64 count together.
-fn is_of(denied: IpAddr, address: IpAddr) -> bool {
-    match (denied, address) {
-        (IpAddr::V6(denied), IpAddr::V6(address)) => {
-            denied.to_bits() >> 64 == address.to_bits() >> 64
-        }
-        _ => denied == address,
     }
 }
 
@@ -204,13 +205,5 @@ mod tests {
         assert_eq!(quoted("*.example"), "'*.example'");
         assert_eq!(quoted("it's $(reboot)"), "'it'\\''s $(reboot)'");
         assert_eq!(quoted(""), "''");
-    }
-
-    #[test]
-    fn the_clients_of_a_64_are_one() {
-        let parse = |text: &str| text.parse::<IpAddr>().expect("an address");
-        assert!(is_of(parse("2001:db8::1"), parse("2001:db8::ffff")));
-        assert!(!is_of(parse("2001:db8::1"), parse("2001:db8:0:1::1")));
-        assert!(!is_of(parse("10.0.0.1"), parse("10.0.0.2")));
     }
 }

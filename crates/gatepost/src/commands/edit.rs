@@ -3,9 +3,15 @@
 //! A running gateway makes the edit itself, so that it holds at once. If none runs, the command does
 //! what the gateway would have done, under the lock of the `state_dir`.
 
-use std::{env, os::unix::fs::MetadataExt};
+use std::{
+    env, fs,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use gatepost_admin::control::{Client, ControlError, EditRequest, EditView};
+use gatepost_admin::control::{Client, ControlError, EditRefusal, EditRequest, EditView};
+use gatepost_policy::printable::Printable;
 use gatepost_registry::{
     item::Kind,
     store::{Edit, Operation, Store},
@@ -22,8 +28,12 @@ use crate::{
     exit::Exit,
     load::LoadError,
     policy::{self, Source},
-    state_dir::StateDir,
+    state_dir::{StateDir, StateDirError},
 };
+
+/// How long a command waits for another one that edits, or for a gateway that is starting.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Adds an entry.
 pub fn add(AddArguments { id, fields, edit }: &AddArguments) -> anyhow::Result<Exit> {
@@ -90,33 +100,87 @@ pub(super) fn edit(arguments: &EditArguments, operations: Vec<Operation>) -> Edi
 
 /// Has the edit made by the gateway that runs, or makes it.
 pub(super) fn perform(config: &Config, request: &EditRequest) -> anyhow::Result<EditView> {
-    if let Source::File(_) = config.policy {
-        let refusal = policy::in_a_file(&config.policy);
-        return Err(Failure::new(running::edit_exit(&refusal), refusal).into());
-    }
+    let Source::Store(path) = &config.policy else {
+        return Err(refused(policy::in_a_file(&config.policy)).into());
+    };
     running::block_on(async {
-        match Client::connect(&config.state_dir).await {
-            Ok(client) => Ok(client.edit(request).await.map_err(running::failure)?),
-            Err(ControlError::NotRunning(_)) => offline(config, request),
-            Err(error) => Err(running::failure(error).into()),
+        let patience = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match Client::connect(&config.state_dir).await {
+                Ok(client) => {
+                    return client.edit(request).await.map_err(|error| not_told(error).into());
+                }
+                Err(ControlError::NotRunning(_)) => {}
+                Err(error) => return Err(running::failure(error).into()),
+            }
+            // One that is just starting, or another command, has the directory for a moment.
+            match offline(config, path, request) {
+                Err(error) if is_locked(&error) && Instant::now() < patience => {
+                    tokio::time::sleep(LOCK_PAUSE).await;
+                }
+                ended => return ended,
+            }
         }
     })
 }
 
-fn offline(config: &Config, request: &EditRequest) -> anyhow::Result<EditView> {
-    let Source::Store(path) = &config.policy else {
-        unreachable!("an edit of a file was refused before")
-    };
+fn offline(config: &Config, path: &Path, request: &EditRequest) -> anyhow::Result<EditView> {
+    let judge = |text: &str| policy::compile(text, &config.policy, &config.site);
+    if request.dry_run {
+        // Nothing is changed, so nothing need be ours, nor even be there.
+        let elsewhere = tempfile::tempdir()?;
+        let store = Store::open_to_read(path).map_err(LoadError::Store)?;
+        let mut store = match store {
+            Some(store) => store,
+            None => Store::open(&elsewhere.path().join("empty.db")).map_err(LoadError::Store)?,
+        };
+        return Ok(policy::edit(&mut store, request, judge).map_err(refused)?.view);
+    }
+    refuse_other_users(&config.state_dir)?;
     // Whoever has the lock is the only one who edits.
     let _state_dir = StateDir::take(&config.state_dir)?;
-    let mut store = Store::open(path).map_err(LoadError::Store)?;
-    let judge = |text: &str| policy::compile(text, &config.policy, &config.site);
-    let edited = policy::edit(&mut store, request, judge)
-        .map_err(|refusal| Failure::new(running::edit_exit(&refusal), refusal))?;
+    let mut store = Store::open(path).map_err(|error| refused(policy::store_refusal(&error)))?;
+    let edited = policy::edit(&mut store, request, judge).map_err(refused)?;
     if edited.compiled.is_some_and(|compiled| compiled.ruleset.allows_nobody()) {
         tell_warning("no enabled entry allows anything: nobody may send");
     }
     Ok(edited.view)
+}
+
+/// What root makes in the directory of the gateway's user, the gateway cannot open.
+fn refuse_other_users(state_dir: &Path) -> Result<(), Failure> {
+    let owner = |path: &Path| fs::metadata(path).map(|metadata| metadata.uid()).ok();
+    match (owner(state_dir), owner(Path::new("/proc/self"))) {
+        (Some(owner), Some(user)) if owner != user => {
+            let message = format_args!(
+                "state_dir {} belongs to user {owner}: run this as that user, like sudo -u '#{owner}' gatepost …",
+                state_dir.display()
+            );
+            Err(Failure::new(Exit::Permission, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refused(refusal: EditRefusal) -> Failure {
+    Failure::new(running::edit_exit(&refusal), refusal)
+}
+
+/// An edit without an answer is not one that was not made.
+fn not_told(error: ControlError) -> Failure {
+    match error {
+        ControlError::Timeout | ControlError::Exchange(_) | ControlError::Body(_) => {
+            let message = format_args!(
+                "{error}: the edit may be made, or not; `gatepost history` tells which"
+            );
+            Failure::new(Exit::Failure, message)
+        }
+        error => running::failure(error),
+    }
+}
+
+fn is_locked(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(StateDirError::Locked(_)))
 }
 
 /// Says what has come of an edit.
@@ -143,7 +207,16 @@ fn summary(view: &EditView, dry_run: bool) -> String {
     let counts = counts.into_iter().filter(|(count, _)| **count > 0);
     let counts: Vec<_> = counts.map(|(count, what)| format!("{count} {what}")).collect();
     let would = if dry_run { " would be made" } else { "" };
-    format!("revision {revision}{would}: {}\n", counts.join(", "))
+    let mut text = format!("revision {revision}{would}: {}\n", counts.join(", "));
+    let more = (added + changed + removed).saturating_sub(view.items.len());
+    // Who has edited one item knows which.
+    for item in view.items.iter().filter(|_| dry_run || view.items.len() > 1) {
+        text.extend(["  ", &Printable(item).to_string(), "\n"]);
+    }
+    if more > 0 {
+        text.extend([format!("  and {more} more; `gatepost diff` shows all of an edit\n")]);
+    }
+    text
 }
 
 /// The name of whoever runs this: behind sudo, the one who called it.

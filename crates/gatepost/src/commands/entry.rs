@@ -30,7 +30,7 @@ pub fn list(arguments: &ListArguments) -> anyhow::Result<Exit> {
     let config = Config::load(&arguments.config.config)?;
     running::block_on(async {
         let Some(client) = running::find(&config.state_dir).await? else {
-            let ruleset = policy::load(&config.policy, &config.site)?.ruleset;
+            let ruleset = policy::load_unproven(&config.policy, &config.site)?.ruleset;
             let mut list = List::new(arguments.output, &ruleset.generation().to_string());
             for page in ruleset.entries().chunks(PAGE) {
                 let view = |entry| EntryView::new(entry, &config.site);
@@ -90,7 +90,7 @@ fn disabled(config: &Config, id: &str) -> Result<Option<Item>, LoadError> {
 }
 
 fn from_file(config: &Config, id: &str) -> anyhow::Result<Option<EntryView>> {
-    let ruleset: Ruleset = policy::load(&config.policy, &config.site)?.ruleset;
+    let ruleset: Ruleset = policy::load_unproven(&config.policy, &config.site)?.ruleset;
     Ok(ruleset.entry(id).map(|entry| EntryView::new(entry, &config.site)))
 }
 

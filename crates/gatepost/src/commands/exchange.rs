@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gatepost_admin::control::EditRequest;
 use gatepost_registry::{
-    exchange::{self, Defaults},
+    exchange::{self, Defaults, Format},
     item::{self, Item},
     store::{Operation, Registry, Store},
 };
@@ -22,7 +22,7 @@ use crate::{
 
 /// Octets of a list: as many as a policy file may have.
 const LIST_OCTETS_MAX: u64 = 512 * 1024 * 1024;
-/// Conversions that are told one by one; of a long list the rest is counted.
+/// Conversions that are told one by one by an import; of a long list the rest is counted.
 const NOTES_MAX: usize = 100;
 /// How often a bar that shows no number moves.
 const TICK: Duration = Duration::from_millis(100);
@@ -30,6 +30,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Takes a list over.
 pub fn import(arguments: &ImportArguments) -> anyhow::Result<Exit> {
     let config = Config::load(&arguments.edit.config.config)?;
+    refuse_what_means_nothing(arguments)?;
     let items = read(arguments)?;
     let count = items.len();
     let request = EditRequest {
@@ -91,23 +92,50 @@ fn read(arguments: &ImportArguments) -> anyhow::Result<Vec<Item>> {
         });
     bar.finish_and_clear();
     let imported = imported.map_err(|errors| Failure::new(Exit::Config, errors))?;
-    for note in imported.notes.iter().take(NOTES_MAX) {
+    let told_max = if arguments.dry_run { usize::MAX } else { NOTES_MAX };
+    for note in imported.notes.iter().take(told_max) {
         tell_note(&note.to_string());
     }
-    if let more @ 1.. = imported.notes.len().saturating_sub(NOTES_MAX) {
-        tell_note(&format!("and {more} more conversions"));
+    if let more @ 1.. = imported.notes.len().saturating_sub(told_max) {
+        tell_note(&format!("and {more} more conversions, which --dry-run shows"));
     }
     Ok(imported.items)
 }
 
+/// Flags that would be ignored are mistakes.
+fn refuse_what_means_nothing(arguments: &ImportArguments) -> Result<(), Failure> {
+    let format = Format::from(arguments.format);
+    let usage = |message: String| Err(Failure::new(Exit::Usage, message));
+    if arguments.replace && !matches!(format, Format::Toml | Format::Json) {
+        return usage(format!(
+            "--replace makes the policy what the file says, and a {format} list cannot say all of one: \
+             routes and expectations would go; use toml or json"
+        ));
+    }
+    let ImportArguments { sender, service, owner, description, acknowledge, id_prefix, .. } =
+        arguments;
+    let texts = [owner, description, acknowledge, id_prefix];
+    let is_said = !sender.is_empty() || !service.is_empty() || texts.iter().any(|it| it.is_some());
+    if is_said && format.is_own() {
+        return usage(format!(
+            "--sender, --service, --owner, --description, --acknowledge and --id-prefix are for lists \
+             that know only addresses; a {format} list says all of an entry"
+        ));
+    }
+    Ok(())
+}
+
+/// A list of ours means the entries that it names. One of another program does not know them: whatever
+/// has the same id here was made by somebody, for a reason.
 fn operations(arguments: &ImportArguments, items: &[Item]) -> Vec<Operation> {
     let body = |item: &Item| (item.kind(), item.body().to_owned());
     if arguments.replace {
         return vec![Operation::Replace { bodies: items.iter().map(body).collect() }];
     }
-    let put = |item| {
+    let is_meant = arguments.overwrite || Format::from(arguments.format).is_own();
+    let operation = |item| {
         let (kind, body) = body(item);
-        Operation::Put { kind, body }
+        if is_meant { Operation::Put { kind, body } } else { Operation::Add { kind, body } }
     };
-    items.iter().map(put).collect()
+    items.iter().map(operation).collect()
 }

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use gatepost_policy::printable::Printable;
 use gatepost_registry::{
     item::Kind,
     store::{Difference, HistoryWanted, Registry, RevisionRecord, Store},
@@ -119,9 +120,9 @@ fn show(text: &mut String, difference: &Difference) {
     };
     let (before, after) = (lines(before), lines(after));
     for line in before.iter().filter(|line| !after.contains(line)) {
-        let _ = writeln!(text, "- {line}");
+        let _ = writeln!(text, "- {}", Printable(line));
     }
     for line in after.iter().filter(|line| !before.contains(line)) {
-        let _ = writeln!(text, "+ {line}");
+        let _ = writeln!(text, "+ {}", Printable(line));
     }
 }

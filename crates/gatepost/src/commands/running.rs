@@ -35,7 +35,8 @@ pub(super) fn failure(error: ControlError) -> Failure {
 /// The exit code of an edit that was refused.
 pub(super) const fn edit_exit(refusal: &EditRefusal) -> Exit {
     match refusal.cause {
-        EditCause::File => Exit::Permission,
+        EditCause::Busy => Exit::TryLater,
+        EditCause::File | EditCause::Permission => Exit::Permission,
         EditCause::Policy => Exit::Config,
         EditCause::Stale | EditCause::Store | EditCause::Wrong => Exit::Failure,
     }

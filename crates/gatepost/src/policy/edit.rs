@@ -5,10 +5,13 @@
 
 use gatepost_admin::control::{EditCause, EditRefusal, EditRequest, EditView};
 use gatepost_policy::ruleset::Compiled;
-use gatepost_registry::store::{Difference, EditError, Outcome, Registry, Store, What};
+use gatepost_registry::store::{Difference, EditError, Outcome, Registry, Store, StoreError, What};
 use jiff::Timestamp;
 
 use super::source::Source;
+
+/// Items that are told one by one; of more the rest is counted.
+const ITEMS_MAX: usize = 100;
 
 /// What has come of an edit.
 pub struct Edited {
@@ -48,12 +51,30 @@ pub fn in_a_file(source: &Source) -> EditRefusal {
     EditRefusal { cause: EditCause::File, error }
 }
 
+/// Why a store cannot be edited.
+pub fn store_refusal(error: &StoreError) -> EditRefusal {
+    let cause = match error {
+        StoreError::Busy(_) => EditCause::Busy,
+        StoreError::ReadOnly(_) | StoreError::NotOpened { .. } => EditCause::Permission,
+        _ => EditCause::Store,
+    };
+    EditRefusal { cause, error: error.to_string() }
+}
+
 fn counted(differences: &[Difference]) -> EditView {
     let count = |what| differences.iter().filter(|difference| difference.what() == what).count();
     EditView {
         added: count(What::Added),
         changed: count(What::Changed) + count(What::Moved),
         removed: count(What::Removed),
+        items: differences
+            .iter()
+            .take(ITEMS_MAX)
+            .map(|difference| {
+                let Difference { kind, id, .. } = difference;
+                format!("{} {kind} {id}", difference.what())
+            })
+            .collect(),
         ..EditView::default()
     }
 }
@@ -63,7 +84,7 @@ fn refusal<E: ToString>(error: EditError<E>) -> EditRefusal {
         EditError::Invalid(error) => (EditCause::Wrong, error.to_string()),
         EditError::Refused(error) => (EditCause::Policy, error.to_string()),
         EditError::Stale(error) => (EditCause::Stale, error.to_string()),
-        EditError::Store(error) => (EditCause::Store, error.to_string()),
+        EditError::Store(error) => return store_refusal(&error),
     };
     EditRefusal { cause, error }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use gatepost_admin::control::{EditCause, EditRefusal, EditRequest, EditView};
 use gatepost_policy::generation::Generation;
+use gatepost_policy::printable::Printable;
 use gatepost_policy::ruleset::Ruleset;
 use gatepost_policy::snapshot::{Snapshot, is_unused};
 use gatepost_registry::store::Store;
@@ -46,6 +47,17 @@ pub(super) enum ReloadError {
         "{0}: no enabled allow entry is left; a gateway that nobody may use is started, not reloaded"
     )]
     AllowsNobody(Source),
+    /// The store is an older one than the gateway has.
+    #[error(
+        "the store is at revision {revision}, and revision {in_use} is in use: it was replaced by an \
+         older one; restart the gateway if that is meant"
+    )]
+    Older {
+        /// Of the store.
+        revision: u64,
+        /// Of the policy in use.
+        in_use: u64,
+    },
     /// The compiler has panicked, which is a bug.
     #[error("the compiler of the policy failed: {0}")]
     Bug(#[from] tokio::task::JoinError),
@@ -154,6 +166,9 @@ impl Live {
             return Err(ReloadError::AllowsNobody(self.source.clone()));
         }
         let revision = revision.unwrap_or(*turn + 1);
+        if revision < *turn {
+            return Err(ReloadError::Older { revision, in_use: *turn });
+        }
         Ok(self.take_into_use(turn, compiled.ruleset, revision))
     }
 
@@ -167,15 +182,19 @@ impl Live {
         tokio::spawn(async move {
             let turn = live.turn.lock().await;
             let editor = Arc::clone(&live);
+            let author = Printable(&request.edit.author).to_string();
             // Compiling takes long, and so may the disk.
             let edited = tokio::task::spawn_blocking(move || editor.edit_store(&request)).await;
-            let Edited { mut view, compiled } = edited.map_err(|bug| EditRefusal {
-                cause: EditCause::Store,
-                error: format!("the edit has failed, and may be made or not: {bug}"),
-            })??;
+            let edited = edited.unwrap_or_else(|bug| {
+                let error = format!("the edit has failed, and may be made or not: {bug}");
+                Err(EditRefusal { cause: EditCause::Store, error })
+            });
+            let Edited { mut view, compiled } = edited.inspect_err(|refusal| {
+                tracing::warn!(author, "policy not edited: {refusal}");
+            })?;
             if let Some(compiled) = compiled {
                 let generation = live.take_into_use(turn, compiled.ruleset, view.revision);
-                tracing::info!(%generation, "policy edited");
+                tracing::info!(%generation, author, "policy edited");
             }
             view.generation = Some(live.snapshot.load().generation().to_string());
             Ok(view)

@@ -17,6 +17,9 @@ use crate::policy;
 /// How often it is written down.
 const INTERVAL: Duration = Duration::from_mins(1);
 
+/// So often in a day.
+const ROUNDS_A_DAY: u32 = 24 * 60;
+
 /// Keeps what is counted.
 pub struct UsageKeeper {
     snapshot: Arc<Snapshot>,
@@ -55,12 +58,24 @@ impl UsageKeeper {
 
     /// Writes it down now and then, for as long as the task is let run.
     pub async fn run(self: Arc<Self>) {
-        loop {
+        for round in 1_u32.. {
             tokio::time::sleep(INTERVAL).await;
             if let Err(error) = self.save().await {
                 tracing::error!("what entries are used for is not kept for now: {error}");
             }
+            if round % ROUNDS_A_DAY == 0 {
+                let keeper = Arc::clone(&self);
+                // What could not be forgotten today is forgotten tomorrow.
+                let _ = tokio::task::spawn_blocking(move || keeper.forget()).await;
+            }
         }
+    }
+
+    /// Forgets entries that are long gone.
+    fn forget(&self) -> Result<usize, UsageError> {
+        let ruleset = Arc::clone(&self.snapshot.load());
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        store.prune(policy::now().unix_seconds, |id| ruleset.entry(id).is_some())
     }
 
     fn write(&self) -> Result<(), UsageError> {
