@@ -72,11 +72,12 @@ pub struct AddArguments {
     /// The id of the new entry: lower-case letters, digits, ".", "-" and "_"
     pub(crate) id: String,
 
-    #[command(flatten)]
-    pub(crate) fields: Box<FieldArguments>,
-
+    // Its heading holds for whatever comes after it.
     #[command(flatten)]
     pub(crate) edit: EditArguments,
+
+    #[command(flatten)]
+    pub(crate) fields: Box<FieldArguments>,
 }
 
 /// The arguments of `edit`.
@@ -85,15 +86,15 @@ pub struct ChangeArguments {
     /// The id of the entry
     pub(crate) id: String,
 
-    #[command(flatten)]
-    pub(crate) fields: Box<FieldArguments>,
-
     /// Field to take away, like max-connections; may be repeated
     #[arg(long, value_name = "FIELD", value_parser = field)]
     pub(crate) unset: Vec<String>,
 
     #[command(flatten)]
     pub(crate) edit: EditArguments,
+
+    #[command(flatten)]
+    pub(crate) fields: Box<FieldArguments>,
 }
 
 /// The arguments of what is done to an entry as a whole.
