@@ -64,7 +64,7 @@ unit: release
 demo:
 	cargo run --release --locked -- demo --once
 
-# Gatepost among Postfix, swaks, curl, Python and Prometheus.
+# Gatepost among Postfix, swaks, curl, HAProxy, Python and Prometheus.
 foreign: release
 	tests/foreign/run $(gatepost)
 

@@ -35,6 +35,7 @@ static SITE: LazyLock<Arc<Site>> = LazyLock::new(|| {
     Arc::new(Site {
         hostname: "relay.example.com".into(),
         listeners: ["smtp", "submission", "submissions"].map(Into::into).to_vec(),
+        proxies: Vec::new(),
         upstreams: vec!["google".into(), "ses".into()],
         default_upstream: Some(UpstreamId::new(0)),
         max_message_size: 50 * 1024 * 1024,

@@ -1,5 +1,5 @@
-"""The programs of the checks against foreign peers: Gatepost itself, Postfix's smtp-sink, and a
-sink that keeps every octet. Each is a context manager; what it started ends with its block. All
+"""The programs of the checks against foreign peers: Gatepost itself, Postfix's smtp-sink, HAProxy, and
+a sink that keeps every octet. Each is a context manager; what it started ends with its block. All
 of them listen on loopback only."""
 
 import dataclasses
@@ -26,6 +26,7 @@ state_dir = "state"
 name = "smtp"
 bind = ["127.0.0.1:0"]
 tls = "none"
+{listener}
 [[upstream]]
 name = "sink"
 hosts = ["127.0.0.1:{upstream}"]
@@ -134,6 +135,12 @@ class Program:
         finally:
             self.temporary.cleanup()
 
+    def listens(self):
+        # Without a connection: each one would be counted, and some modes hang up on it.
+        self.alive()
+        listening = f" 0100007F:{self.port:04X} 00000000:0000 0A "
+        return listening in pathlib.Path("/proc/net/tcp").read_text()
+
     def alive(self):
         if self.child.poll() is not None:
             raise AssertionError(f"{self.child.args[0]} has ended: {self.stderr.read_text()}")
@@ -142,11 +149,12 @@ class Program:
 class Gatepost(Program):
     """`gatepost run` in front of the upstream on a port of loopback."""
 
-    def __init__(self, program, upstream_port):
-        self.program, self.upstream_port = str(program), upstream_port
+    def __init__(self, program, upstream_port, listener=""):
+        self.program, self.upstream_port, self.listener = str(program), upstream_port, listener
 
     def run(self):
-        (self.directory / "gatepost.toml").write_text(CONFIG.format(upstream=self.upstream_port))
+        config = CONFIG.format(upstream=self.upstream_port, listener=self.listener)
+        (self.directory / "gatepost.toml").write_text(config)
         (self.directory / "policy.toml").write_text(POLICY)
         self.start(self.program, "run", "--config", "gatepost.toml")
         self.port = wait_for("Gatepost listens", lambda: self.port_told("listening"))
@@ -200,15 +208,38 @@ class SmtpSink(Program):
         self.start("smtp-sink", "-c", *user, *self.options, f"127.0.0.1:{self.port}", "1000")
         wait_for("smtp-sink listens", self.listens)
 
-    def listens(self):
-        # Without a connection: each one would be counted, and some modes hang up on it.
-        self.alive()
-        listening = f" 0100007F:{self.port:04X} 00000000:0000 0A "
-        return listening in pathlib.Path("/proc/net/tcp").read_text()
-
     def messages(self):
         counts = re.findall(rb"mesg=(\d+)", self.stdout.read_bytes() + self.stderr.read_bytes())
         return int(counts[-1]) if counts else 0
+
+
+class HAProxy(Program):
+    """HAProxy in front of a server, to which it connects from another address of loopback."""
+
+    CONFIG = """
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 20s
+    timeout server 20s
+    unique-id-format %Ts-%rt
+listen smtp
+    bind 127.0.0.1:{port}
+    option smtpchk EHLO check.test
+    server gatepost 127.0.0.1:{server} source {source} check inter 100ms {options}
+"""
+
+    def __init__(self, server_port, source, options):
+        self.server_port, self.source, self.options = server_port, source, options
+
+    def run(self):
+        self.port = free_port()
+        config = self.CONFIG.format(
+            port=self.port, server=self.server_port, source=self.source, options=self.options
+        )
+        (self.directory / "haproxy.cfg").write_text(config)
+        self.start("haproxy", "-db", "-f", "haproxy.cfg")
+        wait_for("HAProxy listens", self.listens)
 
 
 @dataclasses.dataclass

@@ -184,11 +184,13 @@ mod tests {
     use gatepost_policy::listener::ListenerId;
 
     use super::*;
+    use crate::config::ProxyProtocol;
 
     fn room(max_connections: usize, max_connections_per_address: usize) -> Arc<Room> {
         let config = ListenerConfig {
             name: "smtp".into(),
             id: ListenerId::new(0),
+            proxy_protocol: ProxyProtocol::Off,
             max_connections,
             max_connections_per_address,
         };

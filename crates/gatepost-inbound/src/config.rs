@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost_policy::listener::ListenerId;
+use gatepost_policy::network::Network;
 
 /// What every session of every listener has in common.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct SessionConfig {
     pub command_timeout: Duration,
     /// How long a client may take for the next piece of a message.
     pub data_timeout: Duration,
+    /// How long a proxy may take for the whole of its header.
+    pub proxy_timeout: Duration,
     /// How long a session may last.
     pub session_timeout: Duration,
 }
@@ -36,6 +39,16 @@ pub enum ReceivedStyle {
     Masked,
 }
 
+/// Who begins a connection: a client, or a proxy that says who the client is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A client.
+    #[default]
+    Off,
+    /// A proxy with an address in these networks, and nobody else.
+    Required(Box<[Network]>),
+}
+
 /// One listener.
 #[derive(Clone, Debug)]
 pub struct ListenerConfig {
@@ -43,6 +56,8 @@ pub struct ListenerConfig {
     pub name: Arc<str>,
     /// Where policy finds it.
     pub id: ListenerId,
+    /// Who begins its connections.
+    pub proxy_protocol: ProxyProtocol,
     /// Connections at once; a tenth of them may be clients that are not on the allow-list.
     pub max_connections: usize,
     /// Connections at once of one address that is not on the allow-list.

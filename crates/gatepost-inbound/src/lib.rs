@@ -18,6 +18,7 @@ mod conn;
 mod denied;
 mod drain;
 mod header;
+mod health;
 mod id;
 mod listener;
 mod metrics;
@@ -29,7 +30,7 @@ mod session;
 mod shadow;
 mod transaction;
 
-pub use config::{ListenerConfig, ReceivedStyle, SessionConfig};
+pub use config::{ListenerConfig, ProxyProtocol, ReceivedStyle, SessionConfig};
 pub use denied::{Denied, DeniedClient};
 pub use drain::Drain;
 pub use listener::{Listener, bind};

@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::admission::Room;
-use crate::config::ListenerConfig;
+use crate::config::{ListenerConfig, ProxyProtocol};
 use crate::metrics::ListenerMetrics;
 use crate::service::Service;
 use crate::session;
@@ -82,7 +82,10 @@ impl Listener {
     fn welcome(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, service: &Arc<Service>) {
         let (Some(seat), Some(common)) = (self.room.seat(), service.seats.seat()) else {
             self.metrics.overload.increment(1);
-            turn_away(&stream, &NO_ROOM);
+            // Who has to wait for a proxy's header has nothing to say before it.
+            if self.config.proxy_protocol == ProxyProtocol::Off {
+                turn_away(&stream, &NO_ROOM);
+            }
             return;
         };
         // Replies are whole segments: nothing is gained by waiting to fill one.

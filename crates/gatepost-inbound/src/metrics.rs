@@ -11,12 +11,48 @@ pub(crate) struct ListenerMetrics {
     expired: Counter,
     limited: Counter,
     pub(crate) lookup_duration: Histogram,
+    pub(crate) proxy_headers: ProxyHeaders,
     pub(crate) verdicts: Verdicts,
     pub(crate) accepted: Counter,
     pub(crate) deferred: Counter,
     pub(crate) refused: Counter,
     pub(crate) aborted: Counter,
     pub(crate) octets: Counter,
+}
+
+/// What came in front of a connection where a proxy begins it.
+pub(crate) struct ProxyHeaders {
+    /// A header that names a client.
+    pub(crate) ok: Counter,
+    /// A header of a proxy that names none.
+    pub(crate) local: Counter,
+    pub(crate) untrusted: Counter,
+    pub(crate) invalid: Counter,
+    pub(crate) timeout: Counter,
+    /// Nothing: a probe, or the end of service.
+    pub(crate) closed: Counter,
+}
+
+impl ProxyHeaders {
+    fn new(listener: &str) -> Self {
+        describe_counter!(
+            "gatepost_proxy_headers_total",
+            "Connections where a PROXY header is required, by what came"
+        );
+        let counter = |result: &'static str| {
+            zero(
+                counter!("gatepost_proxy_headers_total", "listener" => listener.to_owned(), "result" => result),
+            )
+        };
+        Self {
+            ok: counter("ok"),
+            local: counter("local"),
+            untrusted: counter("untrusted"),
+            invalid: counter("invalid"),
+            timeout: counter("timeout"),
+            closed: counter("closed"),
+        }
+    }
 }
 
 /// Decisions of the policy after the greeting.
@@ -106,6 +142,7 @@ impl ListenerMetrics {
             denied: connections("denied"),
             expired: connections("expired"),
             limited: connections("limited"),
+            proxy_headers: ProxyHeaders::new(&listener),
             verdicts: Verdicts::new(&listener),
             lookup_duration: histogram!("gatepost_lookup_duration_seconds", "listener" => listener.clone()),
             accepted: messages("accepted"),

@@ -26,9 +26,10 @@ use crate::answer;
 use crate::conn::{Conn, End, Heard};
 use crate::denied::Knock;
 use crate::drain::Place;
+use crate::health;
 use crate::id::Id;
 use crate::listener::{Listener, turn_away};
-use crate::peer;
+use crate::peer::{self, Peer};
 use crate::received::Received;
 use crate::service::Service;
 use crate::shadow::{self, Record};
@@ -69,7 +70,7 @@ struct Now {
 
 /// Runs a connection to its end.
 pub(crate) async fn run(
-    socket: TcpStream,
+    mut socket: TcpStream,
     peer: SocketAddr,
     place: Place,
     _seats: [Seat; 2],
@@ -77,7 +78,15 @@ pub(crate) async fn run(
     service: Arc<Service>,
 ) {
     place.settle().await;
-    let client = peer::client(peer);
+    let within = service.config.proxy_timeout;
+    let client = match peer::identify(&mut socket, peer, (&listener, &place), within).await {
+        Some(Peer::Client(client)) => client,
+        Some(Peer::Proxy) => {
+            let conn = open(socket, place, &service, health::LIFETIME);
+            return health::run(conn, &service).await;
+        }
+        None => return,
+    };
     let now = Now::read();
     let moment = service.moment(now.instant, now.date);
     let admission = admission::admit(&service.policy, &listener.config, client, moment);

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatepost_inbound::{Drain, Listener, ListenerConfig, ReceivedStyle, Service, SessionConfig};
+use gatepost_inbound::{
+    Drain, Listener, ListenerConfig, ProxyProtocol, ReceivedStyle, Service, SessionConfig,
+};
 use gatepost_policy::check::Check;
 use gatepost_policy::listener::ListenerId;
 use gatepost_policy::ruleset::Ruleset;
@@ -46,6 +48,7 @@ impl Gate {
         let site = Site {
             hostname: "relay.test".into(),
             listeners: vec!["smtp".into()],
+            proxies: Vec::new(),
             upstreams: vec!["sink".into()],
             default_upstream: Some(UpstreamId::new(0)),
             max_message_size: 1 << 20,
@@ -61,6 +64,7 @@ impl Gate {
             received: ReceivedStyle::Full,
             command_timeout: Duration::from_mins(1),
             data_timeout: Duration::from_mins(1),
+            proxy_timeout: Duration::from_secs(5),
             session_timeout: Duration::from_mins(1),
         };
         let (mail_log, _) = MailLog::start(&MailLogTarget::Off).expect("there is none");
@@ -72,6 +76,7 @@ impl Gate {
         let listener = Listener::new(ListenerConfig {
             name: "smtp".into(),
             id: ListenerId::new(0),
+            proxy_protocol: ProxyProtocol::Off,
             max_connections: 100,
             max_connections_per_address: 10,
         });

@@ -169,7 +169,14 @@ impl Check {
 
 /// Decides about a client that connects, and again at MAIL when the generation has changed.
 pub fn greet(ruleset: &Ruleset, listener: ListenerId, client: IpAddr, now: Moment) -> Greeting {
-    let hostname = &ruleset.site().hostname;
+    let site = ruleset.site();
+    let hostname = &site.hostname;
+    // A proxy that says of itself that it is the client is misled, or misleads.
+    if site.is_proxy(listener, client) {
+        let client = client_address(client);
+        let text = format!("{hostname}: {client} is the address of a proxy, and never a client");
+        return Greeting::Refused(None, Check::AllowList.refuses(refused(text)));
+    }
     let Some(entry) = ruleset.lookup(listener, client) else {
         let client = client_address(client);
         let text = format!("{hostname}: {client} is not on the allow-list");

@@ -148,8 +148,12 @@ impl Explanation {
             self.entry = Some((**entry.id()).into());
             self.push("entry", Outcome::Found, detail::summary(entry));
         } else {
-            let detail = "none around the client; it is refused with the greeting".to_owned();
-            self.push("network", Outcome::Refused, detail);
+            let detail = if ruleset.site().is_proxy(listener, client) {
+                "not looked for: a proxy in front of the listener is never its client"
+            } else {
+                "none around the client; it is refused with the greeting"
+            };
+            self.push("network", Outcome::Refused, detail.to_owned());
         }
         match refusal {
             None => entry,

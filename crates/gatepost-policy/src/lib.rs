@@ -35,6 +35,7 @@ pub mod listener;
 pub mod network;
 pub mod pattern;
 pub mod printable;
+mod proxies;
 pub mod rate;
 pub mod registers;
 pub mod report;

@@ -128,6 +128,11 @@ impl Network {
         self.0.contains(&client_address(client))
     }
 
+    /// Whether an address is in both.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.contains(other.address()) || other.contains(self.address())
+    }
+
     /// Whether strangers can have an address in it: it is not wholly loopback, RFC 1918, RFC 6598,
     /// link-local or unique local (RFC 4193).
     pub fn is_public(self) -> bool {

@@ -16,6 +16,7 @@ use crate::{
     ids::Ids,
     listener::{self, ListenerId, View},
     network::{Network, client_address},
+    proxies,
     report::{PolicyErrors, Report},
     route::Routes,
     site::Site,
@@ -88,6 +89,7 @@ impl Ruleset {
         };
         let rest = || {
             exposure::refuse_everybody(&tables.entries, &mut report);
+            proxies::warn_of_covered(&tables.entries, site, &mut report);
             if report.errors() == 0 {
                 // Routes that are wrong are not there: what misses them would be told for nothing.
                 compile::refuse_unrouted(&tables.entries, &tables.routes, site, &mut report);

@@ -19,6 +19,7 @@ pub(crate) fn site() -> Arc<Site> {
     Arc::new(Site {
         hostname: "relay.example.com".into(),
         listeners: LISTENERS.map(Into::into).to_vec(),
+        proxies: Vec::new(),
         upstreams: vec!["google".into(), "ses".into()],
         default_upstream: Some(UpstreamId::new(0)),
         max_message_size: 50 * 1024 * 1024,

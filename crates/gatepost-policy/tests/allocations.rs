@@ -50,6 +50,7 @@ fn snapshot() -> Snapshot {
     let site = Site {
         hostname: "relay.example.com".into(),
         listeners: vec!["smtp".into()],
+        proxies: Vec::new(),
         upstreams: vec!["google".into(), "ses".into()],
         default_upstream: Some(UpstreamId::new(0)),
         max_message_size: 50 << 20,

@@ -8,7 +8,8 @@
 //! - [`server`]: the side that clients talk to, one struct per state of a session;
 //! - [`client`]: the side that talks to an upstream, likewise;
 //! - [`mod@line`], [`command`], [`path`], [`reply`], [`data`], [`header`], [`extension`]: the words
-//!   that both are made of.
+//!   that both are made of;
+//! - [`proxy`]: what a load balancer says in front of a session.
 //!
 //! This crate must never depend on a runtime, a socket, TLS or a clock.
 
@@ -19,5 +20,6 @@ pub mod extension;
 pub mod header;
 pub mod line;
 pub mod path;
+pub mod proxy;
 pub mod reply;
 pub mod server;

@@ -99,6 +99,7 @@ pub(crate) fn ruleset(policy: &str) -> Ruleset {
     let site = Arc::new(Site {
         hostname: "relay.example.com".into(),
         listeners: vec!["smtp".into(), "submission".into()],
+        proxies: Vec::new(),
         upstreams: vec!["google".into(), "ses".into()],
         default_upstream: Some(UpstreamId::new(0)),
         max_message_size: 50 << 20,

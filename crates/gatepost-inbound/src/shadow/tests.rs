@@ -18,6 +18,7 @@ fn ruleset() -> Ruleset {
     let site = Site {
         hostname: "relay.test".into(),
         listeners: vec!["smtp".into()],
+        proxies: Vec::new(),
         upstreams: vec!["sink".into()],
         default_upstream: Some(UpstreamId::new(0)),
         max_message_size: 1000,

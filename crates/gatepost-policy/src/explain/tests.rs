@@ -4,7 +4,8 @@ use super::*;
 use crate::{
     check::SessionTls,
     date::Moment,
-    test_policy::{compile, moment, policies},
+    site::Site,
+    test_policy::{self, compile, moment, policies},
 };
 
 const POLICY: &str = r#"
@@ -83,6 +84,31 @@ fn explained(client: &str, sender: Option<&str>, recipients: &[&str]) -> (Explan
         header_from: &[],
     };
     (explain(&ruleset, &question), ruleset.generation().to_string())
+}
+
+/// The words are those that the proxy would hear, whatever entry is around it.
+#[test]
+fn a_proxy_is_told_as_what_it_is() {
+    let proxies = vec![Box::default(), ["10.20.0.5".parse().expect("a network")].into()];
+    let site = Site { proxies, ..(*test_policy::site()).clone() };
+    let ruleset = Ruleset::compile(POLICY, "policy.toml", &Arc::new(site)).expect("good").ruleset;
+    let verdict = |listener| {
+        let question = Question {
+            client: [10, 20, 0, 5].into(),
+            listener: ListenerId::new(listener),
+            facts: nothing(&ruleset),
+            recipients: &[],
+            header_from: &[],
+        };
+        let explanation = explain(&ruleset, &question);
+        let network = explanation.steps().iter().find(|step| step.name == "network");
+        (explanation.verdict().to_string(), network.expect("it is told").detail.clone())
+    };
+    let (told, network) = verdict(1);
+    let reply = "reject: 554 5.7.1 relay.example.com: 10.20.0.5 is the address of a proxy, and never a client";
+    assert_eq!(told, reply);
+    assert!(network.starts_with("not looked for: a proxy"), "{network}");
+    assert_eq!(verdict(0).0, "accept", "it is none on the other listener");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //!                         │  └──── RSET, EHLO ─────┘                                  │
 //!                         └──────────────────── end of data ──────────────────────────┘
 //! Refused: a client that is not allowed; only QUIT is heard.
+//! HealthCheck: a proxy that speaks for itself; everything but mail is answered.
 //! ```
 //!
 //! A state is consumed by its transition, so a stale envelope cannot be written down: whatever
@@ -30,6 +31,7 @@
 //! ```
 
 mod connected;
+mod health_check;
 mod open;
 mod ready;
 mod receiving;
@@ -37,6 +39,7 @@ mod refused;
 pub mod replies;
 
 pub use connected::Connected;
+pub use health_check::HealthCheck;
 pub use open::{Open, OpenEvent};
 pub use ready::{Ready, ReadyEvent};
 pub use receiving::Receiving;

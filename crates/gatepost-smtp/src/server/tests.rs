@@ -83,3 +83,22 @@ fn a_refused_client_has_five_commands() {
     assert!(matches!(refused.handle(b"EHLO a"), Step::Close(_)));
     assert_eq!(code(Refused::default().handle(b"QUIT")), 221);
 }
+
+/// Whoever a proxy has not named gets answers, and no transaction.
+#[test]
+fn a_health_check_takes_no_mail() {
+    for (line, expected) in [
+        (&b"EHLO a"[..], 0),
+        (b"HELO a", 0),
+        (b"NOOP", 250),
+        (b"RSET", 250),
+        (b"MAIL FROM:<>", 554),
+        (b"MAIL FROM:<a@b>", 554),
+        (b"RCPT TO:<a@b>", 503),
+        (b"DATA", 503),
+        (b"QUIT", 221),
+        (b"NONSENSE", 500),
+    ] {
+        assert_eq!(code(HealthCheck.handle(line)), expected, "{}", line.escape_ascii());
+    }
+}

@@ -49,6 +49,7 @@ pub(crate) struct ListenerFile {
     pub(crate) bind: Texts,
     pub(crate) tls: Text,
     pub(crate) proxy_protocol: Text,
+    pub(crate) trusted_proxies: Texts,
     pub(crate) unknown_clients: Text,
     pub(crate) max_connections: Number,
     pub(crate) max_connections_per_address: Number,
@@ -57,7 +58,6 @@ pub(crate) struct ListenerFile {
     private_key: Option<NotBuilt>,
     sni: Option<NotBuilt>,
     client_ca: Option<NotBuilt>,
-    trusted_proxies: Option<NotBuilt>,
 }
 
 /// One `[[upstream]]`.
@@ -135,11 +135,11 @@ pub(crate) struct LimitsFile {
 pub(crate) struct TimeoutsFile {
     pub(crate) command: Text,
     pub(crate) data: Text,
+    pub(crate) proxy: Text,
     pub(crate) session: Text,
     pub(crate) drain: Text,
 
     tls: Option<NotBuilt>,
-    proxy: Option<NotBuilt>,
 }
 
 /// `[log]`.

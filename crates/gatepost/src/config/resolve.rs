@@ -14,8 +14,10 @@ use std::{
     time::Duration,
 };
 
-use gatepost_inbound::{ReceivedStyle, SessionConfig};
-use gatepost_policy::{choice::Choices, document::DocumentError, site::Site, units::ByteSize};
+use gatepost_inbound::{ListenerConfig, ProxyProtocol, ReceivedStyle, SessionConfig};
+use gatepost_policy::{
+    choice::Choices, document::DocumentError, network::Network, site::Site, units::ByteSize,
+};
 use gatepost_relay::{MailLogTarget, RelayConfig};
 
 use self::values::Values;
@@ -83,6 +85,7 @@ pub(crate) fn resolve(
             .unwrap_or_default(),
         command_timeout: values.span("timeouts.command", timeouts.command, minutes(5)),
         data_timeout: values.span("timeouts.data", timeouts.data, minutes(3)),
+        proxy_timeout: values.span("timeouts.proxy", timeouts.proxy, Duration::from_secs(5)),
         session_timeout: values.span("timeouts.session", timeouts.session, minutes(60)),
     };
     let drain_timeout = values.span("timeouts.drain", timeouts.drain, Duration::from_secs(20));
@@ -90,6 +93,7 @@ pub(crate) fn resolve(
     let site = Site {
         hostname: Arc::clone(&hostname),
         listeners: listeners.iter().map(|listener| Arc::clone(&listener.config.name)).collect(),
+        proxies: listeners.iter().map(|listener| proxies(&listener.config)).collect(),
         upstreams: upstreams.iter().map(|upstream| Arc::clone(&upstream.name)).collect(),
         default_upstream,
         max_message_size: session.max_message_size,
@@ -111,6 +115,13 @@ pub(crate) fn resolve(
         metrics_bind,
         keys: Keys::default(),
     })
+}
+
+fn proxies(listener: &ListenerConfig) -> Box<[Network]> {
+    match &listener.proxy_protocol {
+        ProxyProtocol::Off => Box::default(),
+        ProxyProtocol::Required(proxies) => proxies.clone(),
+    }
 }
 
 fn hostname(values: &mut Values<'_>, written: Text) -> Arc<str> {

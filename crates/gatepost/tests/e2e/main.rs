@@ -6,6 +6,7 @@ mod entry;
 mod explain;
 mod harness;
 mod program;
+mod proxy;
 mod relay;
 mod reload;
 mod route;

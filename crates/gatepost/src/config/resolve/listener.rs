@@ -1,23 +1,35 @@
 //! `[[listener]]`.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
-use gatepost_inbound::ListenerConfig;
-use gatepost_policy::{choice::Choices, listener::ListenerId};
+use gatepost_inbound::{ListenerConfig, ProxyProtocol};
+use gatepost_policy::{
+    choice::Choices,
+    listener::ListenerId,
+    network::{Network, NetworkError},
+};
 use toml::Spanned;
 
 use super::{
     bind,
-    values::{Item, Values},
+    values::{Item, Values, at},
 };
 use crate::config::{
     Listener,
-    file::{ListenerFile, Texts},
+    file::{ListenerFile, Text, Texts},
 };
 
 const TLS: Choices<()> = &[("none", Some(())), ("starttls", None), ("implicit", None)];
-const PROXY_PROTOCOL: Choices<()> = &[("off", Some(())), ("required", None)];
+const PROXY_PROTOCOL: Choices<ProxyMode> =
+    &[("off", Some(ProxyMode::Off)), ("required", Some(ProxyMode::Required))];
 const UNKNOWN_CLIENTS: Choices<()> = &[("reject", Some(())), ("authenticate", None)];
+
+/// What `proxy_protocol` may be.
+#[derive(Clone, Copy)]
+enum ProxyMode {
+    Off,
+    Required,
+}
 
 /// Every listener, in the order of the file.
 pub(super) fn resolve(values: &mut Values<'_>, files: Vec<Spanned<ListenerFile>>) -> Vec<Listener> {
@@ -37,12 +49,12 @@ pub(super) fn resolve(values: &mut Values<'_>, files: Vec<Spanned<ListenerFile>>
 
 fn one(values: &mut Values<'_>, item: Item, file: ListenerFile, names: &[Arc<str>]) -> Listener {
     values.choice(format_args!("{item}.tls"), file.tls, TLS);
-    values.choice(format_args!("{item}.proxy_protocol"), file.proxy_protocol, PROXY_PROTOCOL);
     values.choice(format_args!("{item}.unknown_clients"), file.unknown_clients, UNKNOWN_CLIENTS);
     Listener {
         config: ListenerConfig {
             name: values.name(item, file.name, names),
             id: ListenerId::new(item.index),
+            proxy_protocol: proxy_protocol(values, item, file.proxy_protocol, file.trusted_proxies),
             max_connections: values.count(
                 format_args!("{item}.max_connections"),
                 file.max_connections,
@@ -56,6 +68,57 @@ fn one(values: &mut Values<'_>, item: Item, file: ListenerFile, names: &[Arc<str
         },
         bind: addresses(values, item, file.bind),
     }
+}
+
+/// Whoever is trusted can be any client, so nobody is by default.
+fn proxy_protocol(
+    values: &mut Values<'_>,
+    item: Item,
+    mode: Text,
+    trusted: Texts,
+) -> ProxyProtocol {
+    let is_written = mode.is_some();
+    let mode = values.choice(format_args!("{item}.proxy_protocol"), mode, PROXY_PROTOCOL);
+    let key = format_args!("{item}.trusted_proxies");
+    match mode {
+        // It has been told already what may be written there.
+        None if is_written => ProxyProtocol::Off,
+        None | Some(ProxyMode::Off) => {
+            if let Some(trusted) = trusted {
+                let message = r#"has no effect without proxy_protocol = "required"; add that, or leave this out"#;
+                values.error(at(&trusted), key, message);
+            }
+            ProxyProtocol::Off
+        }
+        Some(ProxyMode::Required) => {
+            let trusted = trusted.filter(|list| !list.get_ref().is_empty());
+            let mend = r#"write trusted_proxies = ["10.0.0.5"], the addresses that the proxies connect from"#;
+            let list = values.required(key, Some(item.at), trusted, mend);
+            let list = list.map(Spanned::into_inner).unwrap_or_default();
+            let each = |(index, network): (usize, &Spanned<String>)| {
+                trusted_proxy(values, format_args!("{item}.trusted_proxies[{index}]"), network)
+            };
+            ProxyProtocol::Required(list.iter().enumerate().filter_map(each).collect())
+        }
+    }
+}
+
+fn trusted_proxy(
+    values: &mut Values<'_>,
+    key: impl fmt::Display,
+    written: &Spanned<String>,
+) -> Option<Network> {
+    let text = written.get_ref();
+    let message = match text.parse::<Network>() {
+        Ok(network) => return Some(network),
+        Err(NetworkError::Everything) => {
+            "covers every address, so anybody could claim to be any client; name the proxies"
+                .to_owned()
+        }
+        Err(error) => error.to_string(),
+    };
+    values.error(at(written), key, format_args!("{text:?}: {message}"));
+    None
 }
 
 fn addresses(values: &mut Values<'_>, item: Item, written: Texts) -> Vec<SocketAddr> {

@@ -183,6 +183,74 @@ fn a_wrong_listener_is_told_with_place_and_mend() {
 }
 
 #[test]
+fn proxies_are_trusted_in_writing() {
+    let listener = &good(GOOD).listeners[0].config;
+    assert_eq!(listener.proxy_protocol, ProxyProtocol::Off);
+    let text = GOOD.replace(
+        "[[upstream]]",
+        "proxy_protocol = \"required\"\ntrusted_proxies = [\"10.0.0.5\", \"2001:db8::/64\"]\n\
+         [[listener]]\nname = \"direct\"\nbind = [\"0.0.0.0:2525\"]\nproxy_protocol = \"off\"\n[[upstream]]",
+    ) + "[timeouts]\nproxy = \"2s\"\n";
+    let config = good(&text);
+    let networks: Box<[Network]> =
+        ["10.0.0.5", "2001:db8::/64"].map(|text| text.parse().expect(text)).into();
+    assert_eq!(config.site.proxies, [networks.clone(), Box::default()]);
+    let modes: Vec<_> =
+        config.listeners.iter().map(|listener| &listener.config.proxy_protocol).collect();
+    assert_eq!(modes, [&ProxyProtocol::Required(networks), &ProxyProtocol::Off]);
+    assert_eq!(config.session.proxy_timeout.as_secs(), 2);
+}
+
+#[test]
+fn wrong_proxies_are_told_with_place_and_mend() {
+    let lines = |lines: &str| format!("{lines}\n[[upstream]]");
+    let required =
+        |list: &str| lines(&format!("proxy_protocol = \"required\"\ntrusted_proxies = {list}"));
+    for (lines, told) in [
+        (
+            lines("proxy_protocol = \"required\""),
+            "etc/g.toml:4:1: listener[0].trusted_proxies: is missing or empty; write trusted_proxies = [\"10.0.0.5\"], the addresses that the proxies connect from",
+        ),
+        (required("[]"), "etc/g.toml:4:1: listener[0].trusted_proxies: is missing or empty; write"),
+        (
+            required("[\"10.0.0.5\", \"0.0.0.0/0\"]"),
+            "etc/g.toml:8:32: listener[0].trusted_proxies[1]: \"0.0.0.0/0\": covers every address, so anybody could claim to be any client; name the proxies",
+        ),
+        (
+            required("[\"::/0\"]"),
+            "etc/g.toml:8:20: listener[0].trusted_proxies[0]: \"::/0\": covers every address, so",
+        ),
+        (
+            required("[\"10.0.0.5/24\"]"),
+            "etc/g.toml:8:20: listener[0].trusted_proxies[0]: \"10.0.0.5/24\": bits behind the prefix are set; write 10.0.0.0/24",
+        ),
+        (
+            required("[\"proxy.internal\"]"),
+            "etc/g.toml:8:20: listener[0].trusted_proxies[0]: \"proxy.internal\": not an IPv4 or IPv6",
+        ),
+        (
+            lines("trusted_proxies = [\"10.0.0.5\"]"),
+            "etc/g.toml:7:19: listener[0].trusted_proxies: has no effect without proxy_protocol = \"required\"; add that, or leave this out",
+        ),
+        (
+            lines("proxy_protocol = \"off\"\ntrusted_proxies = [\"10.0.0.5\"]"),
+            "etc/g.toml:8:19: listener[0].trusted_proxies: has no effect without",
+        ),
+        (
+            lines("proxy_protocol = \"optional\"\ntrusted_proxies = [\"10.0.0.5\"]"),
+            "etc/g.toml:7:18: listener[0].proxy_protocol: \"optional\" is unknown; write",
+        ),
+    ] {
+        assert_told(&[("[[upstream]]", &lines, told)]);
+    }
+    assert_told(&[(
+        "mode = \"sync\"",
+        "mode = \"sync\"\n[timeouts]\nproxy = \"0s\"",
+        "etc/g.toml:16:9: timeouts.proxy: must not be zero; the default is 5s",
+    )]);
+}
+
+#[test]
 fn a_wrong_upstream_is_told_with_place_and_mend() {
     assert_told(&[
         (
@@ -294,10 +362,7 @@ fn every_other_error_names_its_place_and_the_mend() {
 #[test]
 fn keys_that_have_to_wait_are_refused_by_name() {
     for (table, keys) in [
-        (
-            "[[listener]]",
-            &["certificate", "private_key", "sni", "client_ca", "trusted_proxies"][..],
-        ),
+        ("[[listener]]", &["certificate", "private_key", "sni", "client_ca"][..]),
         (
             "[[upstream]]",
             &[
@@ -311,7 +376,7 @@ fn keys_that_have_to_wait_are_refused_by_name() {
         ),
         ("[delivery]", &["answer_within", "retry", "expire_after", "bounces", "bounce_upstream"]),
         ("[limits]", &["message_memory", "free_space_floor"]),
-        ("[timeouts]", &["tls", "proxy"]),
+        ("[timeouts]", &["tls"]),
         ("[admin]", &["bind"]),
     ] {
         for key in keys {
