@@ -37,12 +37,14 @@ pub enum LoadError {
 impl LoadError {
     /// The exit code of a command that cannot go on without the file.
     pub fn exit(&self) -> Exit {
+        let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
         match self {
-            Self::Unreadable { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
-                Exit::Permission
-            }
-            Self::Store(StoreError::ReadOnly(_) | StoreError::NotOpened { .. }) => Exit::Permission,
+            Self::Unreadable { error, .. } if denied(error) => Exit::Permission,
+            Self::Store(StoreError::Io { error, .. }) if denied(error) => Exit::Permission,
+            Self::Store(StoreError::NotOpened { .. } | StoreError::ReadOnly(_)) => Exit::Permission,
             Self::Store(StoreError::Busy(_)) => Exit::TryLater,
+            // A revision that was asked for is no fault of the store.
+            Self::Store(StoreError::UnknownRevision { .. }) => Exit::Failure,
             _ => Exit::Config,
         }
     }
@@ -109,5 +111,22 @@ mod tests {
         let error = text(Path::new("/nowhere/gatepost.toml"), 1).expect_err("is not there");
         assert!(error.to_string().starts_with("/nowhere/gatepost.toml: cannot be read: No such"));
         assert_eq!(error.exit(), Exit::Config);
+    }
+
+    #[test]
+    fn a_store_that_is_anothers_is_a_permission_that_is_missing() {
+        let path = || PathBuf::from("policy.db");
+        let io = |kind: io::ErrorKind| StoreError::Io { path: path(), error: kind.into() };
+        for (error, exit) in [
+            (io(io::ErrorKind::PermissionDenied), Exit::Permission),
+            (StoreError::NotOpened { path: path(), reason: String::new() }, Exit::Permission),
+            (StoreError::ReadOnly(path()), Exit::Permission),
+            (StoreError::Busy(path()), Exit::TryLater),
+            (StoreError::UnknownRevision { wanted: 9, last: 3 }, Exit::Failure),
+            (io(io::ErrorKind::InvalidData), Exit::Config),
+            (StoreError::NotStore { path: path() }, Exit::Config),
+        ] {
+            assert_eq!(LoadError::Store(error).exit(), exit);
+        }
     }
 }

@@ -422,6 +422,15 @@ fn help_and_version_are_no_errors() {
     assert_eq!(answer.stdout, concat!("gatepost ", env!("CARGO_PKG_VERSION"), "\n"));
     assert_eq!(answer.code, 0);
     assert!(!alone(&["explain", "--help"]).stdout.contains("--auth"));
+    // What every edit takes is not shown as a field of the entry.
+    for command in ["add", "edit"] {
+        let help = alone(&["entry", command, "--help"]).stdout;
+        let (options, fields) = help.split_once("\nFields of the entry:\n").expect(&help);
+        for option in ["--reason <", "--if-revision <", "--output <", "--config <"] {
+            assert!(options.contains(option) && !fields.contains(option), "{option} in {help}");
+        }
+        assert!(fields.contains("--network <") && fields.contains("--acknowledge <"), "{help}");
+    }
 }
 
 #[test]

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use gatepost_admin::control::{Client, DeniedView};
 use gatepost_policy::{entry::is_id, network::client_address};
+use gatepost_registry::item::Kind;
 use toml::{Table as Fields, Value};
 
-use super::{print, running, table::Table};
+use super::{exchange, print, running, table::Table};
 use crate::{
     cli::{ConfigArgument, DeniedArguments, OutputForm},
     config::Config,
@@ -32,7 +33,7 @@ pub fn denied(arguments: &DeniedArguments) -> anyhow::Result<Exit> {
     })?;
     match (asked, arguments.output) {
         (Some(address), _) => {
-            print(&allowing(address, clients.first(), &config, &arguments.config))?;
+            print(&allowing(address, clients.first(), &config, &arguments.config)?)?;
         }
         (None, OutputForm::Json) => {
             let object = serde_json::json!({ "clients": clients });
@@ -71,7 +72,7 @@ fn allowing(
     client: Option<&DeniedView>,
     config: &Config,
     argument: &ConfigArgument,
-) -> String {
+) -> anyhow::Result<String> {
     match client {
         None => tell_note(&format!("{address} was not refused of late: nothing is known of it")),
         Some(DeniedView { entry: Some(id), reason, .. }) => {
@@ -85,16 +86,18 @@ fn allowing(
     if senders.is_empty() {
         tell_note(&format!("what it sends is not known; write its domain for {UNKNOWN_SENDER}"));
     }
+    let items = exchange::items(config)?;
+    let is_taken = |id: &str| items.iter().any(|it| it.kind() == Kind::Entry && it.id() == id);
     let entry = Suggested {
-        id: id(address, client),
+        id: id(address, client, is_taken),
         address,
         senders: if senders.is_empty() { vec![UNKNOWN_SENDER.to_owned()] } else { senders },
         description: client.map(description),
     };
-    match &config.policy {
+    Ok(match &config.policy {
         Source::Store(_) => entry.command(argument),
         Source::File(_) => entry.lines(),
-    }
+    })
 }
 
 /// An entry that somebody may want.
@@ -134,12 +137,12 @@ impl Suggested {
     }
 }
 
-/// The first label of its name, if that can be an id, or else its address.
-fn id(address: IpAddr, client: Option<&DeniedView>) -> String {
+/// The first label of its name, if that can be an id and is not one yet, or else its address.
+fn id(address: IpAddr, client: Option<&DeniedView>, is_taken: impl FnOnce(&str) -> bool) -> String {
     let helo = client.and_then(|client| client.helo.as_deref()).unwrap_or_default();
     let label = helo.split('.').next().unwrap_or_default().to_lowercase();
     let is_number = label.bytes().all(|octet| octet.is_ascii_digit());
-    if is_id(&label) && !is_number {
+    if is_id(&label) && !is_number && !is_taken(&label) {
         return label;
     }
     format!("client-{}", address.to_string().replace(['.', ':'], "-").trim_end_matches('-'))
@@ -193,10 +196,13 @@ mod tests {
             ("x;reboot", "client-203-0-113-9"),
             ("", "client-203-0-113-9"),
         ] {
-            assert_eq!(id(address, Some(&client(helo))), expected);
+            assert_eq!(id(address, Some(&client(helo)), |_| false), expected);
         }
+        let taken = id(address, Some(&client("Printer7")), |id| id == "printer7");
+        assert_eq!(taken, "client-203-0-113-9");
         let address: IpAddr = "2001:db8::".parse().expect("an address");
-        assert!(is_id(&id(address, None)), "{}", id(address, None));
+        let id = id(address, None, |_| false);
+        assert!(is_id(&id), "{id}");
     }
 
     #[test]

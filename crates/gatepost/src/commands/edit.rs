@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// How long a command waits for another one that edits, or for a gateway that is starting.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Adds an entry.
@@ -115,7 +115,15 @@ pub(super) fn perform(config: &Config, request: &EditRequest) -> anyhow::Result<
             }
             // One that is just starting, or another command, has the directory for a moment.
             match offline(config, path, request) {
-                Err(error) if is_locked(&error) && Instant::now() < patience => {
+                Err(error) if is_locked(&error) => {
+                    if Instant::now() >= patience {
+                        let message = format_args!(
+                            "state_dir {} is in use, and nobody answers there: by a gateway that \
+                             starts or ends, or by another edit; try again",
+                            config.state_dir.display()
+                        );
+                        return Err(Failure::new(Exit::TryLater, message).into());
+                    }
                     tokio::time::sleep(LOCK_PAUSE).await;
                 }
                 ended => return ended,

@@ -58,7 +58,8 @@ pub fn export(arguments: &ExportArguments) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn items(config: &Config) -> anyhow::Result<Vec<Item>> {
+/// All items of the policy.
+pub(super) fn items(config: &Config) -> anyhow::Result<Vec<Item>> {
     if let Source::Store(path) = &config.policy {
         let store = Store::open_to_read(path).map_err(LoadError::Store)?;
         let stored = store.map(|store| store.policy()).transpose().map_err(LoadError::Store)?;

@@ -1,38 +1,13 @@
 //! Commands about a gateway: one that runs, and one that does not.
 
-use std::path::Path;
-use std::process::Command;
-
 use gatepost_testkit::{ByteClient, ScriptedUpstream};
 use serde_json::Value;
 
 use crate::harness::{ENVELOPE, Settings, config_text, converse};
+use crate::place::{gatepost, json};
 use crate::program::Program;
 
 const NOT_RUNNING: &str = "note: the gateway is not running: shown is what is in its files\n";
-
-struct Answer {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-/// Runs the program with the configuration of a directory.
-fn gatepost(directory: &Path, arguments: &[&str]) -> Answer {
-    let output = Command::new(env!("CARGO_BIN_EXE_gatepost"))
-        .args(arguments)
-        .arg("--config")
-        .arg(directory.join("gatepost.toml"))
-        .output()
-        .expect("the program runs");
-    let text = |octets| String::from_utf8(octets).expect("UTF-8");
-    Answer { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-}
-
-fn json(directory: &Path, arguments: &[&str]) -> Value {
-    let answer = gatepost(directory, &[arguments, &["--output=json"]].concat());
-    serde_json::from_str(&answer.stdout).unwrap_or_else(|e| panic!("{e}: {}", answer.stdout))
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_ask_the_gateway_that_runs() {

@@ -1,10 +1,15 @@
 //! End to end: real sockets, a scripted upstream, and a gateway between them.
 
+mod candidate;
 mod commands;
+mod denied;
 mod dialogues;
 mod entry;
+mod expect;
 mod explain;
 mod harness;
+mod import;
+mod place;
 mod program;
 mod proxy;
 mod relay;
@@ -12,3 +17,6 @@ mod reload;
 mod route;
 mod service;
 mod shadow;
+mod store;
+mod storm;
+mod usage;

@@ -3,7 +3,9 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use gatepost_testkit::{ByteClient, ScriptedUpstream};
@@ -11,12 +13,15 @@ use tempfile::TempDir;
 
 use crate::harness::{ENVELOPE, POLICY, Settings, config_text, converse};
 
+/// How long anything may take that a test waits for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A gateway in a process of its own.
 pub(crate) struct Program {
     child: Child,
-    pub(crate) directory: TempDir,
+    pub(crate) directory: Arc<TempDir>,
     pub(crate) addr: SocketAddr,
-    stderr: BufReader<std::process::ChildStderr>,
+    stderr: Receiver<String>,
 }
 
 impl Program {
@@ -28,10 +33,19 @@ impl Program {
         let directory = tempfile::tempdir().expect("a directory");
         std::fs::write(directory.path().join("gatepost.toml"), config).expect("writes");
         std::fs::write(directory.path().join("policy.toml"), POLICY).expect("writes");
+        Self::start_with(Arc::new(directory), stdout)
+    }
+
+    /// A gateway on what is in a directory, also on what another one has left there.
+    pub(crate) fn start_in(directory: &Arc<TempDir>) -> Self {
+        Self::start_with(Arc::clone(directory), Stdio::null())
+    }
+
+    fn start_with(directory: Arc<TempDir>, stdout: Stdio) -> Self {
         let mut child = run_with(directory.path(), stdout);
-        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let stderr = lines(child.stderr.take().expect("piped"));
         let addr = loop {
-            let line = next_line(&mut stderr);
+            let line = next_line(&stderr);
             if let Some((_, rest)) =
                 line.split_once("listening").filter(|(_, rest)| rest.contains("smtp"))
             {
@@ -39,6 +53,12 @@ impl Program {
             }
         };
         Self { child, directory, addr, stderr }
+    }
+
+    /// Ends it as an administrator does, and waits until it is gone.
+    pub(crate) fn end(mut self) {
+        self.signal("TERM");
+        assert_eq!(self.exit_code(), Some(0));
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -51,7 +71,7 @@ impl Program {
     /// Waits for a line with these words, and returns it.
     pub(crate) fn wait_for_line(&mut self, words: &str) -> String {
         loop {
-            let line = next_line(&mut self.stderr);
+            let line = next_line(&self.stderr);
             if line.contains(words) {
                 return line;
             }
@@ -59,7 +79,7 @@ impl Program {
     }
 
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
-        let patience = Instant::now() + Duration::from_secs(30);
+        let patience = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 return status.code();
@@ -100,10 +120,23 @@ fn run_with(directory: &Path, stdout: Stdio) -> Child {
         .expect("the program starts")
 }
 
-fn next_line(stderr: &mut impl BufRead) -> String {
-    let mut line = String::new();
-    assert!(stderr.read_line(&mut line).expect("readable") > 0, "the program has ended");
-    line
+/// What is said on standard error. It is read as it comes: a pipe that is full would stop the program.
+fn lines(stderr: ChildStderr) -> Receiver<String> {
+    let (told, lines) = channel();
+    std::thread::spawn(move || {
+        let mut stderr = BufReader::new(stderr);
+        let mut line = String::new();
+        while stderr.read_line(&mut line).is_ok_and(|octets| octets > 0) {
+            if told.send(std::mem::take(&mut line)).is_err() {
+                break;
+            }
+        }
+    });
+    lines
+}
+
+fn next_line(stderr: &Receiver<String>) -> String {
+    stderr.recv_timeout(PATIENCE).expect("the program goes on, and says something")
 }
 
 fn address(line: &str) -> SocketAddr {
