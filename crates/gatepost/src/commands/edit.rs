@@ -31,6 +31,8 @@ use crate::{
     state_dir::{StateDir, StateDirError},
 };
 
+/// Items of an edit that are told one by one when it is made.
+const ITEMS_TOLD_MAX: usize = 10;
 /// How long a command waits for another one that edits, or for a gateway that is starting.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
@@ -216,13 +218,15 @@ fn summary(view: &EditView, dry_run: bool) -> String {
     let counts: Vec<_> = counts.map(|(count, what)| format!("{count} {what}")).collect();
     let would = if dry_run { " would be made" } else { "" };
     let mut text = format!("revision {revision}{would}: {}\n", counts.join(", "));
-    let more = (added + changed + removed).saturating_sub(view.items.len());
-    // Who has edited one item knows which.
-    for item in view.items.iter().filter(|_| dry_run || view.items.len() > 1) {
-        text.extend(["  ", &Printable(item).to_string(), "\n"]);
-    }
-    if more > 0 {
-        text.extend([format!("  and {more} more; `gatepost diff` shows all of an edit\n")]);
+    let all = added + changed + removed;
+    // Who has edited one item knows which, and who has imported a thousand has seen the dry run.
+    if dry_run || (2..=ITEMS_TOLD_MAX).contains(&all) {
+        for item in &view.items {
+            text.extend(["  ", &Printable(item).to_string(), "\n"]);
+        }
+        if let more @ 1.. = all.saturating_sub(view.items.len()) {
+            text.extend([format!("  and {more} more\n")]);
+        }
     }
     text
 }

@@ -1,6 +1,6 @@
 //! `gatepost entry import` and `entry export`: lists of other programs, and of our own.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use gatepost_admin::control::EditRequest;
 use gatepost_registry::{
@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_millis(100);
 pub fn import(arguments: &ImportArguments) -> anyhow::Result<Exit> {
     let config = Config::load(&arguments.edit.config.config)?;
     refuse_what_means_nothing(arguments)?;
-    let items = read(arguments)?;
+    let items = new_items(&config, read(arguments)?, arguments.replace)?;
     let count = items.len();
     let request = EditRequest {
         edit: edit::edit(&arguments.edit, operations(arguments, &items)),
@@ -101,6 +101,15 @@ fn read(arguments: &ImportArguments) -> anyhow::Result<Vec<Item>> {
         tell_note(&format!("and {more} more conversions, which --dry-run shows"));
     }
     Ok(imported.items)
+}
+
+/// The items without those that are here already, word for word: a list may be imported twice.
+fn new_items(config: &Config, list: Vec<Item>, replace: bool) -> anyhow::Result<Vec<Item>> {
+    if replace || matches!(config.policy, Source::File(_)) {
+        return Ok(list);
+    }
+    let known: HashSet<_> = items(config)?.into_iter().collect();
+    Ok(list.into_iter().filter(|item| !known.contains(item)).collect())
 }
 
 /// Flags that would be ignored are mistakes.
