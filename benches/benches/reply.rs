@@ -10,7 +10,7 @@ use criterion::{BatchSize, Criterion};
 use gatepost_benches::dialogue::{UPSTREAM_EHLO, UPSTREAM_GO_AHEAD, UPSTREAM_OK};
 use gatepost_smtp::{
     client::next_reply,
-    extension::ehlo_reply,
+    extension::{Offer, ehlo_reply},
     reply::{Reply, ReplyCode},
     server::replies,
 };
@@ -49,7 +49,13 @@ fn say(criterion: &mut Criterion) {
     for (name, reply) in [
         ("our 250", replies::OK),
         ("250 of the upstream", heard),
-        ("six lines of EHLO", ehlo_reply("relay.example.com", 25 * 1024 * 1024)),
+        (
+            "six lines of EHLO",
+            ehlo_reply(
+                "relay.example.com",
+                Offer { size_octets_max: 25 * 1024 * 1024, starttls: false },
+            ),
+        ),
     ] {
         let mut out = BytesMut::with_capacity(4096);
         group.bench_function(name, |bencher| {

@@ -3,6 +3,7 @@
 import pathlib
 import re
 import smtplib
+import ssl
 import subprocess
 
 from world import AWKWARD, Gatepost, Keeper, SmtpSink, call, same, wait_for
@@ -131,6 +132,40 @@ def curl_sends(program):
         gatepost.stop()
 
 
+def openssl_clients(program):
+    """curl, openssl and smtplib: STARTTLS and implicit TLS, octet for octet"""
+    for tls, scheme in [("starttls", "smtp"), ("implicit", "smtps")]:
+        with Keeper() as keeper, Gatepost(program, keeper.port, tls) as gatepost:
+            data, ca = gatepost.directory / "message", str(gatepost.certificate)
+            data.write_bytes(AWKWARD)
+            for version in ["1.2", "1.3"]:
+                call(
+                    *["curl", "--silent", "--show-error", "--noproxy", "*", "--max-time", "20"],
+                    *["--ssl-reqd", "--cacert", ca, f"--tlsv{version}", "--tls-max", version],
+                    *["--mail-from", "a@app.test", "--mail-rcpt", "b@example.net"],
+                    *["--upload-file", str(data), f"{scheme}://localhost:{gatepost.port}/app.test"],
+                )
+                same("content", keeper.message().without_trace(), AWKWARD)
+            starttls = ["-starttls", "smtp"] if tls == "starttls" else []
+            told = call(
+                *["openssl", "s_client", "-connect", f"127.0.0.1:{gatepost.port}", *starttls],
+                *["-CAfile", ca, "-verify_return_error", "-brief"],
+            )
+            assert "Protocol version: TLSv1.3" in told, told
+            context = ssl.create_default_context(cafile=ca)
+            if tls == "starttls":
+                client = smtplib.SMTP("localhost", gatepost.port, "app.test", timeout=10)
+                client.starttls(context=context)
+            else:
+                client = smtplib.SMTP_SSL(
+                    "localhost", gatepost.port, "app.test", timeout=10, context=context
+                )
+            with client:
+                client.sendmail("a@app.test", ["b@example.net"], "hello")
+            assert b"with ESMTPS id" in keeper.message().content
+            gatepost.stop()
+
+
 def prometheus_reads(program):
     """promtool: the metrics page, with every metric that an alert rule names"""
     with SmtpSink() as sink, Gatepost(program, sink.port) as gatepost:
@@ -158,5 +193,6 @@ CHECKS = [
     smtplib_sends,
     smtplib_is_refused,
     curl_sends,
+    openssl_clients,
     prometheus_reads,
 ]

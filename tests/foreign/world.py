@@ -149,11 +149,22 @@ class Program:
 class Gatepost(Program):
     """`gatepost run` in front of the upstream on a port of loopback."""
 
-    def __init__(self, program, upstream_port, listener=""):
-        self.program, self.upstream_port, self.listener = str(program), upstream_port, listener
+    def __init__(self, program, upstream_port, listener="", tls="none"):
+        self.program, self.upstream_port = str(program), upstream_port
+        self.listener, self.tls = listener, tls
 
     def run(self):
+        listener = f'tls = "{self.tls}"'
+        if self.tls != "none":
+            self.certificate = self.directory / "relay.pem"
+            call(
+                *["openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "2"],
+                *["-subj", "/CN=relay.test", "-addext", "subjectAltName=DNS:localhost"],
+                *["-keyout", str(self.directory / "relay.key"), "-out", str(self.certificate)],
+            )
+            listener += '\ncertificate = "relay.pem"\nprivate_key = "relay.key"'
         config = CONFIG.format(upstream=self.upstream_port, listener=self.listener)
+        config = config.replace('tls = "none"', listener, 1)
         (self.directory / "gatepost.toml").write_text(config)
         (self.directory / "policy.toml").write_text(POLICY)
         self.start(self.program, "run", "--config", "gatepost.toml")

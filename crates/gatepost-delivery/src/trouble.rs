@@ -33,7 +33,9 @@ impl From<StreamError> for Trouble {
     fn from(error: StreamError) -> Self {
         match error {
             StreamError::Elapsed => Self::Silent,
-            StreamError::Closed | StreamError::Io(_) => Self::Lost(error.to_string()),
+            StreamError::Closed | StreamError::Io(_) | StreamError::Tls(_) => {
+                Self::Lost(error.to_string())
+            }
         }
     }
 }

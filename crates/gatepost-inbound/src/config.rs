@@ -25,6 +25,8 @@ pub struct SessionConfig {
     pub data_timeout: Duration,
     /// How long a proxy may take for the whole of its header.
     pub proxy_timeout: Duration,
+    /// How long a client may take for a TLS handshake, its wait for a place among others included.
+    pub tls_timeout: Duration,
     /// How long a session may last.
     pub session_timeout: Duration,
 }

@@ -14,6 +14,7 @@ use gatepost_smtp::line::{self, Frame, LineFault};
 use gatepost_smtp::reply::Reply;
 use gatepost_smtp::server::Step;
 use gatepost_stream::{Mark, Stream, StreamError};
+use rustls::{CommonState, Connection};
 
 use crate::drain::Place;
 
@@ -176,6 +177,29 @@ impl Conn {
         self.flush(within).await
     }
 
+    /// Waits until the client has sent anything.
+    pub(crate) async fn readable(&mut self, until: Mark) -> Result<(), StreamError> {
+        self.stream.until(until);
+        self.stream.readable().await
+    }
+
+    /// Protects the connection with TLS. What the client has sent before and was not handled is
+    /// forgotten.
+    pub(crate) async fn secure(
+        &mut self,
+        connection: Connection,
+        until: Mark,
+    ) -> Result<&CommonState, StreamError> {
+        self.stream.until(until);
+        self.stream.secure(connection).await?;
+        self.stream.tls().ok_or(StreamError::Closed)
+    }
+
+    /// Forgets what the client has sent and was not handled.
+    pub(crate) fn forget(&mut self) {
+        self.stream.input_mut().clear();
+    }
+
     /// A moment, `limit` from now.
     pub(crate) fn mark(&self, limit: Duration) -> Mark {
         self.stream.mark(limit)
@@ -224,7 +248,7 @@ impl Conn {
     fn failed(&mut self, error: &StreamError) -> End {
         match error {
             StreamError::Elapsed => self.timed_out(),
-            StreamError::Closed | StreamError::Io(_) => End::Gone,
+            StreamError::Closed | StreamError::Io(_) | StreamError::Tls(_) => End::Gone,
         }
     }
 }

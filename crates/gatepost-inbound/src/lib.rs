@@ -28,6 +28,7 @@ mod rejections;
 mod service;
 mod session;
 mod shadow;
+mod tls;
 mod transaction;
 
 pub use config::{ListenerConfig, ProxyProtocol, ReceivedStyle, SessionConfig};
@@ -36,3 +37,6 @@ pub use drain::Drain;
 pub use listener::{Listener, bind};
 pub use service::Service;
 pub use shadow::{ShadowReceiver, ShadowSwitch, ShadowTap};
+pub use tls::{
+    CertificateChain, ClientCa, Identity, IdentityError, KeyPair, ListenerTls, ServerTls,
+};

@@ -16,6 +16,7 @@ use crate::config::{ListenerConfig, ProxyProtocol};
 use crate::metrics::ListenerMetrics;
 use crate::service::Service;
 use crate::session;
+use crate::tls::ListenerTls;
 
 /// Connections that the kernel may hold until they are accepted: a fleet that restarts at once.
 const BACKLOG: i32 = 4096;
@@ -27,6 +28,7 @@ const NO_ROOM: Reply = Reply::fixed(421, (4, 7, 0), "too many connections, try a
 /// A bound service.
 pub struct Listener {
     pub(crate) config: ListenerConfig,
+    pub(crate) tls: ListenerTls,
     pub(crate) metrics: ListenerMetrics,
     pub(crate) room: Arc<Room>,
 }
@@ -47,11 +49,11 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 impl Listener {
     /// A listener without sockets.
-    pub fn new(config: ListenerConfig) -> Arc<Self> {
+    pub fn new(config: ListenerConfig, tls: ListenerTls) -> Arc<Self> {
         describe_gauge!("gatepost_connections", "Open client connections");
         let gauge = gauge!("gatepost_connections", "listener" => config.name.to_string());
         let (metrics, room) = (ListenerMetrics::new(&config.name), Room::new(&config, gauge));
-        Arc::new(Self { config, metrics, room })
+        Arc::new(Self { config, tls, metrics, room })
     }
 
     /// Its name.
@@ -84,7 +86,7 @@ impl Listener {
             self.metrics.overload.increment(1);
             // Who has to wait for a proxy's header has nothing to say before it.
             if self.config.proxy_protocol == ProxyProtocol::Off {
-                turn_away(&stream, &NO_ROOM);
+                self.turn_away(&stream, &NO_ROOM);
             }
             return;
         };
@@ -97,13 +99,16 @@ impl Listener {
             });
         }
     }
-}
-
-/// Says why and closes, in the two system calls that a flood may cost. A client that has spoken
-/// before it was greeted may get a reset instead of the reason.
-pub(crate) fn turn_away(stream: &TcpStream, reply: &Reply) {
-    let mut octets = BytesMut::new();
-    reply.encode(&mut octets);
-    // A fresh socket's buffer takes one line.
-    let _ = socket2::SockRef::from(stream).send(&octets);
+    /// Says why and closes, in the two system calls that a flood may cost. A client that has spoken
+    /// before it was greeted may get a reset instead of the reason, and one that expects a handshake
+    /// gets none: that is more than a flood may cost.
+    pub(crate) fn turn_away(&self, stream: &TcpStream, reply: &Reply) {
+        if let ListenerTls::Implicit(_) = self.tls {
+            return;
+        }
+        let mut octets = BytesMut::new();
+        reply.encode(&mut octets);
+        // A fresh socket's buffer takes one line.
+        let _ = socket2::SockRef::from(stream).send(&octets);
+    }
 }

@@ -14,8 +14,16 @@ pub(crate) struct Received<'a> {
     pub(crate) helo: &'a str,
     pub(crate) client: IpAddr,
     pub(crate) hostname: &'a str,
+    pub(crate) protocol: Protocol,
     pub(crate) id: Id,
     pub(crate) at: jiff::Timestamp,
+}
+
+/// How it came (RFC 3848).
+#[derive(Clone, Copy)]
+pub(crate) enum Protocol {
+    Esmtp,
+    Esmtps,
 }
 
 impl Received<'_> {
@@ -27,8 +35,12 @@ impl Received<'_> {
         };
         let date =
             jiff::fmt::rfc2822::to_string(&self.at.to_zoned(TimeZone::UTC)).unwrap_or_default();
+        let protocol = match self.protocol {
+            Protocol::Esmtp => "ESMTP",
+            Protocol::Esmtps => "ESMTPS",
+        };
         Bytes::from(format!(
-            "Received: {from}by {} with ESMTP id {}; {date}\r\n",
+            "Received: {from}by {} with {protocol} id {}; {date}\r\n",
             self.hostname, self.id
         ))
     }
@@ -65,6 +77,7 @@ mod tests {
             helo,
             client: client.parse().expect("an address"),
             hostname: "relay.example.com",
+            protocol: Protocol::Esmtp,
             id: Ids::new().next(),
             at: "2026-11-21T22:05:09Z".parse().expect("a time"),
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use gatepost_policy::date::Moment;
 use gatepost_policy::snapshot::Snapshot;
 use gatepost_relay::Relay;
-use gatepost_smtp::extension::ehlo_reply;
+use gatepost_smtp::extension::{Offer, ehlo_reply};
 use gatepost_smtp::reply::Reply;
 use gatepost_stream::Clock;
 use metrics::Gauge;
@@ -19,6 +19,7 @@ use crate::drain::Drain;
 use crate::id::Ids;
 use crate::rejections::Rejections;
 use crate::shadow::ShadowTap;
+use crate::tls::Gate;
 
 /// The handles that a session works with. It has no others: everything is passed in from here.
 pub struct Service {
@@ -34,11 +35,14 @@ pub struct Service {
     pub(crate) denied: Arc<Denied>,
     /// Connections of all listeners.
     pub(crate) seats: Arc<Seats>,
+    /// Handshakes of all listeners.
+    pub(crate) handshakes: Gate,
     /// The moment from which policy counts the time of rates.
     started: Instant,
     /// Worded once: every session says them.
     pub(crate) greeting: Reply,
     pub(crate) ehlo: Reply,
+    pub(crate) ehlo_starttls: Reply,
     pub(crate) helo: Reply,
 }
 
@@ -51,12 +55,14 @@ impl Service {
         clock: Clock,
         drain: Arc<Drain>,
     ) -> Self {
-        let hostname = &*config.hostname;
+        let (hostname, size_octets_max) = (&*config.hostname, config.max_message_size);
         Self {
             seats: Seats::new(config.max_connections, Gauge::noop()),
+            handshakes: Gate::new(),
             started: Instant::now(),
             greeting: Reply::plain(220, format!("{hostname} ESMTP Gatepost")),
-            ehlo: ehlo_reply(hostname, config.max_message_size),
+            ehlo: ehlo_reply(hostname, Offer { size_octets_max, starttls: false }),
+            ehlo_starttls: ehlo_reply(hostname, Offer { size_octets_max, starttls: true }),
             helo: Reply::plain(250, hostname.to_owned()),
             config,
             policy,

@@ -12,11 +12,10 @@ use gatepost_policy::route::Routes;
 use gatepost_policy::state::Connection;
 use gatepost_policy::usage::Use;
 use gatepost_relay::{Message, Origin};
-use gatepost_smtp::command::{Greeting, Mail};
-use gatepost_smtp::extension::ehlo_reply;
+use gatepost_smtp::command::Mail;
 use gatepost_smtp::path::ReversePathBuf;
 use gatepost_smtp::reply::Reply;
-use gatepost_smtp::server::{self, Connected, Hello, Ready, ReadyEvent};
+use gatepost_smtp::server::{self, Hello, Ready, ReadyEvent};
 use gatepost_stream::Stream;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -28,12 +27,15 @@ use crate::denied::Knock;
 use crate::drain::Place;
 use crate::health;
 use crate::id::Id;
-use crate::listener::{Listener, turn_away};
+use crate::listener::Listener;
 use crate::peer::{self, Peer};
-use crate::received::Received;
+use crate::received::{Protocol, Received};
 use crate::service::Service;
 use crate::shadow::{self, Record};
+use crate::tls::Secured;
 use crate::transaction::{self, Opening};
+
+mod begin;
 
 /// How long a client that is not on the allow-list may stay.
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,6 +50,8 @@ pub(crate) struct Session {
     pub(crate) client: IpAddr,
     pub(crate) entry: Arc<Entry>,
     pub(crate) generation: Generation,
+    /// Boxed: a session without it is small.
+    tls: Option<Box<Secured>>,
     /// Counted for the entry, until the session is over; it changes hands when the entry changes.
     connection: Option<Connection>,
     /// When the clock was read last: at the greeting, or at a MAIL.
@@ -82,8 +86,12 @@ pub(crate) async fn run(
     let client = match peer::identify(&mut socket, peer, (&listener, &place), within).await {
         Some(Peer::Client(client)) => client,
         Some(Peer::Proxy) => {
-            let conn = open(socket, place, &service, health::LIFETIME);
-            return health::run(conn, &service).await;
+            let mut conn = open(socket, place, &service, health::LIFETIME);
+            let secured = begin::secure_stranger(&mut conn, &service, &listener, peer.ip()).await;
+            return match secured {
+                Ok(()) => health::run(conn, &service).await,
+                Err(end) => conn.close(end).await,
+            };
         }
         None => return,
     };
@@ -105,6 +113,7 @@ pub(crate) async fn run(
                     client,
                     entry,
                     generation,
+                    tls: None,
                     connection: Some(connection),
                     unix_seconds: moment.unix_seconds,
                 };
@@ -122,12 +131,17 @@ pub(crate) async fn run(
     // One that is let in by and by is not kept: there would be no end of those that wait.
     let seat = if reply.is_transient() { None } else { listener.room.stranger_seat(client) };
     let Some(_seat) = seat else {
-        turn_away(&socket, reply);
+        listener.turn_away(&socket, reply);
         return;
     };
     let mut conn = open(socket, place, &service, REFUSED_TIMEOUT);
-    conn.say(reply);
-    let end = refuse(&mut conn, &service, client).await;
+    let end = match begin::secure_stranger(&mut conn, &service, &listener, client).await {
+        Ok(()) => {
+            conn.say(reply);
+            refuse(&mut conn, &service, client).await
+        }
+        Err(end) => end,
+    };
     conn.close(end).await;
 }
 
@@ -179,29 +193,13 @@ async fn refuse(conn: &mut Conn, service: &Service, client: IpAddr) -> End {
 
 impl Session {
     async fn run(&mut self, mut conn: Conn) {
-        conn.say(&self.service.greeting);
-        let end = match self.greet(&mut conn).await {
+        let end = match self.begin(&mut conn).await {
             Ok(ready) => self.converse(&mut conn, ready).await,
             Err(end) => end,
         };
         // What is left to do is ours: the client may have its next connection.
         self.connection = None;
         conn.close(end).await;
-    }
-
-    async fn greet(&self, conn: &mut Conn) -> Result<Ready, End> {
-        loop {
-            let octets = conn.idle_line(self.service.config.command_timeout).await?;
-            let step = Connected.handle(conn.line(octets));
-            conn.consume(octets);
-            match step.decision() {
-                Ok(hello) => {
-                    self.say_hello(conn, &hello);
-                    return Ok(Connected.greet(hello));
-                }
-                Err(step) => conn.perform(step)?,
-            }
-        }
     }
 
     /// Transaction by transaction, until the end.
@@ -224,6 +222,11 @@ impl Session {
                 conn.consume(octets);
                 self.say_hello(conn, &hello);
                 return Ok(ready.greet(hello));
+            }
+            Ok(ReadyEvent::StartTls) => {
+                conn.consume(octets);
+                // Boxed for the same reason as a transaction.
+                return Box::pin(self.start_tls(conn, ready)).await;
             }
             Err(step) => {
                 conn.consume(octets);
@@ -289,11 +292,12 @@ impl Session {
 
     /// The checks at MAIL.
     fn judge(&self, mail: &Mail<'_>, hello: &Hello, moment: Moment) -> Result<Record<'_>, Reply> {
+        let names: Vec<&str> = self.tls.iter().flat_map(|tls| &tls.names).map(|it| &**it).collect();
         let facts = MailFacts {
             now: moment,
             generation: self.generation,
-            tls: Some(SessionTls::Plain),
-            certificate: Some(&[]),
+            tls: Some(self.tls.as_ref().map_or(SessionTls::Plain, |tls| tls.version)),
+            certificate: Some(&names),
             helo: Some(hello.name.as_bytes()),
             sender: Some(mail.reverse_path),
             size: mail.size,
@@ -339,6 +343,7 @@ impl Session {
             helo: &hello.name,
             client: self.client,
             hostname: &self.service.config.hostname,
+            protocol: if self.tls.is_some() { Protocol::Esmtps } else { Protocol::Esmtp },
             id,
             at: now.date,
         };
@@ -359,16 +364,6 @@ impl Session {
         self.entry.state().usage().count(what, self.client, self.unix_seconds);
     }
 
-    pub(crate) fn say_hello(&self, conn: &mut Conn, hello: &Hello) {
-        let service = &self.service;
-        let size = self.entry.terms().max_message_size;
-        match hello.greeting {
-            Greeting::Helo => conn.say(&service.helo),
-            Greeting::Ehlo if size == service.config.max_message_size => conn.say(&service.ehlo),
-            Greeting::Ehlo => conn.say(&ehlo_reply(&service.config.hostname, size)),
-        }
-    }
-
     /// Where this session's messages come from, for the log.
     pub(crate) fn origin<'a>(&'a self, names: &'a OriginNames, hello: &'a Hello) -> Origin<'a> {
         Origin {
@@ -378,7 +373,7 @@ impl Session {
             generation: &names.generation,
             client: self.client,
             helo: Some(&hello.name),
-            tls: None,
+            tls: self.tls.as_ref().map(|tls| &*tls.description),
         }
     }
 

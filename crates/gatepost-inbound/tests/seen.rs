@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost_inbound::{
-    Drain, Listener, ListenerConfig, ProxyProtocol, ReceivedStyle, Service, SessionConfig,
+    Drain, Listener, ListenerConfig, ListenerTls, ProxyProtocol, ReceivedStyle, Service,
+    SessionConfig,
 };
 use gatepost_policy::check::Check;
 use gatepost_policy::listener::ListenerId;
@@ -65,6 +66,7 @@ impl Gate {
             command_timeout: Duration::from_mins(1),
             data_timeout: Duration::from_mins(1),
             proxy_timeout: Duration::from_secs(5),
+            tls_timeout: Duration::from_secs(10),
             session_timeout: Duration::from_mins(1),
         };
         let (mail_log, _) = MailLog::start(&MailLogTarget::Off).expect("there is none");
@@ -73,13 +75,14 @@ impl Gate {
         let service =
             Service::new(config, policy.clone(), relay, Clock::start(), Arc::new(Drain::default()));
         let service = Arc::new(service);
-        let listener = Listener::new(ListenerConfig {
+        let config = ListenerConfig {
             name: "smtp".into(),
             id: ListenerId::new(0),
             proxy_protocol: ProxyProtocol::Off,
             max_connections: 100,
             max_connections_per_address: 10,
-        });
+        };
+        let listener = Listener::new(config, ListenerTls::None);
         let socket = gatepost_inbound::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback");
         let address = socket.local_addr().expect("bound");
         tokio::spawn(listener.serve(socket, service.clone()));

@@ -23,7 +23,7 @@ const VERBS: [(&[u8], Verb); 19] = [
     (b"QUIT", Verb::Quit),
     (b"RCPT", Verb::Rcpt),
     (b"RSET", Verb::Rset),
-    (b"STARTTLS", Verb::NotOffered),
+    (b"STARTTLS", Verb::StartTls),
     (b"VRFY", Verb::Vrfy),
     // A browser that is pointed at the SMTP port says these; what follows them is not SMTP.
     (b"CONNECT", Verb::Http),
@@ -48,6 +48,7 @@ enum Verb {
     Quit,
     Rcpt,
     Rset,
+    StartTls,
     Vrfy,
 }
 
@@ -110,6 +111,8 @@ pub enum Command<'a> {
     Rcpt(Rcpt<'a>),
     /// RSET.
     Rset,
+    /// STARTTLS (RFC 3207 §4).
+    StartTls,
     /// VRFY.
     Vrfy,
 }
@@ -192,6 +195,7 @@ pub fn parse(line: &[u8], greeting: Greeting) -> Result<Command<'_>, CommandErro
         Verb::Quit => bare(argument, Command::Quit),
         Verb::Rcpt => rcpt(argument).map(Command::Rcpt),
         Verb::Rset => bare(argument, Command::Rset),
+        Verb::StartTls => bare(argument, Command::StartTls),
         Verb::Vrfy => Ok(Command::Vrfy),
     }
 }
@@ -327,7 +331,9 @@ mod tests {
         assert_eq!(code(b"EHLO"), 501);
         assert_eq!(code(b"EHLO \xc3\xa9"), 501);
         assert_eq!(code(&[b"EHLO ".as_slice(), &[b'x'; 256]].concat()), 501);
-        assert_eq!(code(b"STARTTLS"), 502);
+        assert_eq!(ehlo(b"StartTLS"), Ok(Command::StartTls));
+        assert_eq!(code(b"STARTTLS now"), 501);
+        assert_eq!(code(b"AUTH PLAIN"), 502);
         assert!(ehlo(b"BDAT 6 LAST").expect_err("not offered").ends_session());
         assert!(ehlo(b"POST / HTTP/1.1").expect_err("not SMTP").ends_session());
     }

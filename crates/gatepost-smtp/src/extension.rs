@@ -64,10 +64,21 @@ fn size_offer(value: Option<&[u8]>) -> SizeOffer {
     }
 }
 
+/// What a client may be offered, and not every client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// SIZE (RFC 1870).
+    pub size_octets_max: u64,
+    /// STARTTLS (RFC 3207).
+    pub starttls: bool,
+}
+
 /// The answer to EHLO: what Gatepost itself can honour, whatever the upstream will be.
-pub fn ehlo_reply(hostname: &str, size_octets_max: u64) -> Reply {
+pub fn ehlo_reply(hostname: &str, Offer { size_octets_max, starttls }: Offer) -> Reply {
+    let starttls = if starttls { "\nSTARTTLS" } else { "" };
     let text = format!(
-        "{hostname}\nPIPELINING\nSIZE {size_octets_max}\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES"
+        "{hostname}\nPIPELINING\nSIZE {size_octets_max}\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\
+         {starttls}"
     );
     Reply::plain(250, Bytes::from(text))
 }
@@ -78,7 +89,12 @@ mod tests {
 
     #[test]
     fn what_is_offered_is_understood() {
-        let capabilities = Capabilities::from_ehlo(&ehlo_reply("relay.example.com", 1000));
+        let offer = Offer { size_octets_max: 1000, starttls: false };
+        let plain = ehlo_reply("relay.example.com", offer);
+        assert!(!plain.text().ends_with(b"STARTTLS"));
+        let with_tls = ehlo_reply("relay.example.com", Offer { starttls: true, ..offer });
+        assert!(with_tls.text().ends_with(b"ENHANCEDSTATUSCODES\nSTARTTLS"));
+        let capabilities = Capabilities::from_ehlo(&plain);
         assert!(capabilities.pipelining && capabilities.eight_bit_mime && capabilities.smtputf8);
         assert!(capabilities.refuses_size(1001) && !capabilities.refuses_size(1000));
     }

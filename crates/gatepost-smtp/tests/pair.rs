@@ -6,7 +6,7 @@ use gatepost_smtp::client::{
     self, Answer, Body, Envelope, MailParameters, Opened, Opening, Ready as ClientReady,
 };
 use gatepost_smtp::data::{Scan, TERMINATOR};
-use gatepost_smtp::extension::ehlo_reply;
+use gatepost_smtp::extension::{Offer, ehlo_reply};
 use gatepost_smtp::line::{Frame, frame};
 use gatepost_smtp::reply::Reply;
 use gatepost_smtp::server::{
@@ -71,7 +71,8 @@ impl Server {
         match state {
             State::Connected => match Connected.handle(line) {
                 Step::Take(hello) => {
-                    ehlo_reply("server.test", 1000).encode(&mut self.output);
+                    ehlo_reply("server.test", Offer { size_octets_max: 1000, starttls: false })
+                        .encode(&mut self.output);
                     State::Ready(Connected.greet(hello))
                 }
                 step => self.say(step, State::Connected),

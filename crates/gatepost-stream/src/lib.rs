@@ -4,11 +4,13 @@
 //! there is something in it, so that an idle session is small; it writes what was gathered in one
 //! system call; and it gives up at a deadline that costs nothing to move (see [`Clock`]).
 //!
-//! This crate knows no SMTP. TLS will be a second kind of socket here, and nowhere else.
+//! This crate knows no SMTP. A stream may be protected with TLS, once and for good: see
+//! [`Stream::secure`]. Who is trusted, and with which certificate, is decided elsewhere.
 
 mod clock;
 mod deadline;
 mod stream;
+mod tls;
 
 pub use clock::Clock;
 pub use deadline::Mark;

@@ -7,11 +7,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use rustls::{CommonState, Connection};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::clock::Clock;
 use crate::deadline::{Deadline, Mark};
+use crate::tls::Tls;
 
 /// Octets of the first read: a command group, or a message of a few KiB in one system call.
 const READ_OCTETS_MIN: usize = 8 * 1024;
@@ -34,6 +36,9 @@ pub enum StreamError {
     /// The socket failed.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The peer does not speak TLS as it must, or is not accepted.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
 }
 
 /// What a flush that listens has come to.
@@ -49,6 +54,8 @@ pub enum Flushed {
 #[derive(Debug)]
 pub struct Stream {
     socket: TcpStream,
+    /// Between the socket and the buffers, and never taken away again.
+    tls: Option<Box<Tls>>,
     input: BytesMut,
     output: BytesMut,
     deadline: Deadline,
@@ -61,11 +68,43 @@ impl Stream {
     pub fn new(socket: TcpStream, clock: Clock, within: Duration) -> Self {
         Self {
             socket,
+            tls: None,
             input: BytesMut::new(),
             output: BytesMut::new(),
             deadline: Deadline::new(clock, within),
             read_octets: READ_OCTETS_MIN,
         }
+    }
+
+    /// Protects everything from here on with TLS, and waits until both sides have agreed on it.
+    ///
+    /// What was read before and not taken is forgotten: anybody may have put it there (RFC 3207 §6).
+    /// A stream on which this has failed carries nothing any more.
+    pub async fn secure(&mut self, connection: Connection) -> Result<(), StreamError> {
+        self.input = BytesMut::new();
+        self.tls = Some(Box::new(Tls::new(connection)));
+        poll_fn(|cx| match &mut self.tls {
+            Some(tls) => match tls.poll_handshake(&mut self.socket, cx) {
+                Poll::Pending => self.poll_deadline(cx),
+                done @ Poll::Ready(_) => done,
+            },
+            None => Poll::Ready(Ok(())),
+        })
+        .await
+    }
+
+    /// What was agreed on with TLS, if there is TLS.
+    pub fn tls(&self) -> Option<&CommonState> {
+        self.tls.as_ref().map(|tls| tls.state())
+    }
+
+    /// Waits until there is something to read, and reads nothing.
+    pub async fn readable(&mut self) -> Result<(), StreamError> {
+        poll_fn(|cx| match self.socket.poll_read_ready(cx)? {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => self.poll_deadline(cx),
+        })
+        .await
     }
 
     /// What was read and not yet taken.
@@ -113,6 +152,13 @@ impl Stream {
         // A peer that is never silent must not outlive its time either.
         if self.deadline.lifetime_is_over() {
             return Poll::Ready(Err(StreamError::Elapsed));
+        }
+        if let Some(tls) = &mut self.tls {
+            return match tls.poll_read(&mut self.socket, &mut self.input, cx)? {
+                Poll::Ready(0) => Poll::Ready(Err(StreamError::Closed)),
+                Poll::Ready(_) => Poll::Ready(Ok(())),
+                Poll::Pending => self.poll_deadline(cx),
+            };
         }
         loop {
             if self.socket.poll_read_ready(cx)?.is_pending() {
@@ -167,11 +213,14 @@ impl Stream {
     /// Readiness alone is no proof: it may be left over from octets that were read already. So
     /// where there is readiness it is tried, and that is the only case that costs a system call.
     pub fn is_quiet(&mut self) -> bool {
-        self.input.is_empty()
-            && matches!(
-                self.socket.try_read_buf(&mut self.input),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock
-            )
+        if !self.input.is_empty() {
+            return false;
+        }
+        let Some(tls) = &mut self.tls else {
+            let read = self.socket.try_read_buf(&mut self.input);
+            return matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        };
+        tls.is_quiet(&self.socket)
     }
 
     /// Closes in a way that does not destroy what was sent last: a socket that is closed with
@@ -180,6 +229,11 @@ impl Stream {
         self.within(LINGER);
         if self.flush().await.is_err() {
             return;
+        }
+        if let Some(tls) = &mut self.tls {
+            tls.say_close();
+            // The peer may have gone with what it wanted to hear.
+            let _ = self.flush().await;
         }
         let shutdown = poll_fn(|cx| Pin::new(&mut self.socket).poll_shutdown(cx)).await;
         let mut discarded = self.input.len();
@@ -204,6 +258,12 @@ impl Stream {
         tail: &mut Bytes,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), StreamError>> {
+        if let Some(tls) = &mut self.tls {
+            return match tls.poll_write(&mut self.socket, (&mut self.output, tail), cx)? {
+                Poll::Ready(()) => Poll::Ready(Ok(())),
+                Poll::Pending => self.poll_deadline(cx),
+            };
+        }
         while self.output.has_remaining() || tail.has_remaining() {
             let socket = Pin::new(&mut self.socket);
             // A vector of one costs the kernel more than a plain write.

@@ -3,6 +3,7 @@
 //! It knows of SMTP only what a reply looks like (RFC 5321 §4.2), and that CRLF ends a line.
 //! Whatever does not happen within [`PATIENCE`] is a panic with the conversation so far.
 
+mod socket;
 #[cfg(test)]
 mod tests;
 
@@ -11,18 +12,20 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::Location;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::rustls::{HandshakeKind, ProtocolVersion};
 
+use self::socket::Socket;
 use crate::PATIENCE;
+use crate::tls::ClientTls;
 use crate::transcript::{Transcript, escape};
 
 /// A connected client.
 #[derive(Debug)]
 pub struct ByteClient {
     /// Nothing once the client has closed or reset.
-    socket: Option<TcpStream>,
+    socket: Option<Socket>,
     unread: Vec<u8>,
     transcript: Transcript,
 }
@@ -44,8 +47,47 @@ impl ByteClient {
 
     /// The address of this end.
     pub fn local_addr(&self) -> SocketAddr {
-        let addr = self.socket.as_ref().map(TcpStream::local_addr);
+        let addr = self.socket.as_ref().map(|socket| socket.tcp().local_addr());
         addr.and_then(Result::ok).unwrap_or_else(|| self.fail("no local address"))
+    }
+
+    /// Begins TLS, and waits for its end of the handshake. What was not read is forgotten.
+    pub async fn secure(&mut self, tls: &ClientTls) {
+        self.try_secure(tls).await.unwrap_or_else(|what| self.fail(&what));
+    }
+
+    /// As [`secure`](Self::secure), for a server that may refuse.
+    pub async fn try_secure(&mut self, tls: &ClientTls) -> Result<(), String> {
+        self.unread.clear();
+        let socket = self.socket.take().ok_or("the client has closed already")?;
+        match in_time(socket.secure(tls)).await {
+            Ok(socket) => {
+                self.transcript.happened('C', "TLS");
+                self.socket = Some(socket);
+                Ok(())
+            }
+            Err(error) => Err(format!("no TLS: {error}")),
+        }
+    }
+
+    /// Whether the TLS session is an earlier one that goes on.
+    pub fn is_resumed(&self) -> bool {
+        let tls = self.socket.as_ref().and_then(Socket::tls);
+        tls.is_some_and(|tls| tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed))
+    }
+
+    /// Whether TLS 1.3 was agreed on.
+    pub fn is_tls13(&self) -> bool {
+        let tls = self.socket.as_ref().and_then(Socket::tls);
+        let version = tls.and_then(|tls| tls.get_ref().1.protocol_version());
+        version == Some(ProtocolVersion::TLSv1_3)
+    }
+
+    /// The certificate that the server has shown; empty without TLS.
+    pub fn server_certificate(&self) -> Vec<u8> {
+        let tls = self.socket.as_ref().and_then(Socket::tls);
+        let chain = tls.and_then(|tls| tls.get_ref().1.peer_certificates());
+        chain.and_then(<[_]>::first).map(|certificate| certificate.to_vec()).unwrap_or_default()
     }
 
     /// Sends these octets. Only a standstill of [`PATIENCE`] fails, not the length of the whole.
@@ -97,6 +139,11 @@ impl ByteClient {
         }
     }
 
+    /// Reads one reply, from a server that may have ended the connection.
+    pub async fn try_reply(&mut self) -> Result<String, String> {
+        self.try_read_reply().await
+    }
+
     /// Reads everything until the server closes.
     pub async fn read_to_end(&mut self) -> Vec<u8> {
         while self.read_more().await.unwrap_or_else(|what| self.fail(&what)) {}
@@ -127,7 +174,7 @@ impl ByteClient {
     /// Ends the connection with RST.
     pub fn reset(&mut self) {
         if let Some(socket) = &self.socket {
-            socket.set_zero_linger().expect("SO_LINGER on a TCP socket");
+            socket.tcp().set_zero_linger().expect("SO_LINGER on a TCP socket");
         }
         self.transcript.happened('C', "reset");
         self.socket = None;
@@ -156,7 +203,7 @@ impl ByteClient {
         });
         match connected.await {
             Ok(socket) => Ok(Self {
-                socket: Some(socket),
+                socket: Some(Socket::Plain(socket)),
                 unread: Vec::new(),
                 transcript: Transcript::default(),
             }),
@@ -238,7 +285,7 @@ impl ByteClient {
         Ok(octets > 0)
     }
 
-    fn open(&mut self) -> Result<&mut TcpStream, String> {
+    fn open(&mut self) -> Result<&mut Socket, String> {
         self.socket.as_mut().ok_or_else(|| "the client has closed already".to_owned())
     }
 }

@@ -1,8 +1,9 @@
-//! The outside world for tests: scripted upstream, byte client, dialogue runner.
+//! The outside world for tests: scripted upstream, byte client, dialogue runner, throw-away CA.
 //!
 //! - [`ScriptedUpstream`] is the smart host behind the gateway: a polite SMTP sink on a loopback
 //!   port whose every answer a test may replace, and which remembers what it received.
 //! - [`ByteClient`] is the application in front of the gateway: it sends and reads bytes.
+//! - [`ThrowAwayCa`] makes certificates, and [`ClientTls`] is how a client begins TLS.
 //! - [`dialogue`] runs `*.smtp` files, in which a test reads like a chapter about the protocol.
 //!
 //! Everything here speaks bytes and never a type of the product, so that a mistake in the product
@@ -36,12 +37,14 @@
 
 pub mod client;
 pub mod dialogue;
+pub mod tls;
 mod transcript;
 pub mod upstream;
 
 use std::time::Duration;
 
 pub use client::ByteClient;
+pub use tls::{ClientTls, Issued, ThrowAwayCa, Versions};
 pub use upstream::{Action, ScriptedUpstream};
 
 /// How long anything here waits for the next thing to happen before the test fails.

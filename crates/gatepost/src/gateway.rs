@@ -13,7 +13,7 @@ use anyhow::Context;
 use gatepost_admin::control::{self, Control};
 use gatepost_admin::{MetricsHandle, Pages, Readiness, Recorder};
 use gatepost_delivery::Upstream;
-use gatepost_inbound::{Denied, Drain, Listener, Service, ShadowTap, bind};
+use gatepost_inbound::{Denied, Drain, Identity, Listener, Service, ShadowTap, bind};
 use gatepost_policy::ruleset::Ruleset;
 use gatepost_policy::snapshot::Snapshot;
 use gatepost_relay::{MailLog, MailLogWriter, Relay};
@@ -21,6 +21,7 @@ use gatepost_stream::Clock;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::certificates::{self, Certificates};
 use crate::config::Config;
 use crate::host::Lent;
 use crate::policy::{self, UsageKeeper};
@@ -39,6 +40,7 @@ pub struct Gateway {
     shadow: Arc<policy::Shadow>,
     /// Keeps what is counted for entries, if it has a state_dir to keep it in.
     usage: Option<Arc<UsageKeeper>>,
+    certificates: Arc<Certificates>,
     denied: Arc<Denied>,
     upstreams: Arc<[Arc<Upstream>]>,
     /// Answers commands, if it has a state_dir to be found in.
@@ -68,6 +70,7 @@ impl Gateway {
     /// Binds, builds and starts all parts. Must be called inside the runtime.
     pub fn start(config: Config, ruleset: Ruleset) -> anyhow::Result<Self> {
         let recorder = Recorder::new(env!("CARGO_PKG_VERSION"));
+        let identities = certificates::load(&config.listeners)?;
         let sockets = bind_all(&config)?;
         let pages = match config.metrics_bind {
             None => None,
@@ -75,12 +78,13 @@ impl Gateway {
                 Some(bind(address).with_context(|| format!("[metrics] cannot bind {address}"))?)
             }
         };
-        recorder.with(|| Self::assemble(config, ruleset, sockets, pages, &recorder))
+        let files = (ruleset, identities);
+        recorder.with(|| Self::assemble(config, files, sockets, pages, &recorder))
     }
 
     fn assemble(
         mut config: Config,
-        ruleset: Ruleset,
+        (ruleset, identities): (Ruleset, Vec<Option<Identity>>),
         sockets: Vec<Vec<TcpListener>>,
         pages: Option<TcpListener>,
         recorder: &Recorder,
@@ -103,13 +107,16 @@ impl Gateway {
         let service = Arc::new(service.with_shadow(tap));
         let mut watches = JoinSet::new();
         watches.spawn(policy.clone().watch());
+        let (certificates, tls) = Certificates::begin(&config.listeners, identities)?;
+        watches.spawn(certificates.clone().watch());
         if let Some(file) = config.shadow {
             watches.spawn(shadow.clone().follow(file, policy.clone()));
         }
         let mut addresses = Vec::new();
         let mut listeners = JoinSet::new();
-        for (listener, sockets) in config.listeners.into_iter().zip(sockets) {
-            let listener = Listener::new(listener.config);
+        let listening = config.listeners.into_iter().zip(tls).zip(sockets);
+        for ((listener, tls), sockets) in listening {
+            let listener = Listener::new(listener.config, tls);
             for socket in sockets {
                 addresses.push((listener.name().clone(), socket.local_addr()?));
                 listeners.spawn(listener.clone().serve(socket, service.clone()));
@@ -135,6 +142,7 @@ impl Gateway {
             policy,
             shadow,
             usage: None,
+            certificates,
             denied: service.denied().clone(),
             upstreams: upstreams.into(),
             control: None,
@@ -198,10 +206,13 @@ impl Gateway {
         self.metrics.clone()
     }
 
-    /// Reads the policy file again, in a task of its own: signals are heard meanwhile. A bad policy
-    /// is refused, and the old ruleset stays.
+    /// Reads the policy and all certificates again, in a task of its own: signals are heard
+    /// meanwhile. What is bad is refused, and what was there before stays.
     pub fn reload(&self) -> JoinHandle<()> {
-        tokio::spawn(self.policy.clone().reload())
+        let (policy, certificates) = (self.policy.clone(), self.certificates.clone());
+        tokio::spawn(async move {
+            tokio::join!(policy.reload(), certificates.reload());
+        })
     }
 
     /// Opens the mail log anew.

@@ -5,6 +5,7 @@
 //! [`gateway`] is a gateway that runs, [`run`] drives one by signals.
 #![forbid(unsafe_code)]
 
+pub mod certificates;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -17,3 +18,4 @@ pub mod load;
 pub mod policy;
 pub mod run;
 pub mod state_dir;
+mod watch;

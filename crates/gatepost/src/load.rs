@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use gatepost_inbound::IdentityError;
 use gatepost_policy::{document::DocumentError, report::PolicyErrors};
 use gatepost_registry::store::StoreError;
 
@@ -17,6 +18,13 @@ use crate::exit::Exit;
 /// Why a configuration or a policy was refused.
 #[derive(Debug)]
 pub enum LoadError {
+    /// A certificate, its key or a CA cannot be used.
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: IdentityError,
+    },
     /// The configuration has errors; all of them, at least one.
     Config(Vec<DocumentError>),
     /// The policy has errors.
@@ -54,6 +62,7 @@ impl LoadError {
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Certificate { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Config(errors) => errors.iter().enumerate().try_for_each(|(index, error)| {
                 let separator = if index == 0 { "" } else { "\n" };
                 write!(f, "{separator}{error}")

@@ -3,6 +3,7 @@
 use std::{fs, path::Path, process::Output};
 
 use assert_cmd::Command;
+use gatepost_testkit::ThrowAwayCa;
 use tempfile::TempDir;
 
 const CONFIG: &str = r#"
@@ -159,6 +160,37 @@ fn what_is_wrong_is_told_with_its_place() {
     setup.check().refused(78, "error: policy.toml:4:13: entry billing: network \"10.20.0.1/16\"");
     let missing = ["check", "--config", "/nowhere/gatepost.toml"];
     alone(&missing).refused(78, "error: /nowhere/gatepost.toml: cannot be read: No such file");
+}
+
+#[test]
+fn certificates_are_read_and_judged() {
+    let ca = ThrowAwayCa::new();
+    let tls = "bind = [\"127.0.0.1:2525\"]\ntls = \"starttls\"\ncertificate = \"relay.pem\"\n\
+               private_key = \"relay.key\"";
+    let setup = Setup::with("bind = [\"127.0.0.1:2525\", \"[::1]:2525\"]", tls);
+    let put = |name: &str, text: &str| {
+        fs::write(setup.0.path().join(name), text).expect("writes");
+    };
+    setup.check().refused(78, "error: relay.pem: cannot be read: No such file");
+    let issued = ca.issue(&["relay.example.com"]);
+    put("relay.pem", &issued.certificate);
+    put("relay.key", &ca.issue(&["relay.example.com"]).key);
+    setup.check().refused(78, "error: relay.key: the key is not that of the certificate; write");
+    // `run` says the same, and ends the same way.
+    let run = gatepost(&["run", "--config", "gatepost.toml"], &[], setup.0.path());
+    assert_eq!(run.code, 78, "{}", run.stderr);
+    assert!(run.stderr.contains("relay.key: the key is not that of the certificate"));
+    put("relay.key", &issued.key);
+    let answer = setup.check();
+    assert_eq!((answer.code, &*answer.stderr), (0, ""));
+    let told = "listener   smtp: 127.0.0.1:2525 (STARTTLS)\n";
+    assert!(answer.stdout.starts_with(told), "{}", answer.stdout);
+    let old = ca.issue_until(&["relay.example.com"], 2001);
+    put("relay.pem", &old.certificate);
+    put("relay.key", &old.key);
+    let answer = setup.check();
+    let told = "warning: relay.pem: the certificate is not valid today; clients that look will not";
+    assert!(answer.code == 0 && answer.stderr.starts_with(told), "{}", answer.stderr);
 }
 
 #[test]

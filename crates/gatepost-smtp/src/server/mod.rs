@@ -6,6 +6,7 @@
 //!                         ▲  ▲                     │                                  │
 //!                         │  └──── RSET, EHLO ─────┘                                  │
 //!                         └──────────────────── end of data ──────────────────────────┘
+//! Ready, after STARTTLS and the handshake: Connected again (RFC 3207 §4.2).
 //! Refused: a client that is not allowed; only QUIT is heard.
 //! HealthCheck: a proxy that speaks for itself; everything but mail is answered.
 //! ```

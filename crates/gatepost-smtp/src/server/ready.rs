@@ -1,7 +1,7 @@
 //! The client has said who it is; no transaction is open.
 
 use crate::command::{Command, Mail};
-use crate::server::{Hello, Open, Step, parse, replies};
+use crate::server::{Connected, Hello, Open, Step, parse, replies};
 
 /// A session between transactions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum ReadyEvent<'a> {
     Hello(Hello),
     /// May a message from this reverse-path begin?
     Mail(Mail<'a>),
+    /// May TLS begin? See [`Ready::start_tls`].
+    StartTls,
 }
 
 impl Ready {
@@ -36,6 +38,7 @@ impl Ready {
                 Step::Take(ReadyEvent::Hello(Hello { greeting, name: name.into() }))
             }
             Ok(Command::Rset) => Step::Reply(replies::RESET),
+            Ok(Command::StartTls) => Step::Take(ReadyEvent::StartTls),
             Ok(_) => Step::Fault(replies::NEEDS_MAIL),
             Err(step) => step,
         }
@@ -45,6 +48,11 @@ impl Ready {
     #[must_use]
     pub fn greet(self, hello: Hello) -> Self {
         Self { hello }
+    }
+
+    /// TLS has begun: nothing is known any more that was said before (RFC 3207 §4.2).
+    pub fn start_tls(self) -> Connected {
+        Connected
     }
 
     /// MAIL was accepted.

@@ -27,9 +27,18 @@ pub const NEEDS_MAIL: Reply =
     Reply::fixed(503, (5, 5, 1), "no transaction is open: send MAIL first");
 /// DATA after every recipient was refused (RFC 5321 §3.3).
 pub const NO_VALID_RECIPIENTS: Reply = Reply::fixed(554, (5, 5, 1), "no valid recipients");
+/// STARTTLS where it is not offered.
+pub const NO_STARTTLS: Reply = Reply::fixed(502, (5, 5, 1), "command not offered");
 /// Success without more to say.
 pub const OK: Reply = Reply::fixed(250, (2, 0, 0), "Ok");
 /// RSET.
 pub const RESET: Reply = Reply::fixed(250, (2, 0, 0), "reset");
+/// STARTTLS, taken: TLS is what comes next, on both sides (RFC 3207 §4).
+pub const START_TLS: Reply = Reply::fixed(220, (2, 0, 0), "go ahead with TLS");
+/// STARTTLS inside a transaction.
+pub const STARTTLS_IN_TRANSACTION: Reply =
+    Reply::fixed(503, (5, 5, 1), "a transaction is open: send RSET before STARTTLS");
+/// STARTTLS inside TLS.
+pub const TLS_ALREADY: Reply = Reply::fixed(503, (5, 5, 1), "TLS is in use already");
 /// VRFY (RFC 5321 §3.5.3).
 pub const VRFY: Reply = Reply::fixed(252, (2, 1, 5), "send some mail, and see");

@@ -24,6 +24,7 @@ fn nothing_is_relayed_before_hello() {
         (b"NOOP", 250),
         (b"VRFY a", 252),
         (b"EXPN a", 502),
+        (b"STARTTLS", 503),
         (b"HELP", 214),
         (b"QUIT", 221),
         (b"NONSENSE", 500),
@@ -59,6 +60,17 @@ fn data_needs_a_standing_recipient() {
     open = same;
     open.count_recipient(true);
     assert_eq!(open.receive().expect("one stands").end(), ready());
+}
+
+#[test]
+fn tls_begins_between_transactions_and_forgets() {
+    let Step::Take(ReadyEvent::StartTls) = ready().handle(b"starttls") else {
+        panic!("for the caller to decide")
+    };
+    assert_eq!(code(ready().handle(b"STARTTLS now")), 501);
+    assert_eq!(code(ready().open().handle(b"STARTTLS")), 503);
+    let connected: Connected = ready().start_tls();
+    assert_eq!(code(connected.handle(b"MAIL FROM:<a@b>")), 503);
 }
 
 #[test]

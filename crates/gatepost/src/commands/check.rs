@@ -8,11 +8,21 @@ use std::{
 use gatepost_policy::ruleset::Ruleset;
 
 use super::print;
-use crate::{config::Config, errors::tell_warning, exit::Exit, policy};
+use crate::{
+    certificates,
+    config::{Config, TlsMode},
+    errors::tell_warning,
+    exit::Exit,
+    policy,
+};
 
 /// Loads both as `run` would. Warnings go to standard error, the summary to standard output.
 pub fn check(config_path: &Path) -> anyhow::Result<Exit> {
     let config = Config::load(config_path)?;
+    let identities = certificates::load(&config.listeners)?;
+    for warning in certificates::warnings(&config.listeners, &identities) {
+        tell_warning(&warning);
+    }
     let compiled = policy::load(&config.policy, &config.site)?;
     for warning in &compiled.warnings {
         tell_warning(warning);
@@ -46,10 +56,15 @@ impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { config, ruleset, candidate } = self;
         for listener in &config.listeners {
+            let tls = match listener.tls.as_ref().map(|tls| tls.mode) {
+                None => "",
+                Some(TlsMode::Implicit) => " (implicit TLS)",
+                Some(TlsMode::StartTls) => " (STARTTLS)",
+            };
             line(
                 f,
                 "listener",
-                format_args!("{}: {}", listener.config.name, list(&listener.bind)),
+                format_args!("{}: {}{tls}", listener.config.name, list(&listener.bind)),
             )?;
         }
         for (index, upstream) in config.upstreams.iter().enumerate() {

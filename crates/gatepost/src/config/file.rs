@@ -12,6 +12,8 @@ use toml::Spanned;
 pub(crate) type Text = Option<Spanned<String>>;
 /// A key with a number in it, and where the number is.
 pub(crate) type Number = Option<Spanned<u32>>;
+/// A list of certificates, and where each is.
+pub(crate) type SniFiles = Option<Spanned<Vec<Spanned<SniFile>>>>;
 /// A key with a list of texts in it, and where each is.
 pub(crate) type Texts = Option<Spanned<Vec<Spanned<String>>>>;
 
@@ -43,21 +45,27 @@ pub(crate) struct ConfigFile {
 /// One `[[listener]]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "keys that are not built have no value to read")]
 pub(crate) struct ListenerFile {
     pub(crate) name: Text,
     pub(crate) bind: Texts,
     pub(crate) tls: Text,
+    pub(crate) certificate: Text,
+    pub(crate) private_key: Text,
+    pub(crate) sni: SniFiles,
+    pub(crate) client_ca: Text,
     pub(crate) proxy_protocol: Text,
     pub(crate) trusted_proxies: Texts,
     pub(crate) unknown_clients: Text,
     pub(crate) max_connections: Number,
     pub(crate) max_connections_per_address: Number,
+}
 
-    certificate: Option<NotBuilt>,
-    private_key: Option<NotBuilt>,
-    sni: Option<NotBuilt>,
-    client_ca: Option<NotBuilt>,
+/// One of `sni` of a listener.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SniFile {
+    pub(crate) certificate: Text,
+    pub(crate) private_key: Text,
 }
 
 /// One `[[upstream]]`.
@@ -131,15 +139,13 @@ pub(crate) struct LimitsFile {
 /// `[timeouts]`.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "keys that are not built have no value to read")]
 pub(crate) struct TimeoutsFile {
     pub(crate) command: Text,
     pub(crate) data: Text,
     pub(crate) proxy: Text,
     pub(crate) session: Text,
     pub(crate) drain: Text,
-
-    tls: Option<NotBuilt>,
+    pub(crate) tls: Text,
 }
 
 /// `[log]`.

@@ -69,8 +69,54 @@ pub struct Config {
 pub struct Listener {
     /// What it is.
     pub config: ListenerConfig,
+    /// Its TLS; none if it speaks plain text.
+    pub tls: Option<TlsFiles>,
     /// Its addresses; never empty. `[::]` is IPv6 only.
     pub bind: Vec<SocketAddr>,
+}
+
+/// The files that TLS of a listener is made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// When it begins.
+    pub mode: TlsMode,
+    /// What clients get that ask for no name that another pair has.
+    pub certificate: PairFiles,
+    /// What clients get that ask for a name of theirs.
+    pub sni: Vec<PairFiles>,
+    /// Who signs certificates of clients.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// When TLS begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Before anything else.
+    Implicit,
+    /// When the client asks for it.
+    StartTls,
+}
+
+/// A certificate chain and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairFiles {
+    /// The chain, in PEM.
+    pub certificate: PathBuf,
+    /// The key, in PEM.
+    pub private_key: PathBuf,
+}
+
+impl TlsFiles {
+    /// The pairs, that without a name first.
+    pub fn pairs(&self) -> impl Iterator<Item = &PairFiles> {
+        std::iter::once(&self.certificate).chain(&self.sni)
+    }
+
+    /// Every file.
+    pub fn all(&self) -> impl Iterator<Item = &Path> {
+        let of_pairs = self.pairs().flat_map(|pair| [&pair.certificate, &pair.private_key]);
+        of_pairs.chain(&self.client_ca).map(PathBuf::as_path)
+    }
 }
 
 /// The operations log and the mail log.

@@ -5,6 +5,7 @@
 
 mod bind;
 mod listener;
+mod tls;
 mod upstream;
 mod values;
 
@@ -53,7 +54,7 @@ pub(crate) fn resolve(
 
     let hostname = hostname(&mut values, file.hostname);
     let state_dir = path(&mut values, "state_dir", file.state_dir, base, "/var/lib/gatepost");
-    let listeners = listener::resolve(&mut values, file.listener);
+    let listeners = listener::resolve(&mut values, file.listener, base);
     let upstreams = upstream::resolve(&mut values, file.upstream, &hostname);
     let metrics_bind = bind::metrics(&mut values, file.metrics);
     let shadow = file.policy.shadow.is_some().then(|| {
@@ -86,6 +87,7 @@ pub(crate) fn resolve(
         command_timeout: values.span("timeouts.command", timeouts.command, minutes(5)),
         data_timeout: values.span("timeouts.data", timeouts.data, minutes(3)),
         proxy_timeout: values.span("timeouts.proxy", timeouts.proxy, Duration::from_secs(5)),
+        tls_timeout: values.span("timeouts.tls", timeouts.tls, Duration::from_secs(10)),
         session_timeout: values.span("timeouts.session", timeouts.session, minutes(60)),
     };
     let drain_timeout = values.span("timeouts.drain", timeouts.drain, Duration::from_secs(20));

@@ -1,38 +1,16 @@
 //! Reloading when the policy file has changed on disk.
 //!
-//! What the path leads to is looked at once a second, links followed: so an edit in place, an
-//! editor's rename, a ConfigMap's swapped symlink and a swapped directory are all the same, on every
-//! file system (ADR 8). A file that is being written is waited for: it counts when two reads with a
-//! pause between them have found the same text.
+//! The path is looked at as [`crate::watch`] does it. A file that is being written is waited for: it
+//! counts when two reads with a pause between them have found the same text.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use gatepost_policy::generation::ContentHash;
 
 use super::live::{Live, ReloadError};
 use super::source::{Source, Text};
-
-/// How often the path is looked at: a stat call.
-const LOOK: Duration = Duration::from_secs(1);
-/// The pause between two reads that must agree (contract §2).
-const SETTLE: Duration = Duration::from_millis(250);
-/// Reads of a file that changes all the time, before it is left alone until the next look.
-const READS_MAX: usize = 20;
-
-/// Which file the path leads to, and which state of it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    octets: u64,
-    /// Seconds and nanoseconds.
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
+use crate::watch::{Identity, LOOK, SETTLE, SETTLE_LOOKS_MAX};
 
 /// What a file was found to say, or why it could not be read.
 pub(super) struct Found {
@@ -110,7 +88,7 @@ impl Watch {
     /// What two reads in a row have found alike; none if the file does not come to rest.
     async fn settled(&self) -> Option<Found> {
         let mut before = self.read().await.hash;
-        for _ in 0..READS_MAX {
+        for _ in 0..SETTLE_LOOKS_MAX {
             tokio::time::sleep(SETTLE).await;
             let now = self.read().await;
             if now.hash == before {
@@ -132,19 +110,5 @@ impl Watch {
             Ok((hash, text)) => Found { hash: Ok(hash), text: Ok(text) },
             Err(error) => Found { hash: Err(error.to_string()), text: Err(error) },
         }
-    }
-}
-
-impl Identity {
-    /// None if the path leads nowhere.
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
-        Some(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            octets: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
     }
 }

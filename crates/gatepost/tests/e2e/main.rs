@@ -19,4 +19,5 @@ mod service;
 mod shadow;
 mod store;
 mod storm;
+mod tls;
 mod usage;

@@ -1,6 +1,6 @@
 //! `[[listener]]`.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, path::Path, sync::Arc};
 
 use gatepost_inbound::{ListenerConfig, ProxyProtocol};
 use gatepost_policy::{
@@ -11,7 +11,7 @@ use gatepost_policy::{
 use toml::Spanned;
 
 use super::{
-    bind,
+    bind, tls,
     values::{Item, Values, at},
 };
 use crate::config::{
@@ -19,7 +19,6 @@ use crate::config::{
     file::{ListenerFile, Text, Texts},
 };
 
-const TLS: Choices<()> = &[("none", Some(())), ("starttls", None), ("implicit", None)];
 const PROXY_PROTOCOL: Choices<ProxyMode> =
     &[("off", Some(ProxyMode::Off)), ("required", Some(ProxyMode::Required))];
 const UNKNOWN_CLIENTS: Choices<()> = &[("reject", Some(())), ("authenticate", None)];
@@ -32,7 +31,11 @@ enum ProxyMode {
 }
 
 /// Every listener, in the order of the file.
-pub(super) fn resolve(values: &mut Values<'_>, files: Vec<Spanned<ListenerFile>>) -> Vec<Listener> {
+pub(super) fn resolve(
+    values: &mut Values<'_>,
+    files: Vec<Spanned<ListenerFile>>,
+    base: &Path,
+) -> Vec<Listener> {
     if files.is_empty() {
         values.error(None, "listener", "there is none; add a [[listener]] with name and bind");
     }
@@ -40,15 +43,26 @@ pub(super) fn resolve(values: &mut Values<'_>, files: Vec<Spanned<ListenerFile>>
     let mut listeners = Vec::new();
     for (index, file) in files.into_iter().enumerate() {
         let item = Item { table: "listener", index, at: file.span().start };
-        let listener = one(values, item, file.into_inner(), &names);
+        let listener = one(values, item, file.into_inner(), (&names, base));
         names.push(Arc::clone(&listener.config.name));
         listeners.push(listener);
     }
     listeners
 }
 
-fn one(values: &mut Values<'_>, item: Item, file: ListenerFile, names: &[Arc<str>]) -> Listener {
-    values.choice(format_args!("{item}.tls"), file.tls, TLS);
+fn one(
+    values: &mut Values<'_>,
+    item: Item,
+    file: ListenerFile,
+    (names, base): (&[Arc<str>], &Path),
+) -> Listener {
+    let tls = tls::Written {
+        mode: file.tls,
+        certificate: file.certificate,
+        private_key: file.private_key,
+        sni: file.sni,
+        client_ca: file.client_ca,
+    };
     values.choice(format_args!("{item}.unknown_clients"), file.unknown_clients, UNKNOWN_CLIENTS);
     Listener {
         config: ListenerConfig {
@@ -66,6 +80,7 @@ fn one(values: &mut Values<'_>, item: Item, file: ListenerFile, names: &[Arc<str
                 100,
             ) as usize,
         },
+        tls: tls::resolve(values, item, tls, base),
         bind: addresses(values, item, file.bind),
     }
 }

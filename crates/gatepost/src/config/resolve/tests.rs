@@ -4,6 +4,7 @@ use gatepost_delivery::IpVersion;
 use gatepost_policy::{listener::ListenerId, site::UpstreamId};
 
 use super::*;
+use crate::config::TlsMode;
 
 const GOOD: &str = r#"
 hostname = "relay.example.com"
@@ -166,13 +167,8 @@ fn a_wrong_listener_is_told_with_place_and_mend() {
         ),
         (
             "[[upstream]]",
-            "tls = \"starttls\"\n[[upstream]]",
-            "etc/g.toml:7:7: listener[0].tls: \"starttls\" is not built yet; write \"none\"",
-        ),
-        (
-            "[[upstream]]",
             "tls = \"yes\"\n[[upstream]]",
-            "etc/g.toml:7:7: listener[0].tls: \"yes\" is unknown; write \"none\"",
+            "etc/g.toml:7:7: listener[0].tls: \"yes\" is unknown; write \"none\" or \"starttls\" or \"implicit\"",
         ),
         (
             "[[upstream]]",
@@ -248,6 +244,65 @@ fn wrong_proxies_are_told_with_place_and_mend() {
         "mode = \"sync\"\n[timeouts]\nproxy = \"0s\"",
         "etc/g.toml:16:9: timeouts.proxy: must not be zero; the default is 5s",
     )]);
+}
+
+#[test]
+fn tls_of_a_listener_is_files_and_a_mode() {
+    let text = GOOD.replace(
+        "[[upstream]]",
+        "tls = \"starttls\"\ncertificate = \"a.pem\"\nprivate_key = \"/keys/a.key\"\n\
+         sni = [{ certificate = \"b.pem\", private_key = \"b.key\" }]\nclient_ca = \"ca.pem\"\n\
+         [[upstream]]",
+    ) + "[timeouts]\ntls = \"3s\"\n";
+    let config = good(&text);
+    let tls = config.listeners[0].tls.as_ref().expect("there is TLS");
+    assert_eq!(tls.mode, TlsMode::StartTls);
+    let files: Vec<_> = tls.all().map(|file| file.to_string_lossy()).collect();
+    assert_eq!(files, ["etc/a.pem", "/keys/a.key", "etc/b.pem", "etc/b.key", "etc/ca.pem"]);
+    assert_eq!(config.session.tls_timeout.as_secs(), 3);
+    let default = good(GOOD);
+    assert_eq!((&default.listeners[0].tls, default.session.tls_timeout.as_secs()), (&None, 10));
+}
+
+#[test]
+fn half_of_tls_is_told_with_place_and_mend() {
+    assert_told(&[
+        (
+            "[[upstream]]",
+            "tls = \"implicit\"\ncertificate = \"a.pem\"\n[[upstream]]",
+            "etc/g.toml:4:1: listener[0].private_key: is missing or empty; write the path of a PEM",
+        ),
+        (
+            "[[upstream]]",
+            "tls = \"starttls\"\nprivate_key = \"a.key\"\n[[upstream]]",
+            "etc/g.toml:4:1: listener[0].certificate: is missing or empty; write the path of a PEM",
+        ),
+        (
+            "[[upstream]]",
+            "tls = \"starttls\"\ncertificate = \"a\"\nprivate_key = \"a\"\nclient_ca = \"\"\n[[upstream]]",
+            "etc/g.toml:4:1: listener[0].client_ca: is missing or empty; write the path",
+        ),
+        (
+            "[[upstream]]",
+            "tls = \"starttls\"\ncertificate = \"a\"\nprivate_key = \"a\"\nsni = [{ certificate = \"b\" }]\n[[upstream]]",
+            "etc/g.toml:10:8: listener[0].sni[0].private_key: is missing or empty; write the path",
+        ),
+        (
+            "[[upstream]]",
+            "certificate = \"a.pem\"\n[[upstream]]",
+            "etc/g.toml:7:15: listener[0].certificate: this listener speaks plain text; write tls =",
+        ),
+        (
+            "[[upstream]]",
+            "tls = \"none\"\nclient_ca = \"a.pem\"\n[[upstream]]",
+            "etc/g.toml:8:13: listener[0].client_ca: this listener speaks plain text; write tls =",
+        ),
+        (
+            "[[upstream]]",
+            "sni = []\n[[upstream]]",
+            "etc/g.toml:7:7: listener[0].sni: this listener speaks plain text; write tls =",
+        ),
+    ]);
 }
 
 #[test]
@@ -362,7 +417,6 @@ fn every_other_error_names_its_place_and_the_mend() {
 #[test]
 fn keys_that_have_to_wait_are_refused_by_name() {
     for (table, keys) in [
-        ("[[listener]]", &["certificate", "private_key", "sni", "client_ca"][..]),
         (
             "[[upstream]]",
             &[
@@ -372,11 +426,10 @@ fn keys_that_have_to_wait_are_refused_by_name() {
                 "client_key",
                 "auth",
                 "recipient_rate",
-            ],
+            ][..],
         ),
         ("[delivery]", &["answer_within", "retry", "expire_after", "bounces", "bounce_upstream"]),
         ("[limits]", &["message_memory", "free_space_floor"]),
-        ("[timeouts]", &["tls"]),
         ("[admin]", &["bind"]),
     ] {
         for key in keys {

@@ -1,0 +1,178 @@
+//! Streams behind TLS, over real sockets on loopback; the other end is ours, or that of others.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gatepost_testkit::{ByteClient, ClientTls, ThrowAwayCa, Versions};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConnection, ServerConfig, ServerConnection};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::{Clock, Stream};
+
+const BOTH: [Versions; 2] = [Versions::Only12, Versions::Only13];
+
+/// A side that waits for clients, and what they trust.
+struct Server {
+    listener: TcpListener,
+    config: Arc<ServerConfig>,
+    ca: ThrowAwayCa,
+}
+
+impl Server {
+    async fn new() -> Self {
+        let ca = ThrowAwayCa::new();
+        let issued = ca.issue(&["relay.test"]);
+        let chain = CertificateDer::pem_slice_iter(issued.certificate.as_bytes());
+        let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).expect("a key");
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let config = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(chain.collect::<Result<_, _>>().expect("PEM"), key)
+            .expect("a pair");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback binds");
+        Self { listener, config: Arc::new(config), ca }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.listener.local_addr().expect("bound")
+    }
+
+    async fn accept(&self, within: Duration) -> Stream {
+        let (socket, _) = self.listener.accept().await.expect("accepted");
+        let mut stream = Stream::new(socket, Clock::start(), within);
+        let connection = ServerConnection::new(self.config.clone()).expect("a connection");
+        stream.secure(connection.into()).await.expect("a handshake");
+        stream
+    }
+
+    /// A client of another library.
+    async fn with_client(&self, versions: Versions, within: Duration) -> (Stream, ByteClient) {
+        let tls = ClientTls::new(&self.ca, None, versions);
+        let client = async {
+            let mut client = ByteClient::connect(self.address()).await;
+            client.secure(&tls).await;
+            client
+        };
+        tokio::join!(self.accept(within), client)
+    }
+
+    /// Both ends are streams.
+    async fn with_stream(&self, versions: Versions) -> (Stream, Stream) {
+        let within = Duration::from_secs(5);
+        let config = ClientTls::new(&self.ca, None, versions).config();
+        let name = ServerName::try_from("relay.test").expect("a name");
+        let client = async {
+            let socket = TcpStream::connect(self.address()).await.expect("connected");
+            let mut stream = Stream::new(socket, Clock::start(), within);
+            let connection = ClientConnection::new(config, name).expect("a connection");
+            stream.secure(connection.into()).await.expect("a handshake");
+            stream
+        };
+        tokio::join!(self.accept(within), client)
+    }
+}
+
+#[tokio::test]
+async fn what_was_gathered_goes_out_before_the_tail() {
+    let server = Server::new().await;
+    for versions in BOTH {
+        let (mut stream, mut client) = server.with_client(versions, Duration::from_secs(5)).await;
+        stream.output().extend_from_slice(b"head ");
+        let tail = Bytes::from((0..1_u32 << 18).flat_map(u32::to_le_bytes).collect::<Vec<_>>());
+        let expected = tail.clone();
+        let send = async {
+            stream.flush_with(tail).await.expect("sent");
+            stream.linger().await;
+        };
+        let receive = async {
+            let received = client.read_to_end().await;
+            client.close();
+            received
+        };
+        let ((), received) = tokio::join!(send, receive);
+        assert!(received.starts_with(b"head ") && received[5..] == expected[..]);
+    }
+}
+
+#[tokio::test]
+async fn what_tls_says_to_tls_is_no_noise() {
+    let server = Server::new().await;
+    for versions in BOTH {
+        let (mut near, mut far) = server.with_stream(versions).await;
+        // With TLS 1.3, tickets for the next session wait in the socket.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(far.is_quiet() && near.is_quiet());
+        near.output().extend_from_slice(b"421 late\r\n");
+        near.flush().await.expect("sent");
+        far.readable().await.expect("it comes");
+        assert!(!far.is_quiet(), "text that nobody asked for");
+        far.fill().await.expect("it is there");
+        assert_eq!(far.input(), b"421 late\r\n");
+    }
+}
+
+#[tokio::test]
+async fn the_end_is_noise() {
+    let server = Server::new().await;
+    for versions in BOTH {
+        let (near, mut far) = server.with_stream(versions).await;
+        tokio::spawn(near.linger());
+        let ended = far.fill().await;
+        assert!(matches!(ended, Err(StreamError::Closed)), "{ended:?}");
+        assert!(!far.is_quiet());
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_given_up() {
+    let server = Server::new().await;
+    let (mut stream, client) = server.with_client(Versions::Both, Duration::from_millis(200)).await;
+    let endless = Bytes::from(vec![0; 64 << 20]);
+    assert!(matches!(stream.flush_with(endless).await, Err(StreamError::Elapsed)));
+    drop(client);
+}
+
+#[tokio::test]
+async fn a_peer_that_speaks_while_it_does_not_read_is_heard() {
+    let server = Server::new().await;
+    let (mut stream, mut client) = server.with_client(Versions::Both, Duration::from_secs(5)).await;
+    client.send(b"552 enough\r\n").await;
+    let endless = Bytes::from(vec![0; 64 << 20]);
+    let flushed = stream.flush_listening(endless).await.expect("heard");
+    assert_eq!((flushed, stream.input()), (crate::Flushed::Interrupted, &b"552 enough\r\n"[..]));
+}
+
+#[tokio::test]
+async fn what_came_before_tls_is_forgotten() {
+    let server = Server::new().await;
+    let tls = ClientTls::new(&server.ca, None, Versions::Both);
+    let near = async {
+        let (socket, _) = server.listener.accept().await.expect("accepted");
+        let mut stream = Stream::new(socket, Clock::start(), Duration::from_secs(5));
+        stream.fill().await.expect("read");
+        assert_eq!(stream.input(), b"STARTTLS\r\nMAIL FROM:<>\r\n");
+        stream.output().extend_from_slice(b"220 go\r\n");
+        stream.flush().await.expect("sent");
+        let connection = ServerConnection::new(server.config.clone()).expect("a connection");
+        stream.secure(connection.into()).await.expect("a handshake");
+        assert!(stream.input().is_empty());
+        stream.fill().await.expect("read");
+        assert_eq!(stream.input(), b"EHLO a\r\n");
+    };
+    let far = async {
+        let mut client = ByteClient::connect(server.address()).await;
+        client.send(b"STARTTLS\r\nMAIL FROM:<>\r\n").await;
+        client.expect("220").await;
+        client.secure(&tls).await;
+        client.send(b"EHLO a\r\n").await;
+        client
+    };
+    tokio::join!(near, far);
+}
