@@ -58,7 +58,8 @@ pub struct DeniedClient {
     pub listeners: Vec<Box<str>>,
     /// What it has called itself last.
     pub helo: Option<Box<str>>,
-    /// Domains of reverse-paths that it has tried, `<>` for the null one: the first few.
+    /// Domains of reverse-paths that it has tried, `<>` for the null one: the first few that are plain
+    /// names or address literals.
     pub sender_domains: Vec<Box<str>>,
     /// The check that has refused it last.
     pub check: Check,
@@ -160,9 +161,10 @@ impl Denied {
     fn hear_sender(&self, client: IpAddr, path: ReversePath<'_>) {
         let domain = match path {
             ReversePath::Null => NULL.to_owned(),
-            ReversePath::Mailbox(mailbox) => {
-                String::from_utf8_lossy(mailbox.domain()).to_ascii_lowercase()
-            }
+            ReversePath::Mailbox(mailbox) => match plain(mailbox.domain()) {
+                Some(domain) => domain.to_ascii_lowercase(),
+                None => return,
+            },
         };
         if let Some(client) = self.table().clients.get_mut(&source(client))
             && client.sender_domains.len() < SENDER_DOMAINS_MAX
@@ -251,6 +253,19 @@ impl Client {
             entry: self.entry.as_ref().map(|id| Box::from(&**id)),
         }
     }
+}
+
+/// A domain of letters, digits, `-`, `_` and dots, or an address literal of those and colons. All else
+/// that a stranger names is not kept: nobody needs it to know an application again, and whoever looks
+/// at the table would be shown what the stranger wants to be read.
+fn plain(domain: &[u8]) -> Option<&str> {
+    let is_plain = |octet: &u8| octet.is_ascii_alphanumeric() || b"-_.".contains(octet);
+    let literal = domain.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
+    let all_are = match literal {
+        Some(inside) => inside.iter().all(|octet| is_plain(octet) || *octet == b':'),
+        None => domain.iter().all(is_plain),
+    };
+    str::from_utf8(domain).ok().filter(|_| all_are && !domain.is_empty())
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod terms;
 mod values;
 
 pub(crate) use self::{
+    expect::warn_of_dates,
     parts::{PlacedEntry, PlacedExpectation, Tables, both, tables},
     route::refuse_unrouted,
 };

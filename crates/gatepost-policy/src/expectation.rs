@@ -2,19 +2,23 @@
 //!
 //! An expectation is a question to [`explain`] with its answer; nothing is decided here. It is about
 //! the policy, not about its clients: what they have used up of connections and rates does not
-//! count. What it does not tell of a session is not looked at.
+//! count. What it does not tell of a session is not looked at; but the listener is always looked at,
+//! and where none is named, all of them are.
 
-use std::{fmt, net::IpAddr};
+mod edit;
+
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use gatepost_smtp::path::{ForwardPath, ReversePathBuf};
 
+pub(crate) use self::edit::prove_after;
 use crate::{
     check::{MailFacts, SessionTls},
     compile::PlacedExpectation,
     date::{Date, Moment},
     document::{DocumentError, Places, Position},
     explain::{self, Explanation, Question},
-    listener::ListenerId,
+    listener::{ListenerId, View},
     ruleset::Ruleset,
     site::UpstreamId,
     verdict::Verdict,
@@ -33,10 +37,11 @@ pub(crate) struct Expectations {
 }
 
 /// One `[[expect]]`, checked.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Expectation {
     pub(crate) client: IpAddr,
-    pub(crate) listener: ListenerId,
+    /// Where the client connects. `None`: see [`Expectation::listeners`].
+    pub(crate) listener: Option<ListenerId>,
     pub(crate) tls: Option<SessionTls>,
     pub(crate) helo: Option<Box<str>>,
     pub(crate) sender: Option<ReversePathBuf>,
@@ -58,6 +63,23 @@ pub(crate) enum Answer {
     Reject,
 }
 
+/// An expectation that is not met, and what is instead.
+pub(crate) struct Unmet<'e> {
+    origin: &'e str,
+    position: Position,
+    pub(crate) expectation: &'e Expectation,
+    broken: Broken,
+    /// The name of the listener, if another could have been meant.
+    listener: Option<&'e str>,
+}
+
+/// How an expectation is broken on a listener.
+struct Broken {
+    listener: ListenerId,
+    explanation: Explanation,
+    difference: String,
+}
+
 impl Expectations {
     /// Keeps them with their lines and columns, because the text is not kept.
     pub(crate) fn new(read: Vec<PlacedExpectation>, text: &str, origin: &str) -> Self {
@@ -71,23 +93,85 @@ impl Expectations {
     }
 
     /// Those that the ruleset does not meet, and what it does instead.
-    pub(crate) fn unmet(
-        &self,
-        ruleset: &Ruleset,
+    pub(crate) fn unmet<'e>(
+        &'e self,
+        ruleset: &'e Ruleset,
         now: Moment,
-    ) -> impl Iterator<Item = DocumentError> {
+    ) -> impl Iterator<Item = Unmet<'e>> {
+        let all = distinct(ruleset.views());
         self.placed.iter().filter_map(move |(position, expectation)| {
-            let explanation = expectation.explain(ruleset, now);
-            let difference = expectation.difference(ruleset, &explanation)?;
-            let message = format_args!("{expectation}: {difference}");
-            let error = DocumentError::without_position(&self.origin, "expect", message);
-            Some(error.in_place(*position).with_details(told(&explanation).lines()))
+            let broken = expectation.broken(ruleset, &all, now)?;
+            let could_be_another = expectation.listener.is_none() && all.len() > 1;
+            let name = ruleset.listener_name(broken.listener);
+            let listener = name.filter(|_| could_be_another);
+            Some(Unmet { origin: &self.origin, position: *position, expectation, broken, listener })
         })
     }
 }
 
+/// The listeners that see different entries: of those that see the same, the first. Listeners differ
+/// in nothing else here, so the others need not be asked.
+pub(crate) fn distinct(views: &[View]) -> Vec<ListenerId> {
+    let is_new = |&index: &usize| {
+        let before = &views[..index];
+        !before.iter().any(|view| Arc::ptr_eq(&view.table, &views[index].table))
+    };
+    let distinct: Vec<_> = (0..views.len()).filter(is_new).map(ListenerId::new).collect();
+    // Where there is no listener nobody is let in, as on one that does not exist.
+    if distinct.is_empty() { vec![ListenerId::new(0)] } else { distinct }
+}
+
+impl Unmet<'_> {
+    /// It as an error, explained.
+    pub(crate) fn error(&self) -> DocumentError {
+        let explained = told(&self.broken.explanation);
+        self.finding("").with_details(explained.lines())
+    }
+
+    /// It in one line that ends with `end`.
+    fn finding(&self, end: &str) -> DocumentError {
+        let message = format_args!("{self}{end}");
+        DocumentError::without_position(self.origin, "expect", message).in_place(self.position)
+    }
+}
+
+/// `10.20.1.1 on listener smtp (all are asked unless service names one): reject was expected, but: accept`
+impl fmt::Display for Unmet<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.expectation)?;
+        if let Some(name) = self.listener {
+            write!(f, " on listener {name} (all are asked unless service names one)")?;
+        }
+        write!(f, ": {}", self.broken.difference)
+    }
+}
+
 impl Expectation {
-    fn explain(&self, ruleset: &Ruleset, now: Moment) -> Explanation {
+    /// The listeners on which it must hold, of `all` that differ. A client that must be refused must
+    /// be so wherever it connects; one that must be accepted, wherever it is known.
+    fn listeners(&self, ruleset: &Ruleset, all: &[ListenerId]) -> Vec<ListenerId> {
+        if let Some(listener) = self.listener {
+            return vec![listener];
+        }
+        let mut listeners = all.to_vec();
+        let is_known = |listener: &ListenerId| ruleset.lookup(*listener, self.client).is_some();
+        // Where it is known nowhere, all refuse it alike.
+        if self.answer == Answer::Accept && listeners.iter().any(is_known) {
+            listeners.retain(is_known);
+        }
+        listeners
+    }
+
+    /// How it is broken, on the first listener where it is.
+    fn broken(&self, ruleset: &Ruleset, all: &[ListenerId], now: Moment) -> Option<Broken> {
+        self.listeners(ruleset, all).into_iter().find_map(|listener| {
+            let explanation = self.explain(ruleset, listener, now);
+            let difference = self.difference(ruleset, &explanation)?;
+            Some(Broken { listener, explanation, difference })
+        })
+    }
+
+    fn explain(&self, ruleset: &Ruleset, listener: ListenerId, now: Moment) -> Explanation {
         let paths = self.recipients.iter().map(|path| ForwardPath::split_from(path.as_bytes()));
         let recipients: Vec<_> = paths.flatten().map(|(path, _)| path).collect();
         let unix_seconds = self.at.as_ref().map_or(now.unix_seconds, Date::unix_seconds);
@@ -103,7 +187,7 @@ impl Expectation {
         };
         let question = Question {
             client: self.client,
-            listener: self.listener,
+            listener,
             facts,
             recipients: &recipients,
             header_from: &[],

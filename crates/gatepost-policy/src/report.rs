@@ -62,6 +62,13 @@ impl fmt::Display for PolicyErrors {
 
 impl std::error::Error for PolicyErrors {}
 
+/// Collects warnings whose places are known.
+#[derive(Default)]
+pub(crate) struct Warnings {
+    told: Vec<DocumentError>,
+    left_out: usize,
+}
+
 /// Collects errors and warnings about one text, or about a part of it.
 #[derive(Default)]
 pub(crate) struct Report {
@@ -134,11 +141,26 @@ impl Report {
             return Err(PolicyErrors { errors, left_out });
         }
         let (told, left_out) = self.warnings.placed(text, origin);
-        let mut warnings: Vec<_> = told.iter().map(DocumentError::to_string).collect();
-        if left_out > 0 {
-            warnings.push(format!("{origin}: and {left_out} more warnings"));
+        Ok(Warnings { told, left_out }.into_lines(origin))
+    }
+}
+
+impl Warnings {
+    pub(crate) fn push(&mut self, warning: DocumentError) {
+        if self.told.len() < TOLD_MAX {
+            self.told.push(warning);
+        } else {
+            self.left_out += 1;
         }
-        Ok(warnings)
+    }
+
+    /// One line each. `origin` is the file's name.
+    pub(crate) fn into_lines(self, origin: &str) -> Vec<String> {
+        let mut lines: Vec<_> = self.told.iter().map(DocumentError::to_string).collect();
+        if self.left_out > 0 {
+            lines.push(format!("{origin}: and {} more warnings", self.left_out));
+        }
+        lines
     }
 }
 

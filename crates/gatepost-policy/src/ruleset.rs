@@ -10,7 +10,7 @@ use crate::{
     compile::{self, Tables},
     date::Moment,
     entry::{Action, Entry},
-    expectation::Expectations,
+    expectation::{self, Expectations},
     exposure,
     generation::{ContentHash, Generation},
     ids::Ids,
@@ -61,6 +61,16 @@ impl Compiled {
     pub fn proven(self, now: Moment) -> Result<Self, PolicyErrors> {
         self.ruleset.prove(now).map(|()| self)
     }
+
+    /// The same after an edit of `previous`, if the edit has broken nothing that is expected.
+    ///
+    /// An expectation that is not met refuses the edit, unless `previous` has the same one and does
+    /// not meet it either: that is added to the warnings. What time has broken must not stand in the
+    /// way of an edit that is urgent. Rulesets of two sites have nothing in common.
+    pub fn proven_after(mut self, previous: &Ruleset, now: Moment) -> Result<Self, PolicyErrors> {
+        self.warnings.extend(expectation::prove_after(&self.ruleset, previous, now)?);
+        Ok(self)
+    }
 }
 
 impl Ruleset {
@@ -100,6 +110,7 @@ impl Ruleset {
         let is_long = tables.entries.len() >= ENTRIES_TO_SHARE;
         let ((views, views_report), (content, dormant)) = compile::both(is_long, views, rest);
         report.absorb(views_report);
+        compile::warn_of_dates(&tables, &views, &mut report);
         let warnings = report.finish(text, origin)?;
         let Tables { entries, ids, routes, expectations } = tables;
         let routes = Routes {
@@ -132,7 +143,8 @@ impl Ruleset {
     /// Whether every `[[expect]]` holds: the policy must not be used if one does not, and the errors
     /// tell what would happen instead. `now` is for those that name no time.
     pub fn prove(&self, now: Moment) -> Result<(), PolicyErrors> {
-        PolicyErrors::none_of(self.expectations.unmet(self, now))
+        let unmet = self.expectations.unmet(self, now);
+        PolicyErrors::none_of(unmet.map(|unmet| unmet.error()))
     }
 
     /// The same ruleset under the revision that its publisher gives it.
@@ -218,7 +230,6 @@ impl Ruleset {
         &self.routes
     }
 
-    #[cfg(test)]
     pub(crate) fn views(&self) -> &[View] {
         &self.views
     }

@@ -2,12 +2,16 @@
 //!
 //! An item is kept as the text it has in a policy file, without the line of its header. The text is
 //! canonical: the keys of contract §2 in their order, one a line, so that two items say the same
-//! when their texts are the same, and a difference between revisions is a difference of lines.
+//! when their texts are the same, and a difference between revisions is a difference of lines. What is
+//! not seen where it stands is escaped: a body is safe to show as it is.
 //! Nothing is judged here but that an item has its name; the compiler of the policy judges the rest.
 
 use std::fmt::{self, Write as _};
 
-use gatepost_policy::document::{self, DocumentError};
+use gatepost_policy::{
+    document::{self, DocumentError},
+    printable::Printable,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
@@ -213,17 +217,21 @@ fn body(table: &Table) -> String {
     pairs.sort_by_cached_key(|(key, _)| rank(key));
     let mut body = String::new();
     for (key, value) in pairs {
-        let is_bare = |octet: u8| octet.is_ascii_alphanumeric() || b"_-".contains(&octet);
-        if !key.is_empty() && key.bytes().all(is_bare) {
-            body.push_str(key);
-        } else {
-            write_string(&mut body, key);
-        }
-        body.push_str(" = ");
-        write_value(&mut body, value);
+        write_pair(&mut body, key, value);
         body.push('\n');
     }
     body
+}
+
+fn write_pair(body: &mut String, key: &str, value: &Value) {
+    let is_bare = |octet: u8| octet.is_ascii_alphanumeric() || b"_-".contains(&octet);
+    if !key.is_empty() && key.bytes().all(is_bare) {
+        body.push_str(key);
+    } else {
+        write_string(body, key);
+    }
+    body.push_str(" = ");
+    write_value(body, value);
 }
 
 /// A value in one line: one with line breaks is written with escapes, not in several lines.
@@ -238,15 +246,29 @@ fn write_value(body: &mut String, value: &Value) {
             }
             body.push(']');
         }
+        Value::Table(table) if !table.is_empty() => {
+            for (index, (key, value)) in table.iter().enumerate() {
+                body.push_str(if index == 0 { "{ " } else { ", " });
+                write_pair(body, key, value);
+            }
+            body.push_str(" }");
+        }
         // A string takes any text.
         other => drop(write!(body, "{other}")),
     }
 }
 
-/// A basic string. Its escapes are those of JSON, but for DEL, which JSON leaves as it is.
+/// A basic string. Its escapes are those of JSON, and of all that would not be seen where it stands,
+/// which JSON leaves as it is.
 fn write_string(body: &mut String, text: &str) {
-    let in_json = serde_json::Value::from(text).to_string();
-    body.push_str(&in_json.replace('\u{7f}', "\\u007f"));
+    for c in serde_json::Value::from(text).to_string().chars() {
+        // A string takes any text.
+        let _ = match u32::from(c) {
+            _ if !Printable::escapes(c) => body.write_char(c),
+            code @ ..=0xffff => write!(body, "\\u{code:04x}"),
+            code => write!(body, "\\U{code:08x}"),
+        };
+    }
 }
 
 fn hash(body: &str) -> String {
@@ -258,83 +280,4 @@ fn hash(body: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const POLICY: &str = r#"
-        [[route]]
-        upstream = "a"
-        id = "r"
-
-        [[entry]]   # a comment
-        senders = ["*.example.org", 'a@b.example']
-        id = "billing"
-        expires = 2027-01-01T00:00:00Z
-        networks = [ "10.0.0.0/8",
-                     "2001:db8::/48" ]
-        "odd key" = { x = 1 }
-        max_recipients = 100
-
-        [[expect]]
-        ip = "10.0.0.1"
-        result = "accept"
-    "#;
-
-    const CANONICAL: &str = r#"[[entry]]
-id = "billing"
-networks = ["10.0.0.0/8", "2001:db8::/48"]
-senders = ["*.example.org", "a@b.example"]
-max_recipients = 100
-expires = 2027-01-01T00:00:00Z
-"odd key" = { x = 1 }
-
-[[route]]
-id = "r"
-upstream = "a"
-
-[[expect]]
-ip = "10.0.0.1"
-result = "accept"
-"#;
-
-    #[test]
-    fn a_policy_becomes_canonical_and_stays_so() {
-        let items = super::items(POLICY, "policy.toml").expect("a good policy");
-        assert_eq!(policy_text(&items), CANONICAL);
-        let again = super::items(CANONICAL, "policy.toml").expect("as good");
-        assert_eq!(again, items);
-        let ids: Vec<_> = items.iter().map(|item| (item.kind().name(), item.id())).collect();
-        assert_eq!(ids[..2], [("entry", "billing"), ("route", "r")]);
-        assert_eq!(ids[2].1.len(), 2 * HASH_OCTETS);
-        for item in &items {
-            assert_eq!(Item::new(item.kind(), &item.table()).as_ref(), Ok(item));
-            assert_eq!(Item::from_body(item.kind(), item.body(), "x").as_ref(), Ok(item));
-        }
-    }
-
-    #[test]
-    fn values_that_need_care_survive() {
-        let body = "description = \"a \\\"quoted\\\" \\\\ text\\nin two lines \\u0007 \\u007f\"\nid = \"a\"\n";
-        let item = Item::from_body(Kind::Entry, body, "x").expect("an item");
-        let again = Item::from_body(Kind::Entry, item.body(), "x").expect("as good");
-        assert_eq!(item, again);
-        assert_eq!(item.body().lines().count(), 2, "one line a key");
-        assert_eq!(
-            again.table()["description"].as_str(),
-            Some("a \"quoted\" \\ text\nin two lines \u{7} \u{7f}")
-        );
-    }
-
-    #[test]
-    fn what_is_no_item_is_refused_with_its_mend() {
-        let error = |text: &str| super::items(text, "p.toml").expect_err("is wrong").to_string();
-        assert_eq!(
-            error("[[entry]]\nenabled = true\n"),
-            "a table [[entry]] has no id; give it one, like id = \"billing\""
-        );
-        assert_eq!(error("[entry]\n"), "entry is not a list of tables; write [[entry]]");
-        assert_eq!(error("entry = [1]\n"), "entry is not a list of tables; write [[entry]]");
-        assert!(error("[[entrys]]\n").starts_with("\"entrys\" is not a table of a policy"));
-        assert!(error("[[entry]\n").starts_with("p.toml:1:"));
-    }
-}
+mod tests;

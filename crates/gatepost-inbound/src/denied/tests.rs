@@ -168,6 +168,42 @@ fn what_a_client_says_is_remembered_within_bounds() {
 }
 
 #[test]
+fn what_is_not_plain_is_not_kept() {
+    for (domain, is_kept) in [
+        ("a-b_c.Example", true),
+        ("xn--bcher-kva.example", true),
+        ("[192.0.2.1]", true),
+        ("[IPv6:2001:db8::1]", true),
+        ("bücher.example", false),
+        ("a\u{202e}moc.example", false),
+        ("a\u{200b}.example", false),
+        ("[x:\u{202e}]", false),
+        ("[x:<b>]", false),
+        ("a:b", false),
+        ("", false),
+    ] {
+        assert_eq!(plain(domain.as_bytes()).is_some(), is_kept, "{domain:?}");
+        let denied = table_of(10);
+        knock(&denied, address(1), 0);
+        denied.hear(address(1), format!("MAIL FROM:<a@{domain}> SMTPUTF8").as_bytes());
+        denied.hear(address(1), format!("MAIL FROM:<a@{domain}>").as_bytes());
+        let seen = denied.client(address(1)).expect("it was refused");
+        let domains: Vec<_> = seen.sender_domains.iter().map(|domain| &**domain).collect();
+        let kept = domain.to_ascii_lowercase();
+        assert_eq!(domains, if is_kept { vec![&*kept] } else { vec![] });
+    }
+    let denied = table_of(10);
+    knock(&denied, address(1), 0);
+    for name in ["b\u{fc}cher", "\u{202e}moc", "a\u{7f}", "a\u{1b}[31m", "a\tb"] {
+        denied.hear(address(1), format!("EHLO {name}").as_bytes());
+        denied.hear(address(1), format!("HELO {name}").as_bytes());
+        denied.hear(address(1), b"EHLO \x9b31m");
+        let seen = denied.client(address(1)).expect("it was refused");
+        assert_eq!(seen.helo, None, "{name:?}");
+    }
+}
+
+#[test]
 fn who_is_known_and_has_to_wait_is_not_a_stranger() {
     let denied = table_of(10);
     let listener = Arc::from("smtp");

@@ -1,6 +1,9 @@
 //! One `[[expect]]`: a question, and the answer that the policy must give to it.
+//!
+//! Whether it gives that answer is not looked at here, only whether it can go on doing so: an
+//! expectation about now, of a client whose entry has dates, will be broken by nothing but time.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, slice};
 
 use gatepost_smtp::{
     command::{self, Command, Greeting},
@@ -9,16 +12,18 @@ use gatepost_smtp::{
 use toml::Spanned;
 
 use super::{
-    parts::PlacedExpectation,
+    parts::{PlacedExpectation, Tables},
     values::{Subject, Values},
 };
 use crate::{
     check::SessionTls,
     choice::{self, Choices},
-    expectation::{Answer, Expectation},
+    entry::{Expiry, Terms},
+    expectation::{Answer, Expectation, distinct},
     file::{ExpectFile, OneOrMore, Text, WordOrSwitch},
-    listener::ListenerId,
-    report::Place,
+    listener::{ListenerId, View},
+    network::client_address,
+    report::{Place, Report},
 };
 
 const RESULTS: Choices<Answer> = &[
@@ -57,7 +62,7 @@ pub(super) fn expectation(
         values.error(upstream, subject, message);
     }
     let entry_at = file.entry.as_ref().map_or(at, |entry| values.offset(entry));
-    let listener = listener(values, subject, file.service);
+    let listener = file.service.map(|written| listener(values, subject, &written));
     let tls = tls(values, subject, file.tls);
     let helo = helo(values, subject, file.helo);
     let sender = sender(values, subject, file.from);
@@ -69,7 +74,8 @@ pub(super) fn expectation(
     }
     let expectation = Expectation {
         client: client?,
-        listener: listener?,
+        // One that is wrong has been reported, and is not left out instead.
+        listener: listener.flatten(),
         tls,
         helo,
         sender,
@@ -80,6 +86,50 @@ pub(super) fn expectation(
         upstream,
     };
     Some(PlacedExpectation { expectation, at, entry_at })
+}
+
+/// Warns of expectations that name no time, of clients whose entry is not valid at all times: without
+/// an edit, a reload or a restart will fail one day.
+pub(crate) fn warn_of_dates(tables: &Tables, views: &[View], report: &mut Report) {
+    let all = distinct(views);
+    for PlacedExpectation { expectation, at, .. } in &tables.expectations {
+        if expectation.at.is_some() {
+            continue;
+        }
+        let client = client_address(expectation.client);
+        let listeners = expectation.listener.as_ref().map_or(&*all, slice::from_ref);
+        let dated = listeners.iter().find_map(|listener| {
+            let index = views.get(listener.index())?.table.longest_match(client)?;
+            let entry = &tables.entries.get(index as usize)?.entry;
+            Some((entry.id(), dated(entry.terms())?))
+        });
+        let Some((id, dated)) = dated else { continue };
+        let why = match (dated, expectation.answer) {
+            (Dated::Expires, Answer::Accept) => {
+                format!("once entry {id} has expired it will not hold")
+            }
+            _ => format!("whether it holds depends on the dates of entry {id}"),
+        };
+        let message = format_args!("{expectation}: give it at = …; {why}");
+        report.warn(Place::At(*at), "expect", message);
+    }
+}
+
+/// How dates end what an entry says.
+#[derive(Clone, Copy)]
+enum Dated {
+    Begins,
+    Expires,
+}
+
+/// Which dates of an entry make a difference. One that only warns when it has expired goes on as
+/// before.
+fn dated(terms: &Terms) -> Option<Dated> {
+    match (&terms.not_before, &terms.expires) {
+        (_, Some(_)) if terms.expiry != Expiry::Warn => Some(Dated::Expires),
+        (Some(_), _) => Some(Dated::Begins),
+        _ => None,
+    }
 }
 
 /// The address of the client, as it is, or as a socket shows it: an IPv4-mapped one is known by its
@@ -109,9 +159,12 @@ fn answer(values: &mut Values<'_>, subject: Subject<'_>, written: Text) -> Optio
     values.choice(subject, "result", written, RESULTS)
 }
 
-/// The listener that is named, or the first one there is.
-fn listener(values: &mut Values<'_>, subject: Subject<'_>, written: Text) -> Option<ListenerId> {
-    let Some(written) = written else { return Some(ListenerId::new(0)) };
+/// The listener that is named.
+fn listener(
+    values: &mut Values<'_>,
+    subject: Subject<'_>,
+    written: &Spanned<Box<str>>,
+) -> Option<ListenerId> {
     let site = values.site;
     let index = site.listeners.iter().position(|name| **name == **written.get_ref());
     if index.is_none() {
@@ -120,7 +173,7 @@ fn listener(values: &mut Values<'_>, subject: Subject<'_>, written: Text) -> Opt
             written.get_ref(),
             site.listeners.join(", "),
         );
-        values.error(&written, subject, message);
+        values.error(written, subject, message);
     }
     index.map(ListenerId::new)
 }

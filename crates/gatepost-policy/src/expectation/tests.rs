@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     check,
+    site::Site,
     state::Connection,
-    test_policy::{LISTENERS, compile, entry, moment, policies},
+    test_policy::{LISTENERS, compile, entry, moment, policies, site},
 };
 
 /// What is not met of a policy, as it is printed.
@@ -77,7 +78,7 @@ fn every_key_counts() {
         r#"ip = "10.20.1.1", from = "<>", rcpt = "b@example.net", result = "accept", upstream = "ses""#,
         r#"ip = "10.20.1.1", from = "a@example.com", rcpt = ["<b@example.net>", "c@example.net"], result = "accept""#,
         r#"ip = "10.20.1.1", from = "a@example.com", rcpt = ["b@example.net", "c@other.example"], result = "reject""#,
-        r#"ip = "10.20.1.1", from = "a@other.example", result = "reject", entry = "billing""#,
+        r#"ip = "10.20.1.1", from = "a@other.example", result = "reject", entry = "billing", service = "smtp""#,
         r#"ip = "10.20.1.1", helo = "app.internal", result = "accept""#,
         r#"ip = "10.20.1.1", helo = "app", result = "reject""#,
         r#"ip = "10.20.1.1", service = "smtp", result = "accept""#,
@@ -127,7 +128,7 @@ fn what_happens_instead_is_explained() {
     );
     let expected = format!(
         "\
-policy.toml:31:1: expect: 10.20.1.1 from <a@other.example>: accept was expected, but: reject: 550 5.7.1 {refused}
+policy.toml:31:1: expect: 10.20.1.1 from <a@other.example> on listener smtp (all are asked unless service names one): accept was expected, but: reject: 550 5.7.1 {refused}
     generation      {generation}
     client          10.20.1.1
     listener        smtp
@@ -152,31 +153,42 @@ policy.toml:31:1: expect: 10.20.1.1 from <a@other.example>: accept was expected,
 #[test]
 fn the_difference_is_named() {
     for (keys, difference) in [
-        (r#"ip = "10.20.1.1", result = "reject""#, "10.20.1.1: reject was expected, but: accept"),
+        (
+            r#"ip = "10.20.1.1", result = "reject""#,
+            "10.20.1.1 on listener smtp (all are asked unless service names one): reject was expected, but: accept",
+        ),
+        (
+            r#"ip = "10.20.1.1", service = "smtp", result = "reject""#,
+            "10.20.1.1: reject was expected, but: accept",
+        ),
+        (
+            r#"ip = "10.20.1.1", from = "a@other.example", result = "reject", entry = "billing""#,
+            "10.20.1.1 from <a@other.example> on listener submission (all are asked unless service names one): entry billing was expected, but it belongs to none",
+        ),
         (
             r#"ip = "10.30.1.1", at = 2027-01-01T00:00:00Z, result = "accept""#,
-            "10.30.1.1 at 2027-01-01T00:00:00Z: accept was expected, but: defer: 450 4.7.1 entry strict has \
+            "10.30.1.1 at 2027-01-01T00:00:00Z on listener smtp (all are asked unless service names one): accept was expected, but: defer: 450 4.7.1 entry strict has \
              expired at 2027-01-01T00:00:00Z",
         ),
         (
             r#"ip = "10.20.1.1", result = "accept", entry = "strict""#,
-            "10.20.1.1: entry strict was expected, but it belongs to entry billing",
+            "10.20.1.1 on listener smtp (all are asked unless service names one): entry strict was expected, but it belongs to entry billing",
         ),
         (
             r#"ip = "10.40.1.1", result = "reject", entry = "off""#,
-            "10.40.1.1: entry off was expected, but it belongs to none",
+            "10.40.1.1 on listener smtp (all are asked unless service names one): entry off was expected, but it belongs to none",
         ),
         (
             r#"ip = "10.20.1.1", from = "a@example.com", result = "accept", upstream = "ses""#,
-            "10.20.1.1 from <a@example.com>: upstream ses was expected, but it goes to google",
+            "10.20.1.1 from <a@example.com> on listener smtp (all are asked unless service names one): upstream ses was expected, but it goes to google",
         ),
         (
             r#"ip = "10.20.1.1", from = "<>", rcpt = ["a@example.net", "b@example.net"], result = "accept", upstream = "google""#,
-            "10.20.1.1 from <> to <a@example.net> and 1 more: upstream google was expected, but it goes to ses",
+            "10.20.1.1 from <> to <a@example.net> and 1 more on listener smtp (all are asked unless service names one): upstream google was expected, but it goes to ses",
         ),
         (
             r#"ip = "10.20.1.1", result = "accept", upstream = "google""#,
-            "10.20.1.1: upstream google was expected, but only some of such messages take route notes; give from",
+            "10.20.1.1 on listener smtp (all are asked unless service names one): upstream google was expected, but only some of such messages take route notes; give from",
         ),
     ] {
         let told = told(&format!("expect = [{{{keys}}}]\n{BILLING}"));
@@ -228,7 +240,7 @@ fn many_are_placed_and_counted() {
     for (error, index) in errors.errors().iter().zip(0_usize..) {
         let position = Position { line: 30 + index * 8, column: 3 };
         assert_eq!(error.position(), Some(position));
-        assert!(error.message().starts_with(&format!("10.20.0.{}: ", index * 2)));
+        assert!(error.message().starts_with(&format!("10.20.0.{} on listener smtp ", index * 2)));
     }
     assert!(errors.to_string().ends_with("\nand 25 more"));
     assert_eq!((errors.errors()[0].origin(), errors.errors()[0].key()), ("policy.toml", "expect"));
@@ -277,6 +289,81 @@ fn a_ruleset_is_proven_for_a_moment() {
         compile(BILLING).expect("a good policy").proven(moment(year)).is_ok(),
         "it expects nothing"
     );
+}
+
+/// Two entries of the same client, each on a listener of its own.
+const TWO_LISTENERS: &str = r#"
+[[entry]]
+id = "strict"
+networks = ["10.0.0.0/16"]
+services = ["smtp"]
+senders = ["example.com"]
+
+[[entry]]
+id = "loose"
+networks = ["10.0.0.0/16"]
+services = ["submission"]
+senders = ["example.com", "other.example"]
+upstream = "ses"
+"#;
+
+#[test]
+fn without_a_service_every_listener_is_asked() {
+    for (keys, difference) in [
+        (r#"from = "a@example.com", result = "accept""#, None),
+        (
+            r#"from = "a@other.example", result = "reject""#,
+            Some(("submission", "reject was expected, but: accept")),
+        ),
+        (r#"from = "a@other.example", result = "reject", service = "smtp""#, None),
+        (r#"from = "a@other.example", result = "accept", service = "submission""#, None),
+        (
+            r#"from = "a@other.example", result = "accept""#,
+            Some(("smtp", "accept was expected, but: reject: 550 5.7.1 <a@other.example> is not")),
+        ),
+        (
+            r#"from = "a@example.com", result = "accept", upstream = "google""#,
+            Some(("submission", "upstream google was expected, but it goes to ses")),
+        ),
+        (
+            r#"from = "a@example.com", result = "accept", entry = "strict""#,
+            Some(("submission", "entry strict was expected, but it belongs to entry loose")),
+        ),
+        (
+            r#"from = "a@example.com", result = "defer""#,
+            Some(("smtp", "defer was expected, but: accept")),
+        ),
+    ] {
+        let told = told(&format!("expect = [{{ip = \"10.0.0.1\", {keys}}}]\n{TWO_LISTENERS}"));
+        let Some((listener, difference)) = difference else {
+            assert_eq!(told, "", "{keys}");
+            continue;
+        };
+        let named = format!(" on listener {listener} (all are asked unless service names one): ");
+        let (_, found) = told.split_once(&named).unwrap_or_else(|| panic!("{keys}: {told}"));
+        assert!(found.starts_with(difference), "{told}");
+    }
+    let stranger =
+        told(&format!("{TWO_LISTENERS}[[expect]]\nip = \"10.9.0.1\"\nresult = \"accept\"\n"));
+    assert!(
+        stranger.contains("smtp (all are asked unless service names one): accept was"),
+        "{stranger}"
+    );
+}
+
+#[test]
+fn one_listener_is_not_named() {
+    let site = Site { listeners: vec!["smtp".into()], ..(*site()).clone() };
+    for (answer, message) in [
+        ("accept", ""),
+        ("reject", "policy.toml:1:11: expect: 10.20.1.1: reject was expected, but: accept"),
+    ] {
+        let policy = format!("expect = [{{ip = \"10.20.1.1\", result = \"{answer}\"}}]\n{BILLING}");
+        let compiled = Ruleset::compile(&policy, "policy.toml", &Arc::new(site.clone()));
+        let proven = compiled.and_then(|compiled| compiled.proven(moment(0)));
+        let told = proven.map_or_else(|errors| errors.to_string(), |_| String::new());
+        assert_eq!(told.lines().next().unwrap_or_default(), message);
+    }
 }
 
 #[test]
@@ -338,10 +425,9 @@ fn questions() -> impl Strategy<Value = String> {
     let more = (
         prop::sample::select(vec!["", "helo = \"app.internal\"\n", "helo = \"app\"\n"]),
         prop::sample::select(vec!["", "tls = \"none\"\n", "tls = \"1.2\"\n", "tls = \"1.3\"\n"]),
-        prop::option::of(prop::sample::select(LISTENERS.to_vec())),
         prop::option::of(0_u8..5),
     );
-    (clients, paths, more).prop_map(|(client, paths, (helo, tls, service, day))| {
+    (clients, paths, more).prop_map(|(client, paths, (helo, tls, day))| {
         let mut text = format!("[[expect]]\nip = \"{client}\"\n{helo}{tls}");
         if let Some((from, rcpt)) = paths {
             writeln!(text, "from = \"{from}\"").expect("a String takes all");
@@ -350,9 +436,6 @@ fn questions() -> impl Strategy<Value = String> {
                 [one] => writeln!(text, "rcpt = {one:?}").expect("a String takes all"),
                 more => writeln!(text, "rcpt = {more:?}").expect("a String takes all"),
             }
-        }
-        if let Some(service) = service {
-            writeln!(text, "service = {service:?}").expect("a String takes all");
         }
         if let Some(day) = day {
             writeln!(text, "at = 2026-06-0{}T00:00:00Z", day + 1).expect("a String takes all");
@@ -364,12 +447,18 @@ fn questions() -> impl Strategy<Value = String> {
 proptest! {
     /// What `explain` says while nothing is used is what may be expected, whatever is used since then.
     #[test]
-    fn what_is_explained_is_met_and_nothing_else_is(text in policies(), question in questions()) {
+    fn what_is_explained_is_met_and_nothing_else_is(
+        text in policies(),
+        question in questions(),
+        service in prop::sample::select(LISTENERS.to_vec()),
+    ) {
+        let question = format!("{question}service = {service:?}\n");
         let written = |answer: &str| format!("{text}{question}result = \"{answer}\"\n");
         let compiled = |text: &str| compile(text).map_err(|e| TestCaseError::fail(format!("{e}\n{text}")));
         let before = compiled(&written("accept"))?.ruleset;
         let [(_, asked)] = &*before.expectations.placed else { panic!("one expectation") };
-        let explanation = asked.explain(&before, moment(0));
+        let listener = asked.listener.expect("it is named");
+        let explanation = asked.explain(&before, listener, moment(0));
         let verdict = explanation.verdict().name();
         let entry = explanation.entry().map_or_else(String::new, |id| format!("entry = {id:?}\n"));
         let upstream = match (explanation.upstream(), verdict) {
@@ -398,6 +487,45 @@ proptest! {
             }
         }
         drop(open);
+    }
+
+    /// Without a service, an expectation says as much as one for each listener.
+    #[test]
+    fn all_listeners_are_asked(
+        text in policies(),
+        more in prop::sample::subsequence(vec![0, 1, 2], 0..=3),
+        question in questions(),
+        answer in prop::sample::select(vec!["accept", "defer", "reject"]),
+        expects in prop::sample::select(vec!["", "entry = \"e0\"\n", "upstream = \"ses\"\n"]),
+    ) {
+        let expects = if answer == "accept" { expects } else { "" };
+        // Each listener may have an entry that no other sees.
+        let own = more.iter().map(|&listener| {
+            let services = format!("services = [{:?}]", LISTENERS[listener]);
+            entry(&format!("own{listener}"), "[\"10.64.64.0/23\", \"11.0.0.0/24\"]", &services)
+        });
+        let text = own.collect::<String>() + &text;
+        let ruleset = |service: &str| {
+            let text = format!("{text}{question}result = \"{answer}\"\n{expects}{service}");
+            compile(&text).map(|compiled| compiled.ruleset)
+        };
+        let whole = ruleset("");
+        // The networks of two entries may be the same.
+        prop_assume!(whole.is_ok());
+        let whole = whole.expect("it is good");
+        let client = whole.expectations.placed[0].1.client;
+        let mut met = Vec::new();
+        for (index, service) in LISTENERS.iter().enumerate() {
+            let is_known = whole.lookup(ListenerId::new(index), client).is_some();
+            let one = ruleset(&format!("service = {service:?}\n")).expect("as good");
+            met.push((is_known, one.prove(moment(0)).is_ok()));
+        }
+        let expected = if answer == "accept" && met.iter().any(|(is_known, _)| *is_known) {
+            met.iter().all(|(is_known, is_met)| *is_met || !is_known)
+        } else {
+            met.iter().all(|(_, is_met)| *is_met)
+        };
+        prop_assert_eq!(whole.prove(moment(0)).is_ok(), expected, "{:?}", met);
     }
 
     /// What is said of every recipient, or every sender, is true of each.

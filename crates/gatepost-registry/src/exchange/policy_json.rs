@@ -5,6 +5,9 @@
 
 mod value;
 
+use std::fmt::Write as _;
+
+use gatepost_policy::printable::Printable;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use toml::{Value, value::Datetime};
@@ -117,7 +120,26 @@ fn object(item: &Item) -> Result<String, ExportError> {
         return Err(untold(key));
     }
     // What can come back can be written.
-    serde_json::to_string(&JsonTable(table)).map_err(|_| untold("a value"))
+    serde_json::to_string(&JsonTable(table))
+        .map(|json| printable(&json))
+        .map_err(|_| untold("a value"))
+}
+
+/// The same JSON with all that would not be seen in it escaped. It is in one line: such characters
+/// stand in its texts only.
+pub(super) fn printable(json: &str) -> String {
+    let mut printable = String::with_capacity(json.len());
+    for c in json.chars() {
+        if Printable::escapes(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // A string takes any text.
+                let _ = write!(printable, "\\u{unit:04x}");
+            }
+        } else {
+            printable.push(c);
+        }
+    }
+    printable
 }
 
 /// Whether a value is the same after JSON.
@@ -134,5 +156,5 @@ pub(super) fn message(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let message = message.strip_suffix(&place).unwrap_or(&message);
-    gatepost_policy::printable::Printable(message).to_string()
+    Printable(message).to_string()
 }

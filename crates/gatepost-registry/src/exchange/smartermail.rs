@@ -6,7 +6,7 @@
 //!
 //! A row is there for many services. Only who may send without a password is of interest: if "SMTP
 //! Auth Bypass" is told anywhere in the list, that decides, else "SMTP"; a list that tells neither is
-//! taken whole.
+//! taken whole. A list without a header has no such column, and is refused if it looks as if it had.
 
 mod columns;
 
@@ -40,31 +40,44 @@ pub(super) fn import(text: &str, defaults: &Defaults, findings: &mut Findings<'_
             .error(None, "there is no row; write an address, a range or a network on each line");
         return Vec::new();
     };
-    let columns = match columns::of_header(record.iter()) {
-        Some(Ok(columns)) => columns,
+    let header = match columns::of_header(record.iter()) {
+        Some(Ok(columns)) => Some(columns),
         Some(Err(error)) => {
             findings.error(first_line, error);
             return Vec::new();
         }
         None => {
-            listed.extend(read(&record, &columns::PLAIN, first_line, findings));
-            columns::PLAIN.to_vec()
+            listed.extend(read(&record, None, first_line, findings));
+            None
         }
     };
     while let Some(line) = rows.next(&mut record, findings) {
-        listed.extend(read(&record, &columns, line, findings));
+        listed.extend(read(&record, header.as_deref(), line, findings));
     }
     let rows = relaying(listed, findings);
     foreign::of_rows(PROGRAM, rows, defaults, findings)
 }
 
-/// What one row says; nothing if it is wrong, which is told.
+/// What one row says below a header, or without one; nothing if it is wrong, which is told.
 fn read(
     record: &StringRecord,
-    columns: &[Column],
+    header: Option<&[Column]>,
     line: usize,
     findings: &mut Findings<'_>,
 ) -> Option<Listed> {
+    let columns = header.unwrap_or(&columns::PLAIN);
+    // Who is switched off would be let in, with that for a description.
+    if header.is_none()
+        && let Some(cell) = record.get(1).filter(|cell| columns::is_switch(cell))
+    {
+        let message = format_args!(
+            "{} switches something, and no header says what; put the header of the page above the rows, \
+             without a # before it, like Address,SMTP Auth Bypass",
+            quoted(cell)
+        );
+        findings.error(line, message);
+        return None;
+    }
     if let Some(cell) = record.iter().skip(columns.len()).find(|cell| !cell.is_empty()) {
         let message =
             format_args!("{} is in no column; put a text with separators in quotes", quoted(cell));

@@ -1,3 +1,4 @@
+use gatepost_policy::printable::Printable;
 use proptest::{
     prelude::*,
     sample::{Index, select},
@@ -5,6 +6,7 @@ use proptest::{
 use toml::{Table, Value};
 
 use super::*;
+use crate::item::{Kind, policy_text};
 
 fn read(format: Format, text: &str) -> Result<Imported, ImportErrors> {
     let defaults = Defaults { senders: vec!["example.com".to_owned()], ..Defaults::default() };
@@ -60,6 +62,10 @@ fn text() -> impl Strategy<Value = String> {
         "\u{feff}",
         "\u{a0}",
         "\u{2028}",
+        "\u{9b}",
+        "\u{202e}",
+        "\u{200b}",
+        "\u{e0041}",
         "null",
         "true",
         "1",
@@ -399,6 +405,65 @@ fn what_a_format_cannot_tell_is_refused_or_counted() {
     for format in [Format::Postfix, Format::Sendgrid, Format::Smartermail] {
         assert_eq!(export(format, &items), Err(ExportError::ReadOnly(format)));
     }
+}
+
+#[test]
+fn exports_show_all_that_is_in_them() {
+    let text = "Tür 1\u{202e}\u{200b}\u{9b}31m\u{7f}\u{e0041}";
+    let mut table = Table::from_iter([("id".to_owned(), Value::from("a"))]);
+    table.insert("description".to_owned(), Value::from(text));
+    table.insert("senders".to_owned(), Value::from(vec![text]));
+    let items = [Item::new(Kind::Entry, &table).expect("it has an id")];
+    for format in [Format::Toml, Format::Json, Format::Csv] {
+        let written = written(format, &items);
+        let unseen = written.lines().flat_map(str::chars).find(|c| Printable::escapes(*c));
+        assert_eq!(unseen, None, "{format:?}: {written}");
+        assert!(written.contains("Tür 1\\u202e\\u200b\\u009b31m\\u007f"), "{written}");
+        assert_eq!(taken(format, &written), items, "{format:?}");
+    }
+}
+
+/// To Postfix the second line is a part of the first, and refuses.
+#[test]
+fn a_form_feed_makes_no_rule() {
+    for space in ["\u{b}", "\u{c}", "\r", " ", "\t"] {
+        let text = format!("10.1.0.0/16 REJECT\n{space}10.0.0.0/8 OK\n");
+        let items = taken(Format::Postfix, &text);
+        let policy = policy_text(&items);
+        assert!(policy.contains("action = \"deny\"") && !policy.contains("10.0.0.0/8"), "{policy}");
+        let text = format!("mynetworks = 10.1.0.0/16\n{space}10.2.0.0/16\nrelayhost = a\n");
+        let policy = policy_text(&taken(Format::Postfix, &text));
+        assert!(policy.contains("[\"10.1.0.0/16\", \"10.2.0.0/16\"]"), "{policy}");
+    }
+    // Only a space, a tab or a comma ends a pattern of mynetworks.
+    for space in ["\u{b}", "\u{c}"] {
+        let text = format!("mynetworks = 10.1.0.0/16{space}10.2.0.0/16\n");
+        assert_eq!(errors(Format::Postfix, &text).len(), 1);
+    }
+}
+
+#[test]
+fn a_switch_without_a_header_lets_nobody_in() {
+    let told = |line: usize, word: &str| {
+        format!(
+            "list:{line}: {word:?} switches something, and no header says what; put the header of the \
+             page above the rows, without a # before it, like Address,SMTP Auth Bypass"
+        )
+    };
+    for word in
+        ["true", "false", "Yes", "no", "ON", "off", "1", "0", "enabled", "Disabled", " false "]
+    {
+        let shown = word.trim();
+        assert_eq!(errors(Format::Smartermail, &format!("192.0.2.1,{word}\n")), [told(1, shown)]);
+        let commented = format!("# Address,SMTP Auth Bypass\n192.0.2.1,office\n192.0.2.2,{word}\n");
+        assert_eq!(errors(Format::Smartermail, &commented), [told(3, shown)]);
+        // With its header the list says what it is for.
+        let headed = format!("Address,SMTP Auth Bypass\n192.0.2.1,on\n192.0.2.2,{word}\n");
+        assert_eq!(taken(Format::Smartermail, &headed).len(), 1);
+        let described = format!("Address,Description\n192.0.2.2,{word}\n");
+        assert_eq!(taken(Format::Smartermail, &described).len(), 1);
+    }
+    assert_eq!(taken(Format::Smartermail, "192.0.2.1,office 1\n192.0.2.2,\n192.0.2.3\n").len(), 2);
 }
 
 #[test]

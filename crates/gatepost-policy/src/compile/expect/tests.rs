@@ -1,4 +1,4 @@
-use crate::test_policy::errors;
+use crate::test_policy::{compile, entry, errors};
 
 /// A policy that expects nothing but that.
 fn expect(keys: &str) -> String {
@@ -91,4 +91,49 @@ fn what_is_wrong_is_told_with_its_place_and_its_mend() {
     assert_eq!(errors(&all).len(), 1, "what is not well-formed hides its part");
     let all = all.replace("ip = 1\n", "");
     assert_eq!(errors(&all).len(), 7, "{:#?}", errors(&all));
+}
+
+/// What is warned of in a policy of an entry with dates and of an expectation.
+fn warnings(more: &str, keys: &str) -> Vec<String> {
+    let wide = entry("wide", "[\"10.0.0.0/12\"]", "");
+    let dated = entry("dated", "[\"10.1.0.0/16\"]", more);
+    let policy = format!("expect = [{{ip = \"10.1.0.1\", {keys}}}]\n{wide}{dated}");
+    compile(&policy).expect("a good policy").warnings
+}
+
+#[test]
+fn what_time_will_break_is_warned_of() {
+    let (from, until) = ("not_before = 2026-01-01T00:00:00Z", "expires = 2027-01-01T00:00:00Z");
+    let accept = "result = \"accept\"";
+    let expires = "policy.toml:1:11: expect: 10.1.0.1: give it at = …; once entry dated has expired it will not hold";
+    let depends = "policy.toml:1:11: expect: 10.1.0.1: give it at = …; whether it holds depends on the dates of entry dated";
+    let both = format!("{from}\n{until}");
+    let deferred = format!("{until}\nexpiry = \"defer\"");
+    for (dates, keys, warning) in [
+        (until, accept, expires),
+        (&both, accept, expires),
+        (&deferred, accept, expires),
+        (from, accept, depends),
+        (until, "result = \"reject\"", depends),
+    ] {
+        assert_eq!(warnings(dates, keys), [warning], "{dates} {keys}");
+    }
+    let warned = format!("{until}\nexpiry = \"warn\"");
+    let elsewhere = format!("{until}\nservices = [\"submission\"]");
+    for (dates, keys) in [
+        ("", accept),
+        (until, "result = \"accept\", at = 2026-07-01T00:00:00Z"),
+        (&warned, accept),
+        (&elsewhere, "result = \"accept\", service = \"smtp\""),
+    ] {
+        assert_eq!(warnings(dates, keys), [""; 0], "{dates} {keys}");
+    }
+    assert_eq!(warnings(&elsewhere, accept), [expires], "every listener is asked");
+    let narrower = entry("narrower", "[\"10.1.0.0/24\"]", "");
+    let policy = format!(
+        "{narrower}{}{}",
+        entry("dated", "[\"10.1.0.0/16\"]", until),
+        expect("ip = \"10.1.0.1\"\nresult = \"accept\"")
+    );
+    assert_eq!(compile(&policy).expect("a good policy").warnings, [""; 0], "another entry decides");
 }

@@ -8,9 +8,13 @@
 //!
 //! Spreadsheets take a cell that begins with `=`, `+`, `-` or `@` for a formula, and whoever wrote the
 //! description of an entry could have it run on the machine that opens the export. Such texts are
-//! written as JSON too: the cell begins with a quote then, and still says the same.
+//! written as JSON too: the cell begins with a quote then, and still says the same. So are texts with
+//! characters that would not be seen, but for those that spreadsheets know.
 
+use gatepost_policy::printable::Printable;
 use toml::{Value, value::Datetime};
+
+use crate::exchange::policy_json;
 
 /// What is in a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,14 +80,20 @@ fn list(cell: &str) -> Result<Vec<String>, &'static str> {
 }
 
 fn shown_list(items: &[&str]) -> Option<String> {
-    let is_plain =
-        |item: &&str| !item.is_empty() && !item.contains('"') && !item.contains(is_separator);
+    let is_plain = |item: &&str| {
+        !item.is_empty() && !item.contains(|c| c == '"' || is_separator(c) || is_unseen(c))
+    };
     let begins_plain = |first: &&str| !first.starts_with('[') && !first.starts_with(FORMULA);
     if items.first().is_some_and(begins_plain) && items.iter().all(is_plain) {
         Some(items.join(" "))
     } else {
-        serde_json::to_string(items).ok()
+        serde_json::to_string(items).ok().map(|json| policy_json::printable(&json))
     }
+}
+
+/// What a cell holds only in JSON, where it is escaped. Lines and tabs are cells' own.
+fn is_unseen(c: char) -> bool {
+    Printable::escapes(c) && !matches!(c, '\n' | '\r' | '\t')
 }
 
 /// What is between the items of a list.
@@ -98,9 +108,10 @@ fn text(cell: &str) -> String {
 }
 
 fn shown_text(text: &str) -> String {
-    if text.is_empty() || text.starts_with('"') || text.starts_with(FORMULA) {
+    let begins_wrong = text.starts_with('"') || text.starts_with(FORMULA);
+    if text.is_empty() || begins_wrong || text.contains(is_unseen) {
         // A string can always be written as JSON.
-        serde_json::to_string(text).unwrap_or_default()
+        policy_json::printable(&serde_json::to_string(text).unwrap_or_default())
     } else {
         text.to_owned()
     }

@@ -37,8 +37,8 @@ pub(super) fn rules(lines: &[Logical<'_>], findings: &mut Findings<'_>) -> Vec<R
 fn rule(logical: &Logical<'_>) -> Result<Rule, String> {
     if logical.is_astray {
         return Err(
-            "a line that begins with a space continues the one before, and there is none; \
-                    take the space out"
+            "a line that begins with white space continues the one before, and there is none; \
+                    take the white space out"
                 .to_owned(),
         );
     }

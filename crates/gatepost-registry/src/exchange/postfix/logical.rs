@@ -1,5 +1,8 @@
-//! Logical lines, as Postfix reads all its files: a line that begins with a space continues the one
-//! before; empty lines and lines whose first character is # are as if they were not there.
+//! Logical lines, as Postfix reads all its files: a line that begins with white space continues the
+//! one before; empty lines and lines whose first character is # are as if they were not there.
+//!
+//! White space is what `ISSPACE` of Postfix says, which is more than a space and a tab. To take less
+//! for it would make rules of what is none there.
 
 /// A line with its continuations.
 pub(super) struct Logical<'t> {
@@ -18,7 +21,7 @@ impl<'t> Logical<'t> {
     /// The words with the lines they are on.
     pub(super) fn words(&self) -> impl Iterator<Item = (usize, &'t str)> {
         let of_part = |&(line, part): &(usize, &'t str)| {
-            part.split_ascii_whitespace().map(move |word| (line, word))
+            part.split(is_space).filter(|word| !word.is_empty()).map(move |word| (line, word))
         };
         self.parts.iter().flat_map(of_part)
     }
@@ -28,8 +31,8 @@ impl<'t> Logical<'t> {
 pub(super) fn lines(text: &str) -> Vec<Logical<'_>> {
     let mut logical: Vec<Logical<'_>> = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
-        let is_continuation = line.starts_with([' ', '\t']);
-        let part = line.trim_ascii();
+        let is_continuation = line.starts_with(is_space);
+        let part = line.trim_matches(is_space);
         if part.is_empty() || part.starts_with('#') {
             continue;
         }
@@ -39,4 +42,30 @@ pub(super) fn lines(text: &str) -> Vec<Logical<'_>> {
         }
     }
     logical
+}
+
+/// SP, TAB, VT, FF and CR; LF ends lines. The library's ASCII white space lacks VT.
+const fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t'..='\r')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_white_space_continues_a_line() {
+        for space in [' ', '\t', '\u{b}', '\u{c}', '\r'] {
+            let text = format!(
+                "a{space}REJECT\n# comment\n{space}\n{space}# another\n{space}b{space}OK\nc\n"
+            );
+            let lines = lines(&text);
+            let words: Vec<Vec<_>> = lines.iter().map(|line| line.words().collect()).collect();
+            let first = vec![(1, "a"), (1, "REJECT"), (5, "b"), (5, "OK")];
+            assert_eq!(words, [first, vec![(6, "c")]], "{space:?}");
+            assert!(super::lines(&format!("{space}a\n"))[0].is_astray, "{space:?}");
+        }
+        // Not to Postfix, which knows ASCII.
+        assert_eq!(lines("a\n\u{a0}b\n\u{85}c\n").len(), 3);
+    }
 }

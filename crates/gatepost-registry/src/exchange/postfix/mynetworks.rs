@@ -14,7 +14,8 @@ const NAME: &str = "mynetworks";
 pub(super) fn rules(lines: &[Logical<'_>], findings: &mut Findings<'_>) -> Vec<Rule> {
     let mut rules = Vec::new();
     for (line, part) in value(lines, findings) {
-        let is_separator = |c: char| c.is_ascii_whitespace() || c == ',';
+        // Only these (CHARS_COMMA_SP of Postfix): other white space would be part of a pattern there.
+        let is_separator = |c: char| matches!(c, ' ' | '\t' | '\r' | '\n' | ',');
         for word in part.split(is_separator).filter(|word| !word.is_empty()) {
             match rule(line, word) {
                 Ok(rule) => rules.push(rule),

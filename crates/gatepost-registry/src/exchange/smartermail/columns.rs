@@ -100,6 +100,11 @@ pub(super) fn names(cell: &str, service: Column) -> bool {
     cell.split([',', ';', '|', '/']).any(|part| column(part) == Some(service))
 }
 
+/// Whether a cell is a toggle that says something, as no description is.
+pub(super) fn is_switch(cell: &str) -> bool {
+    !cell.is_empty() && switch(cell).is_ok()
+}
+
 /// Whether a toggle is on.
 pub(super) fn switch(cell: &str) -> Result<bool, &'static str> {
     match cell.to_ascii_lowercase().as_str() {
