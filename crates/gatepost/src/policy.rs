@@ -59,6 +59,19 @@ pub fn compile(text: &str, source: &Source, site: &Arc<Site>) -> Result<Compiled
         .map_err(|errors| source.refused(errors))
 }
 
+/// Compiles a text as the policy that an edit of another one has led to. What that one has expected in
+/// vain already does not keep anybody from editing it.
+pub fn compile_after(
+    text: &str,
+    source: &Source,
+    previous: &Ruleset,
+) -> Result<Compiled, LoadError> {
+    previous
+        .recompile(text, &source.origin())
+        .and_then(|compiled| compiled.proven_after(previous, now()))
+        .map_err(|errors| source.refused(errors))
+}
+
 /// Compiles a text as the policy that comes after another.
 fn recompile(text: &str, source: &Source, previous: &Ruleset) -> Result<Compiled, LoadError> {
     previous

@@ -92,6 +92,13 @@ impl Changes {
         self.0.values().all(BTreeMap::is_empty)
     }
 
+    /// Whether every item that there was says what it said, and none is new.
+    pub(super) fn only_move(&self) -> bool {
+        self.iter().all(|(_, _, Change { before, after })| {
+            before.as_ref().map(|kept| &kept.body) == after.as_ref().map(|kept| &kept.body)
+        })
+    }
+
     /// All of them, in the order of kinds and names.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Kind, &str, &Change)> {
         self.0.iter().flat_map(|(&kind, changes)| {

@@ -76,8 +76,8 @@ pub enum What {
     Removed,
 }
 
-/// An item that is not the same at two revisions. If it is there at both and says the same, it has
-/// another place.
+/// An item that is not the same at two revisions. If it is there at both and says the same, it was put
+/// into a place anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// What it is.

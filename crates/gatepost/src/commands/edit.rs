@@ -135,7 +135,12 @@ pub(super) fn perform(config: &Config, request: &EditRequest) -> anyhow::Result<
 }
 
 fn offline(config: &Config, path: &Path, request: &EditRequest) -> anyhow::Result<EditView> {
-    let judge = |text: &str| policy::compile(text, &config.policy, &config.site);
+    let before = policy::load_unproven(&config.policy, &config.site).ok();
+    let judge = |text: &str| match &before {
+        Some(before) => policy::compile_after(text, &config.policy, &before.ruleset),
+        // It was not even a policy.
+        None => policy::compile(text, &config.policy, &config.site),
+    };
     if request.dry_run {
         // Nothing is changed, so nothing need be ours, nor even be there.
         let elsewhere = tempfile::tempdir()?;

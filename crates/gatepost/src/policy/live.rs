@@ -206,7 +206,7 @@ impl Live {
         let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
         let previous = self.snapshot_now();
         policy::edit(&mut store, request, |text| {
-            let compiled = policy::recompile(text, &self.source, &previous)?;
+            let compiled = policy::compile_after(text, &self.source, &previous)?;
             if compiled.ruleset.allows_nobody() && !previous.allows_nobody() {
                 return Err(ReloadError::AllowsNobody(self.source.clone()));
             }
