@@ -88,3 +88,47 @@ async fn a_policy_that_does_not_do_what_it_says_is_not_taken_into_use() {
     program.end();
     upstream.stop().await;
 }
+
+/// What was expected of an entry that has ended since does not keep anybody from blocking another one.
+/// What an edit itself breaks, or expects in vain, is refused all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn time_breaks_no_edit() {
+    let upstream = ScriptedUpstream::start();
+    let place = Place::filled(upstream.addr());
+    let second = jiff::Timestamp::now().as_second() + 2;
+    let soon = jiff::Timestamp::from_second(second).expect("a time");
+    let temporary = format!(
+        "[[entry]]\nid = \"temporary\"\nnetworks = [\"127.0.0.9\"]\nsenders = [\"app.test\"]\nexpires = {soon}\n\
+         [[expect]]\nip = \"127.0.0.9\"\nfrom = \"a@app.test\"\nresult = \"accept\"\n\
+         [[expect]]\nip = \"127.0.0.2\"\nfrom = \"a@app.test\"\nresult = \"accept\"\n"
+    );
+    place.write("temporary.toml", &temporary);
+    let list = place.path("temporary.toml").display().to_string();
+    let import = ["entry", "import", "--format=toml", &list];
+    let made = place.gatepost(&import);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert!(made.stderr.contains("give it at ="), "{made:?}");
+    let program = place.run();
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+
+    let disabled = place.gatepost(&["entry", "disable", "fleet"]);
+    assert_eq!(disabled.code, Some(0), "{disabled:?}");
+    assert!(disabled.stderr.contains("because this was so before it"), "{disabled:?}");
+    let told = |from: &str| {
+        let store = place.path("state/policy.db");
+        format!("{}: expect: {from}: accept was expected, but: reject", store.display())
+    };
+    place.refused(
+        78,
+        &told("127.0.0.2 from <a@app.test>"),
+        &["entry", "edit", "other", "--sender=x.test"],
+    );
+    let gone = "[[expect]]\nip = \"127.0.0.9\"\nfrom = \"b@app.test\"\nresult = \"accept\"\n";
+    place.write("temporary.toml", gone);
+    place.refused(78, &told("127.0.0.9 from <b@app.test>"), &import);
+    program.end();
+    // Without a gateway it is the same; and who starts one is told.
+    place.done(&["entry", "enable", "fleet"]);
+    place.refused(78, &told("127.0.0.9 from <a@app.test>"), &["run"]);
+    upstream.stop().await;
+}
