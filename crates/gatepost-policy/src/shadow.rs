@@ -1,7 +1,7 @@
 //! A candidate policy beside the one in use: who would be answered otherwise?
 //!
 //! A session leaves an [`Envelope`] of each message, and of what was refused before there was one:
-//! what it knew, and what the policy in use has decided. [`compare`] asks the candidate about the
+//! what it knew, and what the policy in use has decided. [`compare()`] asks the candidate about the
 //! same, by the checks that sessions call, and a [`Tally`] counts what would flip and keeps a few
 //! samples of it. Nothing decides here, and nothing of it is on the way of a message.
 //!

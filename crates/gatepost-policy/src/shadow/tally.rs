@@ -61,7 +61,7 @@ impl Tally {
         }
     }
 
-    /// Counts an envelope, and what [`compare`](super::compare) has found in it.
+    /// Counts an envelope, and what [`compare()`](super::compare()) has found in it.
     pub fn record(&mut self, envelope: &Envelope, flips: Vec<Flip>) {
         self.envelopes += 1;
         self.same += u64::from(flips.is_empty());
