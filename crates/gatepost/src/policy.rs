@@ -46,17 +46,15 @@ pub fn load(source: &Source, site: &Arc<Site>) -> Result<Compiled, LoadError> {
 /// The same, whatever it expects of itself: for whoever wants to know why that does not hold.
 pub fn load_unproven(source: &Source, site: &Arc<Site>) -> Result<Compiled, LoadError> {
     let read = source.read()?;
-    let compiled = Ruleset::compile(&read.text, &source.origin(), site)
-        .map_err(|errors| source.refused(errors))?;
+    let compiled = source.told(Ruleset::compile(&read.text, &source.origin(), site))?;
     let revision = read.revision.unwrap_or_default();
     Ok(Compiled { ruleset: compiled.ruleset.with_revision(revision), ..compiled })
 }
 
 /// Compiles a text as a policy of this place, and proves what it expects.
 pub fn compile(text: &str, source: &Source, site: &Arc<Site>) -> Result<Compiled, LoadError> {
-    Ruleset::compile(text, &source.origin(), site)
-        .and_then(|compiled| compiled.proven(now()))
-        .map_err(|errors| source.refused(errors))
+    let compiled = Ruleset::compile(text, &source.origin(), site);
+    source.told(compiled.and_then(|compiled| compiled.proven(now())))
 }
 
 /// Compiles a text as the policy that an edit of another one has led to. What that one has expected in
@@ -66,18 +64,14 @@ pub fn compile_after(
     source: &Source,
     previous: &Ruleset,
 ) -> Result<Compiled, LoadError> {
-    previous
-        .recompile(text, &source.origin())
-        .and_then(|compiled| compiled.proven_after(previous, now()))
-        .map_err(|errors| source.refused(errors))
+    let compiled = previous.recompile(text, &source.origin());
+    source.told(compiled.and_then(|compiled| compiled.proven_after(previous, now())))
 }
 
 /// Compiles a text as the policy that comes after another.
 fn recompile(text: &str, source: &Source, previous: &Ruleset) -> Result<Compiled, LoadError> {
-    previous
-        .recompile(text, &source.origin())
-        .and_then(|compiled| compiled.proven(now()))
-        .map_err(|errors| source.refused(errors))
+    let compiled = previous.recompile(text, &source.origin());
+    source.told(compiled.and_then(|compiled| compiled.proven(now())))
 }
 
 /// This moment, for a question that nobody has asked before: every rate is unused.

@@ -28,25 +28,47 @@ const PAGE: usize = 1000;
 /// Lists the enabled entries. Page by page, because there may be a million.
 pub fn list(arguments: &ListArguments) -> anyhow::Result<Exit> {
     let config = Config::load(&arguments.config.config)?;
-    running::block_on(async {
-        let Some(client) = running::find(&config.state_dir).await? else {
-            let ruleset = policy::load_unproven(&config.policy, &config.site)?.ruleset;
-            let mut list = List::new(arguments.output, &ruleset.generation().to_string());
-            for page in ruleset.entries().chunks(PAGE) {
-                let view = |entry| EntryView::new(entry, &config.site);
-                list.print(&page.iter().map(|entry| view(entry)).collect::<Vec<_>>())?;
-            }
-            return list.finish();
-        };
-        let mut pages = client.entries();
-        let mut list = None;
-        while let Some(page) = pages.next_page().await.map_err(running::failure)? {
-            let begin = || List::new(arguments.output, &page.generation);
-            list.get_or_insert_with(begin).print(&page.items)?;
+    let listed = running::block_on(list_enabled(arguments, &config))?;
+    if arguments.output == OutputForm::Table {
+        tell_disabled(&config)?;
+    }
+    Ok(listed)
+}
+
+async fn list_enabled(arguments: &ListArguments, config: &Config) -> anyhow::Result<Exit> {
+    let Some(client) = running::find(&config.state_dir).await? else {
+        let ruleset = policy::load_unproven(&config.policy, &config.site)?.ruleset;
+        let mut list = List::new(arguments.output, &ruleset.generation().to_string());
+        for page in ruleset.entries().chunks(PAGE) {
+            let view = |entry| EntryView::new(entry, &config.site);
+            list.print(&page.iter().map(|entry| view(entry)).collect::<Vec<_>>())?;
         }
-        let status = client.status().await.map_err(running::failure)?;
-        list.unwrap_or_else(|| List::new(arguments.output, &status.generation)).finish()
-    })
+        return list.finish();
+    };
+    let mut pages = client.entries();
+    let mut list = None;
+    while let Some(page) = pages.next_page().await.map_err(running::failure)? {
+        let begin = || List::new(arguments.output, &page.generation);
+        list.get_or_insert_with(begin).print(&page.items)?;
+    }
+    let status = client.status().await.map_err(running::failure)?;
+    list.unwrap_or_else(|| List::new(arguments.output, &status.generation)).finish()
+}
+
+/// What the list leaves out: a store may keep entries that do not hold.
+fn tell_disabled(config: &Config) -> Result<(), LoadError> {
+    let Source::Store(path) = &config.policy else { return Ok(()) };
+    let stored = Store::open_to_read(path).map_err(LoadError::Store)?.map(|store| store.policy());
+    let Some(stored) = stored.transpose().map_err(LoadError::Store)? else { return Ok(()) };
+    let is_disabled = |item: &&Item| {
+        item.kind() == Kind::Entry && item.body().lines().any(|line| line == "enabled = false")
+    };
+    let ids: Vec<_> =
+        stored.items.iter().filter(is_disabled).map(|item| item.id().to_owned()).collect();
+    if !ids.is_empty() {
+        tell_note(&format!("disabled, and not in the list: {}", shortened(&ids, SHOWN_MAX)));
+    }
+    Ok(())
 }
 
 /// Shows all of one entry.
