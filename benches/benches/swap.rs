@@ -1,14 +1,9 @@
 //! Do lookups stall while rulesets are swapped?
 //!
-//! Lookups of clients that are allowed: first alone, then while another thread publishes without a
-//! pause, once *prepared* rulesets and nothing but swapping, once rulesets that are *compiled* anew, as
-//! a gateway does when it reloads.
-//!
-//! They are timed one by one, and by the dozen. One takes little longer than to read the clock, whose
-//! own slowest thousandth takes twice its median; and a lookup that has to fetch its entry from memory
-//! takes several times as long as one that finds it in the processor, whether anything is swapped or
-//! not. Of a dozen these differences are evened out, and a reader that had to wait would still stand
-//! out. The clock is read twice for each measurement; what that costs is printed and not subtracted.
+//! Single lookups of clients that are allowed, timed one by one: first alone, then while another
+//! thread publishes without a pause, once *prepared* rulesets and nothing but swapping, once rulesets
+//! that are *compiled* anew, as a gateway does when it reloads. The clock is read twice for each
+//! lookup; what that costs is printed and not subtracted.
 //!
 //! Whoever waits is not asked again in the meantime. So a row tells how many lookups are slow, not how
 //! many clients would have met a slow one; where there are more threads than processors, the slowest
@@ -29,10 +24,8 @@ use gatepost_benches::{
 use gatepost_policy::snapshot::Snapshot;
 use hdrhistogram::Histogram;
 
-/// Measurements between two looks at whether it is time to stop.
+/// Lookups between two looks at whether it is time to stop.
 const BATCH: usize = 1024;
-/// Lookups that are timed together.
-const GROUPS: [usize; 2] = [1, 12];
 /// A row of compiled rulesets sees so many swaps at least, however long they take.
 const SWAPS_MIN: u32 = 4;
 /// The slowest that is told from what is slower still.
@@ -48,7 +41,7 @@ fn main() {
     };
     println!("nanoseconds; x is p99.9 in idle medians, swaps are of a second");
     println!(
-        "{:34} {:>6} {:>6} {:>6} {:>9} {:>5} {:>8}",
+        "{:30} {:>6} {:>6} {:>6} {:>9} {:>5} {:>8}",
         "", "p50", "p99", "p99.9", "max", "x", "swaps"
     );
     let clock = measure(time / 4, || false, || ());
@@ -57,29 +50,22 @@ fn main() {
         let policy = Arc::new(Policy::with_entries(entries));
         let snapshot = Arc::new(Snapshot::new(policy.compile()));
         for family in [Family::V4, Family::V6] {
-            for group in GROUPS {
-                lookups(&policy, &snapshot, (family, group), time);
-            }
+            lookups(&policy, &snapshot, family, time);
         }
     }
 }
 
 /// The rows of one size and family.
-fn lookups(
-    policy: &Arc<Policy>,
-    snapshot: &Arc<Snapshot>,
-    (family, group): (Family, usize),
-    time: Duration,
-) {
-    let name = format!("{} entries, {family}, {group}", policy.networks().count());
+fn lookups(policy: &Arc<Policy>, snapshot: &Arc<Snapshot>, family: Family, time: Duration) {
+    let name = format!("{} entries, {family}", policy.networks().count());
     let clients = policy.clients(family, Outcome::Hit);
-    let idle = timed(snapshot, (&clients, group), time, || false);
+    let idle = timed(snapshot, &clients, time, || false);
     let idle_median = idle.value_at_quantile(0.5);
     tell(&format!("{name}, idle"), &idle, idle_median, 0.0);
     for (supply, swaps_min) in [(Supply::Prepared, 1), (Supply::Compiled, SWAPS_MIN)] {
         let publisher = Publisher::start(snapshot, policy, supply);
         let is_early = || publisher.published() < swaps_min;
-        let latencies = timed(snapshot, (&clients, group), time, is_early);
+        let latencies = timed(snapshot, &clients, time, is_early);
         let rate = publisher.finish();
         let name = format!("{name}, {supply:?}").to_lowercase();
         tell(&name, &latencies, idle_median, rate);
@@ -88,15 +74,12 @@ fn lookups(
 
 fn timed(
     snapshot: &Snapshot,
-    (clients, group): (&[IpAddr], usize),
+    clients: &[IpAddr],
     time: Duration,
     is_early: impl Fn() -> bool,
 ) -> Histogram<u64> {
     let mut turns = clients.iter().cycle();
-    measure(time, is_early, || {
-        // One is let go when the next is asked for: a session that ends while another begins.
-        turns.by_ref().take(group).map(|&client| admit(snapshot, client)).last()
-    })
+    measure(time, is_early, || turns.next().map(|&client| admit(snapshot, client)))
 }
 
 /// How long each call took, until the time is over and it is not too early to stop.
@@ -125,7 +108,7 @@ fn tell(name: &str, latencies: &Histogram<u64>, idle_median: u64, swaps: f64) {
     let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|quantile| latencies.value_at_quantile(quantile));
     let times = p999 as f64 / idle_median as f64;
     println!(
-        "{name:34} {p50:>6} {p99:>6} {p999:>6} {:>9} {times:>5.1} {swaps:>8.1}",
+        "{name:30} {p50:>6} {p99:>6} {p999:>6} {:>9} {times:>5.1} {swaps:>8.1}",
         latencies.max()
     );
 }
