@@ -63,7 +63,7 @@ fn refused(text: &str, errors: &PolicyErrors) {
 
 fn accepted(text: &str, compiled: &Compiled) {
     let ruleset = &compiled.ruleset;
-    compiled.warnings.iter().for_each(|warning| printable(warning));
+    compiled.warnings.iter().for_each(|warning| printable(&warning.to_string()));
     same_again(text, compiled);
     what_the_text_says(text, ruleset);
     what_it_expects(text, ruleset);

@@ -115,7 +115,7 @@ mod tests {
         ] {
             let text = entry("fleet", networks, services);
             let text = if services.contains("deny") { text.replace("senders", "#") } else { text };
-            let warnings = compile(&text).warnings;
+            let warnings = crate::test_policy::warnings(&compile(&text));
             let told: Vec<_> =
                 told.iter().map(|told| format!("policy.toml:1:1: entry fleet: {told}")).collect();
             assert_eq!(warnings.len(), told.len(), "{text}\n{warnings:?}");

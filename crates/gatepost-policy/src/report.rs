@@ -135,13 +135,17 @@ impl Report {
     }
 
     /// The warnings, or the errors if there is one. `origin` is the file's name.
-    pub(crate) fn finish(self, text: &str, origin: &str) -> Result<Vec<String>, PolicyErrors> {
+    pub(crate) fn finish(
+        self,
+        text: &str,
+        origin: &str,
+    ) -> Result<Vec<DocumentError>, PolicyErrors> {
         let (errors, left_out) = self.errors.placed(text, origin);
         if !errors.is_empty() {
             return Err(PolicyErrors { errors, left_out });
         }
         let (told, left_out) = self.warnings.placed(text, origin);
-        Ok(Warnings { told, left_out }.into_lines(origin))
+        Ok(Warnings { told, left_out }.finish(origin))
     }
 }
 
@@ -154,13 +158,14 @@ impl Warnings {
         }
     }
 
-    /// One line each. `origin` is the file's name.
-    pub(crate) fn into_lines(self, origin: &str) -> Vec<String> {
-        let mut lines: Vec<_> = self.told.iter().map(DocumentError::to_string).collect();
-        if self.left_out > 0 {
-            lines.push(format!("{origin}: and {} more warnings", self.left_out));
+    /// All that is told, the last of it how many are not. `origin` is the file's name.
+    pub(crate) fn finish(self, origin: &str) -> Vec<DocumentError> {
+        let Self { mut told, left_out } = self;
+        if left_out > 0 {
+            let message = format_args!("and {left_out} more warnings");
+            told.push(DocumentError::without_position(origin, "", message));
         }
-        lines
+        told
     }
 }
 
@@ -239,7 +244,7 @@ mod tests {
         }
         let warnings = report.finish("", "p.toml").expect("only warnings");
         assert_eq!(warnings.len(), TOLD_MAX + 1);
-        assert_eq!(warnings[TOLD_MAX], "p.toml: and 5 more warnings");
+        assert_eq!(warnings[TOLD_MAX].to_string(), "p.toml: and 5 more warnings");
 
         let mut report = Report::default();
         for _ in 0..TOLD_MAX + 5 {

@@ -9,6 +9,7 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 use crate::{
     compile::{self, Tables},
     date::Moment,
+    document::DocumentError,
     entry::{Action, Entry},
     expectation::{self, Expectations},
     exposure,
@@ -52,8 +53,8 @@ const ENTRIES_TO_SHARE: usize = 10_000;
 pub struct Compiled {
     /// The ruleset, with revision 0.
     pub ruleset: Ruleset,
-    /// One line each, with its place.
-    pub warnings: Vec<String>,
+    /// In the order of the text.
+    pub warnings: Vec<DocumentError>,
 }
 
 impl Compiled {

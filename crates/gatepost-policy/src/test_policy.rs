@@ -54,6 +54,11 @@ pub(crate) fn found(ruleset: &Ruleset, listener: usize, client: &str) -> Option<
 }
 
 /// Policies of nested networks below 10.0.0.0/8 and fd00::/16, each once, with terms of all kinds.
+/// What its author should know, a line each.
+pub(crate) fn warnings(compiled: &Compiled) -> Vec<String> {
+    compiled.warnings.iter().map(ToString::to_string).collect()
+}
+
 pub(crate) fn policies() -> impl Strategy<Value = String> {
     let network = (0_u8..4, 9_u8..=32, any::<bool>()).prop_map(|(bits, length, ipv4)| {
         let network = if ipv4 {

@@ -169,6 +169,12 @@ impl Item {
         &self.body
     }
 
+    /// Whether it is kept and does not hold.
+    pub fn is_disabled(&self) -> bool {
+        // A body is canonical, a key a line: there is no other way to say it.
+        self.body.lines().any(|line| line == "enabled = false")
+    }
+
     /// Its keys and values.
     pub fn table(&self) -> Table {
         // Every body was written from a table.

@@ -3,8 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use gatepost_admin::control::{
-    DeniedView, EditCause, EditRefusal, EditRequest, EditView, Host, UpstreamLive, UpstreamView,
-    Work,
+    DeniedView, EditRefusal, EditRequest, EditView, Host, UpstreamLive, UpstreamView, Work,
 };
 use gatepost_delivery::{Upstream, UpstreamConfig};
 use gatepost_inbound::{Denied, DeniedClient};
@@ -47,13 +46,7 @@ impl Host for Lent {
     }
 
     fn edit(&self, request: EditRequest) -> Work<Result<EditView, EditRefusal>> {
-        let edited = self.policy.edit(request);
-        Box::pin(async {
-            edited.await.unwrap_or_else(|bug| {
-                let error = format!("the edit has failed, and may be made or not: {bug}");
-                Err(EditRefusal { cause: EditCause::Store, error })
-            })
-        })
+        Box::pin(self.policy.clone().edit(request))
     }
 
     fn save_usage(&self) -> Work<Result<(), String>> {

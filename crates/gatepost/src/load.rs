@@ -31,8 +31,6 @@ pub enum LoadError {
     Policy(PolicyErrors),
     /// The policy in the store cannot be read.
     Store(StoreError),
-    /// The policy in the store has errors.
-    Stored(PolicyErrors),
     /// The file could not be read at all.
     Unreadable {
         /// The file.
@@ -69,7 +67,6 @@ impl fmt::Display for LoadError {
             }),
             Self::Policy(errors) => errors.fmt(f),
             Self::Store(error) => error.fmt(f),
-            Self::Stored(errors) => errors.without_places().fmt(f),
             Self::Unreadable { path, error } => {
                 write!(f, "{}: cannot be read: {error}", path.display())
             }

@@ -40,7 +40,7 @@ pub fn prepare(source: &Source) -> Result<(), LoadError> {
 /// Reads and compiles a policy, and proves what it expects. May take seconds: not for a task of the
 /// runtime.
 pub fn load(source: &Source, site: &Arc<Site>) -> Result<Compiled, LoadError> {
-    load_unproven(source, site)?.proven(now()).map_err(|errors| source.refused(errors))
+    source.told(load_unproven(source, site)?.proven(now()))
 }
 
 /// The same, whatever it expects of itself: for whoever wants to know why that does not hold.

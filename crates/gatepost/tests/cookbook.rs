@@ -75,7 +75,7 @@ fn every_example_meets_its_expectations_without_a_warning() {
         for source in sources(&config) {
             let compiled =
                 policy::load(&source, &config.site).unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(compiled.warnings, Vec::<String>::new(), "{source}");
+            assert_eq!(compiled.warnings, [], "{source}");
         }
     }
 }

@@ -7,16 +7,16 @@ use std::{future::Future, net::IpAddr, sync::Arc};
 
 use axum::{
     Json, Router,
+    body::{Body, to_bytes},
     extract::{
-        DefaultBodyLimit, Path, Query, State,
-        rejection::{BytesRejection, PathRejection, QueryRejection},
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
     },
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use gatepost_policy::snapshot::Snapshot;
-use hyper::body::Bytes;
 use serde::Deserialize;
 use serde_json::{
     json,
@@ -88,7 +88,7 @@ fn router(control: Control) -> Router {
         .route("/v1/upstreams", get(upstreams))
         .route("/v1/denied", get(denied))
         .route("/v1/shadow", get(shadow))
-        .route("/v1/edits", post(edit).layer(DefaultBodyLimit::max(EDIT_OCTETS_MAX)))
+        .route("/v1/edits", post(edit))
         .route("/v1/usage", post(save_usage))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
@@ -158,13 +158,15 @@ async fn shadow(State(control): State<Control>) -> Result<Response, Refusal> {
     })
 }
 
-async fn edit(
-    State(control): State<Control>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Json<EditView>, Response> {
+async fn edit(State(control): State<Control>, body: Body) -> Result<Json<EditView>, Response> {
     // One after the other, because a long one takes much memory; nobody closes the semaphore.
     let _turn = control.editing.acquire().await;
-    let body = body.map_err(|rejection| Refusal::from(rejection).into_response())?;
+    let too_large = |error: axum::Error| Refusal {
+        status: StatusCode::PAYLOAD_TOO_LARGE,
+        error: format!("the edit cannot be read; {EDIT_OCTETS_MAX} octets are the most: {error}"),
+    };
+    let body = to_bytes(body, EDIT_OCTETS_MAX).await;
+    let body = body.map_err(|error| too_large(error).into_response())?;
     let read = move || {
         let wrong = |error: serde_json::Error| Refusal {
             status: StatusCode::BAD_REQUEST,
@@ -226,12 +228,6 @@ impl From<ListingError> for Refusal {
             ListingError::Shown(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self { status, error: error.to_string() }
-    }
-}
-
-impl From<BytesRejection> for Refusal {
-    fn from(rejection: BytesRejection) -> Self {
-        Self { status: rejection.status(), error: rejection.body_text() }
     }
 }
 

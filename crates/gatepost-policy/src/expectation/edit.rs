@@ -13,6 +13,7 @@ use gatepost_smtp::path::ReversePathBuf;
 use super::{Expectation, distinct};
 use crate::{
     date::Moment,
+    document::DocumentError,
     listener::ListenerId,
     report::{PolicyErrors, Warnings},
     ruleset::Ruleset,
@@ -23,7 +24,7 @@ pub(crate) fn prove_after(
     next: &Ruleset,
     previous: &Ruleset,
     now: Moment,
-) -> Result<Vec<String>, PolicyErrors> {
+) -> Result<Vec<DocumentError>, PolicyErrors> {
     let (mut before, mut warnings) = (None, Warnings::default());
     let refused = next.expectations.unmet(next, now).filter_map(|unmet| {
         // Most often all are met, and nobody need know what there was before.
@@ -35,7 +36,7 @@ pub(crate) fn prove_after(
         None
     });
     PolicyErrors::none_of(refused)?;
-    Ok(warnings.into_lines(&next.expectations.origin))
+    Ok(warnings.finish(&next.expectations.origin))
 }
 
 /// What was expected before an edit.

@@ -33,7 +33,7 @@ fn one_network_of_two_entries_on_one_listener_is_refused() {
 #[test]
 fn a_network_twice_in_one_entry_is_a_warning() {
     let text = entry("a", r#"["10.1.0.0/16", "10.1.0.0/16"]"#, "services = [\"smtp\", \"smtp\"]");
-    let warnings = test_policy::compile(&text).expect("a good policy").warnings;
+    let warnings = test_policy::warnings(&test_policy::compile(&text).expect("a good policy"));
     assert_eq!(
         warnings,
         ["policy.toml:1:1: entry a: network 10.1.0.0/16 is named twice; leave one out"]

@@ -47,7 +47,7 @@ mode = "sync"
 rewrite_mail_from = "bounces@customer-a.example"
 "#;
     let Compiled { ruleset, warnings } = compile(text).expect("a good policy");
-    assert_eq!(warnings, Vec::<String>::new());
+    assert_eq!(warnings, []);
     let [entry] = ruleset.entries() else { panic!("one entry") };
     assert_eq!((&**entry.id(), entry.owner()), ("billing", Some("team-billing")));
     assert_eq!(entry.description(), Some("Billing fleet, eu-west"));

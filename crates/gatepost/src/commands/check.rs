@@ -25,7 +25,7 @@ pub fn check(config_path: &Path) -> anyhow::Result<Exit> {
     }
     let compiled = policy::load(&config.policy, &config.site)?;
     for warning in &compiled.warnings {
-        tell_warning(warning);
+        tell_warning(&warning.to_string());
     }
     if compiled.ruleset.allows_nobody() {
         let file = &config.policy;
@@ -41,7 +41,7 @@ pub fn check(config_path: &Path) -> anyhow::Result<Exit> {
 fn candidate(file: PathBuf, config: &Config) -> anyhow::Result<Ruleset> {
     let compiled = policy::load(&policy::Source::File(file), &config.site)?;
     for warning in &compiled.warnings {
-        tell_warning(warning);
+        tell_warning(&warning.to_string());
     }
     Ok(compiled.ruleset)
 }

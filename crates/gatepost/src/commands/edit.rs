@@ -135,17 +135,15 @@ pub(super) fn perform(config: &Config, request: &EditRequest) -> anyhow::Result<
 }
 
 fn offline(config: &Config, path: &Path, request: &EditRequest) -> anyhow::Result<EditView> {
-    let before = policy::load_unproven(&config.policy, &config.site).ok();
-    let judge = |text: &str| match &before {
-        Some(before) => policy::compile_after(text, &config.policy, &before.ruleset),
+    let judge = |text: &str| match policy::load_unproven(&config.policy, &config.site) {
+        Ok(before) => policy::compile_after(text, &config.policy, &before.ruleset),
         // It was not even a policy.
-        None => policy::compile(text, &config.policy, &config.site),
+        Err(_) => policy::compile(text, &config.policy, &config.site),
     };
     if request.dry_run {
         // Nothing is changed, so nothing need be ours, nor even be there.
         let elsewhere = tempfile::tempdir()?;
-        let store = Store::open_to_read(path).map_err(LoadError::Store)?;
-        let mut store = match store {
+        let mut store = match config.policy.stored()? {
             Some(store) => store,
             None => Store::open(&elsewhere.path().join("empty.db")).map_err(LoadError::Store)?,
         };

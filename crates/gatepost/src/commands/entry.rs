@@ -4,8 +4,9 @@ use gatepost_admin::control::EntryView;
 use gatepost_policy::ruleset::Ruleset;
 use gatepost_registry::{
     item::{self, Item, Kind},
-    store::{Registry, Store},
+    store::Registry,
 };
+use toml::{Table as Fields, Value};
 
 use super::{
     print, running,
@@ -17,7 +18,7 @@ use crate::{
     errors::{Failure, tell_note},
     exit::Exit,
     load::LoadError,
-    policy::{self, Source},
+    policy,
 };
 
 /// Networks and senders of an entry that a line of the list shows.
@@ -57,14 +58,10 @@ async fn list_enabled(arguments: &ListArguments, config: &Config) -> anyhow::Res
 
 /// What the list leaves out: a store may keep entries that do not hold.
 fn tell_disabled(config: &Config) -> Result<(), LoadError> {
-    let Source::Store(path) = &config.policy else { return Ok(()) };
-    let stored = Store::open_to_read(path).map_err(LoadError::Store)?.map(|store| store.policy());
-    let Some(stored) = stored.transpose().map_err(LoadError::Store)? else { return Ok(()) };
-    let is_disabled = |item: &&Item| {
-        item.kind() == Kind::Entry && item.body().lines().any(|line| line == "enabled = false")
-    };
-    let ids: Vec<_> =
-        stored.items.iter().filter(is_disabled).map(|item| item.id().to_owned()).collect();
+    let Some(store) = config.policy.stored()? else { return Ok(()) };
+    let items = store.policy().map_err(LoadError::Store)?.items;
+    let disabled = items.iter().filter(|item| item.is_disabled());
+    let ids: Vec<_> = disabled.map(|item| item.id().to_owned()).collect();
     if !ids.is_empty() {
         tell_note(&format!("disabled, and not in the list: {}", shortened(&ids, SHOWN_MAX)));
     }
@@ -84,7 +81,7 @@ pub fn show(ShowArguments { id, list }: &ShowArguments) -> anyhow::Result<Exit> 
     if let Some(item) = stored {
         tell_note(&format!("entry {id} is disabled: it does not hold"));
         let text = match list.output {
-            OutputForm::Json => serde_json::to_string_pretty(&item.table())? + "\n",
+            OutputForm::Json => serde_json::to_string_pretty(&dates_as_text(&item))? + "\n",
             OutputForm::Table => item::policy_text([&item]),
         };
         print(&text)?;
@@ -105,10 +102,17 @@ pub fn show(ShowArguments { id, list }: &ShowArguments) -> anyhow::Result<Exit> 
 
 /// An entry that the store keeps, and that does not hold.
 fn disabled(config: &Config, id: &str) -> Result<Option<Item>, LoadError> {
-    let Source::Store(path) = &config.policy else { return Ok(None) };
-    let store = Store::open_to_read(path).map_err(LoadError::Store)?;
-    let item = store.map(|store| store.item(Kind::Entry, id)).transpose();
-    item.map(Option::flatten).map_err(LoadError::Store)
+    let Some(store) = config.policy.stored()? else { return Ok(None) };
+    store.item(Kind::Entry, id).map_err(LoadError::Store)
+}
+
+/// JSON has no dates, and those of TOML would come out as tables.
+fn dates_as_text(item: &Item) -> Fields {
+    let text = |value| match value {
+        Value::Datetime(date) => Value::String(date.to_string()),
+        other => other,
+    };
+    item.table().into_iter().map(|(key, value)| (key, text(value))).collect()
 }
 
 fn from_file(config: &Config, id: &str) -> anyhow::Result<Option<EntryView>> {

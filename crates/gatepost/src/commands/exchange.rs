@@ -6,7 +6,7 @@ use gatepost_admin::control::EditRequest;
 use gatepost_registry::{
     exchange::{self, Defaults, Format},
     item::{self, Item},
-    store::{Operation, Registry, Store},
+    store::{Operation, Registry},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -60,10 +60,8 @@ pub fn export(arguments: &ExportArguments) -> anyhow::Result<Exit> {
 
 /// All items of the policy.
 pub(super) fn items(config: &Config) -> anyhow::Result<Vec<Item>> {
-    if let Source::Store(path) = &config.policy {
-        let store = Store::open_to_read(path).map_err(LoadError::Store)?;
-        let stored = store.map(|store| store.policy()).transpose().map_err(LoadError::Store)?;
-        return Ok(stored.map(|stored| stored.items).unwrap_or_default());
+    if let Some(store) = config.policy.stored()? {
+        return Ok(store.policy().map_err(LoadError::Store)?.items);
     }
     let text = config.policy.read()?.text;
     item::items(&text, &config.policy.origin())

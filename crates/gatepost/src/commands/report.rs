@@ -6,7 +6,7 @@ use gatepost_admin::control::{Client, ControlError};
 use gatepost_policy::printable::Printable;
 use gatepost_registry::{
     item::Kind,
-    store::{Registry, Store},
+    store::Registry,
     usage::{
         UsageStore,
         report::{Facts, Report, Thresholds, report as look_through},
@@ -21,7 +21,7 @@ use crate::{
     exit::Exit,
     host::date,
     load::LoadError,
-    policy::{self, Source, usage_path},
+    policy::{self, usage_path},
 };
 
 /// Looks the allow-list through.
@@ -74,10 +74,7 @@ fn text(report: &Report, counting_since: i64) -> String {
 
 /// When entries were added, as far as that is known: one of yesterday is not unused.
 fn added(config: &Config) -> anyhow::Result<HashMap<String, i64>> {
-    let Source::Store(path) = &config.policy else { return Ok(HashMap::new()) };
-    let Some(store) = Store::open_to_read(path).map_err(LoadError::Store)? else {
-        return Ok(HashMap::new());
-    };
+    let Some(store) = config.policy.stored()? else { return Ok(HashMap::new()) };
     let added = store.added(Kind::Entry).map_err(LoadError::Store)?;
     Ok(added.into_iter().map(|(id, at)| (id, at.as_second())).collect())
 }

@@ -37,7 +37,7 @@ pub fn edit<E: ToString>(
             Edited { view: EditView { revision, ..EditView::default() }, compiled: None }
         }
         Outcome::Changed { revision, judged, differences } => {
-            let warnings = judged.warnings.clone();
+            let warnings = judged.warnings.iter().map(ToString::to_string).collect();
             let view = EditView { revision, warnings, ..counted(&differences) };
             Edited { view, compiled: (!request.dry_run).then_some(judged) }
         }

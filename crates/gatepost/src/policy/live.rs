@@ -12,7 +12,7 @@ use gatepost_policy::snapshot::{Snapshot, is_unused};
 use gatepost_registry::store::Store;
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::task::JoinHandle;
+use tokio::task::JoinError;
 
 use super::edit::{self, Edited};
 use super::source::{Source, Text};
@@ -60,7 +60,7 @@ pub(super) enum ReloadError {
     },
     /// The compiler has panicked, which is a bug.
     #[error("the compiler of the policy failed: {0}")]
-    Bug(#[from] tokio::task::JoinError),
+    Bug(#[from] JoinError),
 }
 
 impl Live {
@@ -174,31 +174,26 @@ impl Live {
 
     /// Edits the policy in its store, and takes it into use. Whoever asks need not stay: once it has
     /// begun, it is done.
-    pub fn edit(
-        self: &Arc<Self>,
-        request: EditRequest,
-    ) -> JoinHandle<Result<EditView, EditRefusal>> {
-        let live = Arc::clone(self);
-        tokio::spawn(async move {
-            let turn = live.turn.lock().await;
-            let editor = Arc::clone(&live);
-            let author = Printable(&request.edit.author).to_string();
-            // Compiling takes long, and so may the disk.
-            let edited = tokio::task::spawn_blocking(move || editor.edit_store(&request)).await;
-            let edited = edited.unwrap_or_else(|bug| {
-                let error = format!("the edit has failed, and may be made or not: {bug}");
-                Err(EditRefusal { cause: EditCause::Store, error })
-            });
-            let Edited { mut view, compiled } = edited.inspect_err(|refusal| {
-                tracing::warn!(author, "policy not edited: {refusal}");
-            })?;
-            if let Some(compiled) = compiled {
-                let generation = live.take_into_use(turn, compiled.ruleset, view.revision);
-                tracing::info!(%generation, author, "policy edited");
-            }
-            view.generation = Some(live.snapshot.load().generation().to_string());
-            Ok(view)
-        })
+    pub async fn edit(self: Arc<Self>, request: EditRequest) -> Result<EditView, EditRefusal> {
+        tokio::spawn(self.edit_in_turn(request)).await.unwrap_or_else(|bug| Err(lost(&bug)))
+    }
+
+    async fn edit_in_turn(self: Arc<Self>, request: EditRequest) -> Result<EditView, EditRefusal> {
+        let turn = self.turn.lock().await;
+        let editor = Arc::clone(&self);
+        let author = Printable(&request.edit.author).to_string();
+        // Compiling takes long, and so may the disk.
+        let edited = tokio::task::spawn_blocking(move || editor.edit_store(&request)).await;
+        let edited = edited.unwrap_or_else(|bug| Err(lost(&bug)));
+        let Edited { mut view, compiled } = edited.inspect_err(|refusal| {
+            tracing::warn!(author, "policy not edited: {refusal}");
+        })?;
+        if let Some(compiled) = compiled {
+            let generation = self.take_into_use(turn, compiled.ruleset, view.revision);
+            tracing::info!(%generation, author, "policy edited");
+        }
+        view.generation = Some(self.snapshot.load().generation().to_string());
+        Ok(view)
     }
 
     fn edit_store(&self, request: &EditRequest) -> Result<Edited, EditRefusal> {
@@ -239,6 +234,12 @@ impl Live {
         self.entries.set(ruleset.entries().len() as f64);
         self.revision_gauge.set(ruleset.generation().revision() as f64);
     }
+}
+
+/// A bug has ended an edit, nobody knows where.
+fn lost(bug: &JoinError) -> EditRefusal {
+    let error = format!("the edit has failed, and may be made or not: {bug}");
+    EditRefusal { cause: EditCause::Store, error }
 }
 
 /// Takes a retired ruleset apart where no mail waits for it, once no session reads it any more.

@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gatepost_policy::{report::PolicyErrors, ruleset::Compiled};
-use gatepost_registry::store::{Registry, Store, StoreError};
+use gatepost_policy::{document::DocumentError, report::PolicyErrors, ruleset::Compiled};
+use gatepost_registry::store::{Registry, Store};
 
 use crate::load::{self, LoadError};
 
@@ -42,15 +42,12 @@ impl Source {
             Self::File(path) => {
                 Ok(Text { text: load::text(path, FILE_OCTETS_MAX)?, revision: None })
             }
-            Self::Store(path) => {
-                let read = || -> Result<Text, StoreError> {
-                    let Some(store) = Store::open_to_read(path)? else {
-                        return Ok(Text { text: String::new(), revision: Some(0) });
-                    };
-                    let stored = store.text()?;
-                    Ok(Text { text: stored.text, revision: Some(stored.revision) })
+            Self::Store(_) => {
+                let Some(store) = self.stored()? else {
+                    return Ok(Text { text: String::new(), revision: Some(0) });
                 };
-                read().map_err(LoadError::Store)
+                let stored = store.text().map_err(LoadError::Store)?;
+                Ok(Text { text: stored.text, revision: Some(stored.revision) })
             }
         }
     }
@@ -60,37 +57,23 @@ impl Source {
         self.to_string()
     }
 
-    /// What came of compiling a policy from here, in the words that fit.
-    pub(super) fn told(
-        &self,
-        compiled: Result<Compiled, PolicyErrors>,
-    ) -> Result<Compiled, LoadError> {
-        let compiled = compiled.map_err(|errors| self.refused(errors))?;
-        let warnings = match self {
-            Self::File(_) => compiled.warnings,
-            Self::Store(_) => compiled.warnings.iter().map(|told| self.placeless(told)).collect(),
-        };
-        Ok(Compiled { warnings, ..compiled })
-    }
-
-    /// A warning without its line and column.
-    fn placeless(&self, warning: &str) -> String {
-        let origin = self.origin();
-        let message = warning.strip_prefix(&origin).and_then(|rest| {
-            let is_number =
-                |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
-            let mut parts = rest.strip_prefix(':')?.splitn(3, ':');
-            let is_place = is_number(parts.next()?) && is_number(parts.next()?);
-            parts.next().filter(|_| is_place)
-        });
-        message.map_or_else(|| warning.to_owned(), |message| format!("{origin}:{message}"))
-    }
-
-    /// Why a policy from here was refused. The lines of a store's text are nobody's lines.
-    pub fn refused(&self, errors: PolicyErrors) -> LoadError {
+    /// The store, if this is one and anything was ever written to it.
+    pub fn stored(&self) -> Result<Option<Store>, LoadError> {
         match self {
-            Self::File(_) => LoadError::Policy(errors),
-            Self::Store(_) => LoadError::Stored(errors),
+            Self::File(_) => Ok(None),
+            Self::Store(path) => Store::open_to_read(path).map_err(LoadError::Store),
+        }
+    }
+
+    /// What came of compiling a policy from here. The lines of a store's text are nobody's lines.
+    pub fn told(&self, compiled: Result<Compiled, PolicyErrors>) -> Result<Compiled, LoadError> {
+        match self {
+            Self::File(_) => compiled.map_err(LoadError::Policy),
+            Self::Store(_) => {
+                let compiled = compiled.map_err(|it| LoadError::Policy(it.without_places()))?;
+                let warnings = compiled.warnings.iter().map(DocumentError::without_place).collect();
+                Ok(Compiled { warnings, ..compiled })
+            }
         }
     }
 }
@@ -99,24 +82,6 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) | Self::Store(path) => path.display().fmt(f),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_warning_about_a_store_names_no_line() {
-        let store = Source::Store("state/policy.db".into());
-        for (warning, told) in [
-            ("state/policy.db:12:1: entry a: x: y", "state/policy.db: entry a: x: y"),
-            ("state/policy.db: and 3 more warnings", "state/policy.db: and 3 more warnings"),
-            ("state/policy.db:entry:1: x", "state/policy.db:entry:1: x"),
-            ("something else", "something else"),
-        ] {
-            assert_eq!(store.placeless(warning), told);
         }
     }
 }

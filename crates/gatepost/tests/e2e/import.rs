@@ -282,6 +282,9 @@ from = "a@app.test"
 result = "accept"
 "#;
     assert_eq!(first_line(&place.import("toml", policy, &[]).stdout), "revision 2: 3 added");
+    let disabled = place.json(&["entry", "show", "all"]);
+    let told = (&disabled["enabled"], &disabled["expires"]);
+    assert_eq!(told, (&false.into(), &"2030-01-01T00:00:00+01:00".into()), "{disabled}");
     for format in ["toml", "json"] {
         let exported = place.done(&["entry", "export", "--format", format]);
         let other = Place::with_store(upstream.addr());

@@ -46,8 +46,11 @@ fn refused(previous: &str, next: &str) -> String {
 
 /// The warnings but for those of the compiler.
 fn tolerated(previous: &str, next: &str) -> Vec<String> {
-    let warnings = after(previous, next).unwrap_or_else(|errors| panic!("{errors}")).warnings;
-    warnings.into_iter().filter(|warning| !warning.contains("give it at")).collect()
+    let compiled = after(previous, next).unwrap_or_else(|errors| panic!("{errors}"));
+    crate::test_policy::warnings(&compiled)
+        .into_iter()
+        .filter(|warning| !warning.contains("give it at"))
+        .collect()
 }
 
 #[test]
