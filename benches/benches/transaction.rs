@@ -131,6 +131,7 @@ fn mail(
         size: mail.size,
         body: mail.body,
         smtputf8: mail.smtputf8,
+        dsn: b"",
     };
     let envelope = client.mail(&parameters, &mut wire.to_upstream);
     wire.say(&SENDER_OK);
@@ -149,7 +150,7 @@ fn recipients(
         let octets = line_octets(input);
         match open.handle(&input[..octets - 2]) {
             Step::Take(OpenEvent::Rcpt(rcpt)) => {
-                envelope.recipient(rcpt.forward_path.as_bytes(), &mut wire.to_upstream);
+                envelope.recipient(rcpt.forward_path.as_bytes(), b"", &mut wire.to_upstream);
             }
             Step::Take(OpenEvent::Data) => break,
             other => panic!("neither RCPT nor DATA: {other:?}"),

@@ -126,8 +126,9 @@ impl Pool {
     }
 
     fn push(&self, mut connection: Connection, ready: client::Ready) {
-        let worn_out =
-            self.config.max_messages_per_connection.is_some_and(|most| connection.messages >= most);
+        let most =
+            [self.config.max_messages_per_connection, ready.capabilities().limits.transactions];
+        let worn_out = most.into_iter().flatten().any(|most| connection.messages >= most);
         if worn_out || !connection.stream.is_quiet() {
             tokio::spawn(connection.quit());
             return;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! begin ─► exchange (MAIL, RCPT…, perhaps DATA) ─► go_ahead (354) ─► send … ─► finish
+//!              ├──► begin_chunk ─► send … ─► end_chunk, or finish
 //!              └────────────────────────────────────► abandon
 //! ```
 //!
@@ -12,7 +13,10 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gatepost_smtp::client::{Answer, Body, Envelope, MailParameters};
+use gatepost_smtp::bdat::Chunk;
+use gatepost_smtp::client::{
+    Answer, Body, Chunked, Chunks, Desync, Envelope, Final, MailParameters, SentChunk,
+};
 use gatepost_smtp::extension::Capabilities;
 use gatepost_smtp::reply::{Reply, Severity};
 use gatepost_stream::{Flushed, StreamError};
@@ -59,6 +63,8 @@ pub struct Transaction {
 enum State {
     Envelope(Envelope),
     Body(Body),
+    Chunks(Chunks),
+    SentChunk(SentChunk),
     /// Something failed: the connection will be closed.
     Broken,
 }
@@ -93,6 +99,8 @@ impl Transaction {
         match &self.state {
             State::Envelope(envelope) => *envelope.capabilities(),
             State::Body(body) => *body.capabilities(),
+            State::Chunks(chunks) => *chunks.capabilities(),
+            State::SentChunk(chunk) => *chunk.capabilities(),
             State::Broken => Capabilities::default(),
         }
     }
@@ -102,6 +110,8 @@ impl Transaction {
         match &self.state {
             State::Envelope(envelope) => envelope.standing(),
             State::Body(body) => body.standing(),
+            State::Chunks(chunks) => chunks.standing(),
+            State::SentChunk(chunk) => chunk.standing(),
             State::Broken => 0,
         }
     }
@@ -124,11 +134,11 @@ impl Transaction {
         if !pipelining {
             self.collect(&mut envelope, answers).await?;
         }
-        for path in paths.iter() {
+        for (path, dsn) in paths.with_parameters() {
             if !pipelining && answers.mail.as_ref().is_some_and(|mail| !mail.is_positive()) {
                 break;
             }
-            envelope.recipient(path, self.lease.connection.stream.output());
+            envelope.recipient(path, dsn, self.lease.connection.stream.output());
             if !pipelining {
                 self.collect(&mut envelope, answers).await?;
             }
@@ -190,7 +200,9 @@ impl Transaction {
                 self.state = State::Body(body);
                 return Ok(GoAhead::Data);
             }
-            State::Broken => return Err(Trouble::Desync("the connection is broken")),
+            State::Chunks(_) | State::SentChunk(_) | State::Broken => {
+                return Err(Trouble::Desync("DATA was not sent"));
+            }
         };
         self.lease.connection.stream.within(REPLY_TIMEOUT);
         let reply = self.lease.connection.reply().await?;
@@ -207,6 +219,46 @@ impl Transaction {
                 Ok(GoAhead::Refused(reply))
             }
         }
+    }
+
+    /// Announces a chunk: with the next [`Transaction::send`], BDAT goes out in front. As many octets
+    /// have to follow as it says.
+    pub fn begin_chunk(&mut self, chunk: Chunk) -> Result<(), Trouble> {
+        let chunks = match std::mem::replace(&mut self.state, State::Broken) {
+            State::Envelope(envelope) => {
+                envelope.into_chunks().map_err(|_| Trouble::Desync("a reply is owed"))?
+            }
+            State::Chunks(chunks) => chunks,
+            State::Body(_) | State::SentChunk(_) | State::Broken => {
+                return Err(Trouble::Desync("no chunk was awaited"));
+            }
+        };
+        let sent = chunks.chunk(chunk, self.lease.connection.stream.output());
+        self.state = State::SentChunk(sent);
+        Ok(())
+    }
+
+    /// Whether a chunk was begun that has no answer yet.
+    pub const fn owes_chunk(&self) -> bool {
+        matches!(self.state, State::SentChunk(_))
+    }
+
+    /// Waits for the upstream's word on a chunk that is not the last. It was sent whole.
+    pub async fn end_chunk(&mut self) -> Result<Reply, Trouble> {
+        let State::SentChunk(chunk) = std::mem::replace(&mut self.state, State::Broken) else {
+            return Err(Trouble::Desync("no chunk was sent"));
+        };
+        let stream = &mut self.lease.connection.stream;
+        stream.within(REPLY_TIMEOUT);
+        stream.flush().await?;
+        let reply = self.lease.connection.reply().await?;
+        match chunk.handle(&reply)? {
+            // One that is leaving is not even asked to forget.
+            Chunked::More(_) if is_leaving(&reply) => {}
+            Chunked::More(chunks) => self.state = State::Chunks(chunks),
+            Chunked::Ready(_) => return Err(Desync.into()),
+        }
+        Ok(reply)
     }
 
     /// What goes out in front of the next [`Transaction::send`] or [`Transaction::finish`].
@@ -235,7 +287,8 @@ impl Transaction {
         }
     }
 
-    /// Sends the last content and the terminator in it, and waits for the upstream's word.
+    /// Sends the last content, and waits for the upstream's word. With DATA the terminator is in it;
+    /// in a chunk it is the rest of what the last BDAT has announced.
     ///
     /// An `Err` of [`Unfinished::BeforeDot`] means that the upstream cannot have the message;
     /// [`Unfinished::AfterDot`] that nobody knows.
@@ -245,15 +298,24 @@ impl Transaction {
             Ok(Sent::Interrupted(reply)) => return Ok(reply),
             Err(trouble) => return Err(Unfinished::BeforeDot(trouble)),
         }
-        let State::Body(body) = self.state else {
-            return Err(Unfinished::BeforeDot(Trouble::Desync("no data was awaited")));
+        let last = match std::mem::replace(&mut self.state, State::Broken) {
+            State::Body(body) => Last::Dot(body.finish()),
+            State::SentChunk(chunk) => Last::Chunk(chunk),
+            State::Envelope(_) | State::Chunks(_) | State::Broken => {
+                return Err(Unfinished::BeforeDot(Trouble::Desync("no data was awaited")));
+            }
         };
-        let mut lease = self.lease;
-        lease.connection.stream.within(within);
-        let reply = lease.connection.reply().await.map_err(Unfinished::AfterDot)?;
-        let ready =
-            body.finish().handle(&reply).map_err(|desync| Unfinished::AfterDot(desync.into()))?;
-        keep(lease, ready, &reply);
+        self.lease.connection.stream.within(within);
+        let reply = self.lease.connection.reply().await.map_err(Unfinished::AfterDot)?;
+        let ended = last.handle(&reply).map_err(|desync| Unfinished::AfterDot(desync.into()))?;
+        match ended {
+            Chunked::Ready(ready) => keep(self.lease, ready, &reply),
+            Chunked::More(_) if is_leaving(&reply) => {}
+            Chunked::More(chunks) => {
+                self.state = State::Chunks(chunks);
+                self.abandon();
+            }
+        }
         Ok(reply)
     }
 
@@ -295,7 +357,14 @@ impl Transaction {
                     keep(lease, ready, &reply);
                 }
             }
-            State::Body(_) | State::Broken => {}
+            State::Chunks(chunks) => {
+                let resetting = chunks.reset(stream.output());
+                let Some(reply) = ask(&mut lease).await else { return };
+                if let Ok(ready) = resetting.handle(&reply) {
+                    keep(lease, ready, &reply);
+                }
+            }
+            State::Body(_) | State::SentChunk(_) | State::Broken => {}
         }
     }
 
@@ -329,6 +398,21 @@ pub enum Sent {
     Interrupted(Reply),
 }
 
+/// What the last octets of a message were: the next reply decides about it.
+enum Last {
+    Chunk(SentChunk),
+    Dot(Final),
+}
+
+impl Last {
+    fn handle(self, reply: &Reply) -> Result<Chunked, Desync> {
+        match self {
+            Self::Chunk(chunk) => chunk.handle(reply),
+            Self::Dot(last) => last.handle(reply).map(Chunked::Ready),
+        }
+    }
+}
+
 /// How the end of a message failed.
 #[derive(Debug)]
 pub enum Unfinished {
@@ -343,9 +427,14 @@ async fn ask(lease: &mut Lease) -> Option<Reply> {
     lease.connection.reply().await.ok()
 }
 
-/// Back into the pool, unless the upstream has said that it is leaving (RFC 5321 §3.8).
+/// Whether the upstream has said that it will close the connection (RFC 5321 §3.8).
+fn is_leaving(reply: &Reply) -> bool {
+    reply.code().as_u16() == 421
+}
+
+/// Back into the pool, unless the upstream is leaving.
 fn keep(lease: Lease, ready: gatepost_smtp::client::Ready, last: &Reply) {
-    if last.code().as_u16() != 421 {
+    if !is_leaving(last) {
         lease.give_back(ready);
     }
 }

@@ -2,12 +2,10 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use gatepost_policy::check::Refusal;
 use gatepost_policy::usage::Use;
-use gatepost_relay::{DataReply, Event, EventType, Handoff, Octets, Origin, PathList};
+use gatepost_relay::{DataReply, Event, EventType, Handoff, Last, Octets, Origin, PathList};
 use gatepost_smtp::command::Mail;
-use gatepost_smtp::data::TERMINATOR;
 use gatepost_smtp::path::{ForwardPath, ReversePathBuf};
 use gatepost_smtp::reply::{Reply, Severity};
 use gatepost_smtp::server::Hello;
@@ -25,10 +23,10 @@ pub(crate) async fn complete(
     conn: &mut Conn,
     hello: &Hello,
     handoff: Handoff,
-    last: Bytes,
+    last: Last,
 ) {
     let metrics = &session.listener.metrics;
-    let octets = handoff.octets() + last.len().saturating_sub(TERMINATOR.len()) as u64;
+    let octets = handoff.octets() + last.content_octets();
     let names = session.origin_names();
     match handoff.complete(last, session.origin(&names, hello)).await {
         DataReply::Granted(grant) => {

@@ -1,25 +1,29 @@
-//! Mail data: from the client's buffer to the upstream, scanned once and never copied.
+//! A message on its way: from the client's buffer to the upstream, scanned once and never copied.
 //!
 //! Content goes on in the pieces in which it comes, and the next piece is read when the last is
 //! sent: that is the back-pressure, and the bound on memory whatever the size. What must not be
-//! relayed is never given its final dot. The client's data is still read to its true end, within
-//! limits, because what is left of it would otherwise be read as commands.
+//! relayed is never brought to its end upstream. The client's content is still read to its true end,
+//! within limits, because what is left of it would otherwise be read as commands.
+//!
+//! Here is what both ways of sending a message share; [`data`] and [`chunks`] know where it ends.
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use gatepost_policy::check;
-use gatepost_policy::entry::BareNewlines;
 use gatepost_relay::Handoff;
-use gatepost_smtp::data::{DataFault, Scan, TERMINATOR};
+use gatepost_smtp::data::DataFault;
 use gatepost_smtp::reply::Reply;
-use gatepost_smtp::server::{Ready, Receiving, replies};
+use gatepost_smtp::server::Hello;
 use gatepost_stream::Mark;
 
 use crate::answer;
 use crate::conn::{Conn, End};
 use crate::header::{Examined, HeldHeader};
 use crate::session::Session;
+
+pub(crate) mod chunks;
+pub(crate) mod data;
 
 /// Octets that are thrown away after a refusal before the connection is closed instead: more than
 /// a message of the default limit, so that a client hears of its mistake.
@@ -31,23 +35,20 @@ const STALL_OCTETS_PER_SECOND: u64 = 512;
 /// Octets of rewritten content that are gathered before they go on.
 const REWRITTEN_OCTETS_MAX: usize = 64 * 1024;
 
-/// Mail data that is being received. It has a way to the upstream or a refusal, never both.
-struct Data<'s> {
+/// A message that is being received. It has a way to the upstream or a refusal, never both.
+struct Body<'s> {
     session: &'s Session,
-    receiving: Receiving,
     relayed: Option<Handoff>,
     refusal: Option<Refusal>,
     /// The header section, while the entry asks to look at it.
     header: Option<HeldHeader>,
-    /// Content that is not what was received, for want of CRs: a slow path for few clients.
-    rewritten: BytesMut,
     /// Octets of content so far, held back or not.
     octets: u64,
     /// When a client that sends no more than this has stalled.
     stall: Mark,
 }
 
-/// Why data is thrown away, and what is done at its end.
+/// Why content is thrown away, and what is done at its end.
 struct Refusal {
     reply: Reply,
     then: Then,
@@ -60,86 +61,76 @@ enum Then {
     GoOn,
 }
 
-/// Reads mail data to its end and answers it.
-pub(crate) async fn receive(
-    session: &Session,
-    conn: &mut Conn,
-    receiving: Receiving,
-    handoff: Handoff,
-) -> Result<Ready, End> {
-    conn.say(&replies::GO_AHEAD);
-    let receiving = match session.entry.terms().bare_newlines {
-        BareNewlines::Reject => receiving,
-        BareNewlines::Normalize => receiving.normalizing(),
-    };
-    let mut data = Data {
-        session,
-        receiving,
-        stall: conn.mark(handoff.client_stall()),
-        relayed: Some(handoff),
-        refusal: None,
-        header: HeldHeader::for_entry(&session.entry),
-        rewritten: BytesMut::new(),
-        octets: 0,
-    };
-    loop {
-        match data.receiving.scan(conn.input()) {
-            Scan::More(octets) => {
-                if octets > 0 || !data.rewritten.is_empty() {
-                    let content = data.content(conn.take(octets));
-                    data.pass_on(conn, content).await?;
-                }
-                data.wait(conn).await?;
-            }
-            Scan::Replace { octets, replaced, with } => {
-                data.rewritten.extend_from_slice(&conn.input()[..octets]);
-                data.rewritten.extend_from_slice(with);
-                conn.consume(octets + replaced);
-                if data.rewritten.len() > REWRITTEN_OCTETS_MAX {
-                    let content = data.content(Bytes::new());
-                    data.pass_on(conn, content).await?;
-                }
-            }
-            Scan::Fault(octets, fault) => {
-                conn.consume(octets);
-                let then = match fault {
-                    DataFault::LeadingSpace => Then::GoOn,
-                    DataFault::BareCr | DataFault::BareLf | DataFault::Nul => Then::Close,
-                };
-                data.refuse(Reply::new(554, (5, 6, 0), fault.to_string()), then);
-            }
-            Scan::End(octets) => {
-                let last = conn.take(octets + TERMINATOR.len());
-                return data.finish(conn, last).await;
-            }
+impl Then {
+    /// What is done after a fault. Whoever sends what two servers may read differently is not
+    /// listened to any more.
+    const fn after(fault: DataFault) -> Self {
+        match fault {
+            DataFault::LeadingSpace => Self::GoOn,
+            DataFault::BareCr | DataFault::BareLf | DataFault::Nul => Self::Close,
         }
     }
 }
 
-impl Data<'_> {
-    /// Content with what was rewritten before it.
-    fn content(&mut self, content: Bytes) -> Bytes {
-        if self.rewritten.is_empty() {
-            return content;
+impl Refusal {
+    const fn new(reply: Reply, then: Then) -> Self {
+        Self { reply, then, discarded_octets: 0 }
+    }
+}
+
+impl<'s> Body<'s> {
+    fn new(session: &'s Session, conn: &Conn, handoff: Handoff) -> Self {
+        Self {
+            session,
+            stall: conn.mark(handoff.client_stall()),
+            relayed: Some(handoff),
+            refusal: None,
+            header: HeldHeader::for_entry(&session.entry),
+            octets: 0,
         }
-        self.rewritten.extend_from_slice(&content);
-        self.rewritten.split().freeze()
     }
 
-    /// Hands a piece of content on, or throws it away.
-    async fn pass_on(&mut self, conn: &mut Conn, content: Bytes) -> Result<(), End> {
-        let octets = content.len() as u64;
-        self.count(octets);
-        let content = self.examine(content);
+    /// A message that nobody takes.
+    fn refused(session: &'s Session, conn: &Conn, reply: Reply) -> Self {
+        Self {
+            session,
+            stall: conn.mark(Duration::ZERO),
+            relayed: None,
+            refusal: Some(Refusal::new(reply, Then::GoOn)),
+            header: None,
+            octets: 0,
+        }
+    }
+
+    /// Counts content and looks at its header section. What comes back goes on, if anything does.
+    fn take(&mut self, hello: &Hello, content: Bytes) -> Bytes {
+        self.count(hello, content.len() as u64);
+        self.examine(hello, content)
+    }
+
+    /// The same, and there will be no more: a header section needs no body (RFC 5322 §2.1).
+    fn take_last(&mut self, hello: &Hello, content: Bytes) -> Bytes {
+        let content = self.take(hello, content);
+        match self.header.take() {
+            Some(held) if self.relayed.is_some() => {
+                let examined = held.end(self.session);
+                self.examined(hello, examined)
+            }
+            _ => content,
+        }
+    }
+
+    /// Hands content on, or throws it away. `received` octets of the client have become it.
+    async fn pass_on(&mut self, conn: &mut Conn, content: Bytes, received: u64) -> Result<(), End> {
         if let Some(handoff) = &mut self.relayed {
             if !content.is_empty() {
                 handoff.content(content).await;
             }
-            let earned = Duration::from_millis(octets * 1000 / STALL_OCTETS_PER_SECOND);
+            let earned = Duration::from_millis(received * 1000 / STALL_OCTETS_PER_SECOND);
             let most = conn.mark(handoff.client_stall());
             self.stall = self.stall.later(earned, most);
         } else if let Some(refusal) = &mut self.refusal {
-            refusal.discarded_octets += octets;
+            refusal.discarded_octets += received;
             if refusal.discarded_octets > DISCARD_OCTETS_MAX {
                 return Err(conn.say_last(&refusal.reply));
             }
@@ -147,37 +138,8 @@ impl Data<'_> {
         Ok(())
     }
 
-    /// The last content is here, with the terminator behind it.
-    async fn finish(mut self, conn: &mut Conn, last: Bytes) -> Result<Ready, End> {
-        let last = self.last(last);
-        if let Some(handoff) = self.relayed {
-            let hello = self.receiving.hello();
-            answer::complete(self.session, conn, hello, handoff, last).await;
-        } else if let Some(refusal) = self.refusal {
-            if refusal.then == Then::Close {
-                return Err(conn.say_last(&refusal.reply));
-            }
-            conn.fault(&refusal.reply)?;
-        }
-        Ok(self.receiving.end())
-    }
-
-    /// What goes on of the last content and the terminator: the very octets, unless there are some
-    /// that were rewritten or held back.
-    fn last(&mut self, last: Bytes) -> Bytes {
-        let content_octets = last.len() - TERMINATOR.len();
-        if self.rewritten.is_empty() && self.header.is_none() {
-            self.count(content_octets as u64);
-            return last;
-        }
-        let content = self.content(last.slice(..content_octets));
-        self.count(content.len() as u64);
-        let content = self.examine_last(content);
-        [&content, TERMINATOR].concat().into()
-    }
-
     /// Waits for more. A client that is silent does not keep a connection of the upstream.
-    async fn wait(&mut self, conn: &mut Conn) -> Result<(), End> {
+    async fn wait(&mut self, conn: &mut Conn, hello: &Hello) -> Result<(), End> {
         let patience = conn.mark(self.session.service.config.data_timeout);
         let waited = match self.relayed.as_mut().filter(|handoff| handoff.holds_connection()) {
             Some(handoff) => match conn.fill(self.stall.min(patience)).await {
@@ -195,42 +157,30 @@ impl Data<'_> {
             Err(end) => end,
         };
         if let Some(handoff) = &self.relayed {
-            answer::log_aborted(self.session, self.receiving.hello(), handoff);
+            answer::log_aborted(self.session, hello, handoff);
         }
         Err(end)
     }
 
-    fn count(&mut self, more: u64) {
+    fn count(&mut self, hello: &Hello, more: u64) {
         self.octets += more;
         if self.relayed.is_some() && self.octets > self.session.entry.terms().max_message_size {
-            self.refuse(check::too_large(&self.session.entry), Then::GoOn);
+            self.refuse(hello, check::too_large(&self.session.entry), Then::GoOn);
         }
     }
 
     /// Holds the header section back until it can be judged; what it lets through may be sent.
-    fn examine(&mut self, content: Bytes) -> Bytes {
+    fn examine(&mut self, hello: &Hello, content: Bytes) -> Bytes {
         match self.header.take() {
             Some(held) if self.relayed.is_some() => {
                 let examined = held.add(&content, self.session);
-                self.examined(examined)
+                self.examined(hello, examined)
             }
             _ => content,
         }
     }
 
-    /// The same, and there will be no more: a header section needs no body (RFC 5322 §2.1).
-    fn examine_last(&mut self, content: Bytes) -> Bytes {
-        let content = self.examine(content);
-        match self.header.take() {
-            Some(held) if self.relayed.is_some() => {
-                let examined = held.end(self.session);
-                self.examined(examined)
-            }
-            _ => content,
-        }
-    }
-
-    fn examined(&mut self, examined: Examined) -> Bytes {
+    fn examined(&mut self, hello: &Hello, examined: Examined) -> Bytes {
         match examined {
             Examined::Held(held) => {
                 self.header = Some(held);
@@ -246,18 +196,18 @@ impl Data<'_> {
             }
             Examined::Refused(refusal) => {
                 self.session.listener.metrics.verdicts.refused(&refusal);
-                self.refuse(refusal.reply, Then::GoOn);
+                self.refuse(hello, refusal.reply, Then::GoOn);
                 Bytes::new()
             }
         }
     }
 
-    /// From here on nothing goes upstream: dropping the handoff closes its connection without the
-    /// final dot.
-    fn refuse(&mut self, reply: Reply, then: Then) {
+    /// From here on nothing goes upstream: dropping the handoff closes its connection before the
+    /// message has an end.
+    fn refuse(&mut self, hello: &Hello, reply: Reply, then: Then) {
         if let Some(handoff) = self.relayed.take() {
-            answer::log_refused(self.session, self.receiving.hello(), &handoff, &reply);
+            answer::log_refused(self.session, hello, &handoff, &reply);
         }
-        self.refusal = Some(Refusal { reply, then, discarded_octets: 0 });
+        self.refusal = Some(Refusal::new(reply, then));
     }
 }

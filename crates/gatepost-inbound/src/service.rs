@@ -56,13 +56,14 @@ impl Service {
         drain: Arc<Drain>,
     ) -> Self {
         let (hostname, size_octets_max) = (&*config.hostname, config.max_message_size);
+        let usual = Offer { size_octets_max, starttls: false, recipients_max: None, dsn: false };
         Self {
             seats: Seats::new(config.max_connections, Gauge::noop()),
             handshakes: Gate::new(),
             started: Instant::now(),
             greeting: Reply::plain(220, format!("{hostname} ESMTP Gatepost")),
-            ehlo: ehlo_reply(hostname, Offer { size_octets_max, starttls: false }),
-            ehlo_starttls: ehlo_reply(hostname, Offer { size_octets_max, starttls: true }),
+            ehlo: ehlo_reply(hostname, usual),
+            ehlo_starttls: ehlo_reply(hostname, Offer { starttls: true, ..usual }),
             helo: Reply::plain(250, hostname.to_owned()),
             config,
             policy,

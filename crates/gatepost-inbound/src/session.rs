@@ -12,7 +12,7 @@ use gatepost_policy::route::Routes;
 use gatepost_policy::state::Connection;
 use gatepost_policy::usage::Use;
 use gatepost_relay::{Message, Origin};
-use gatepost_smtp::command::Mail;
+use gatepost_smtp::command::{CommandError, Mail};
 use gatepost_smtp::path::ReversePathBuf;
 use gatepost_smtp::reply::Reply;
 use gatepost_smtp::server::{self, Hello, Ready, ReadyEvent};
@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::admission::{self, Admission, Allowed, Refused, Seat};
 use crate::answer;
+use crate::body;
 use crate::conn::{Conn, End, Heard};
 use crate::denied::Knock;
 use crate::drain::Place;
@@ -223,6 +224,10 @@ impl Session {
                 self.say_hello(conn, &hello);
                 return Ok(ready.greet(hello));
             }
+            Ok(ReadyEvent::Chunk(chunk)) => {
+                conn.consume(octets);
+                return Box::pin(body::chunks::refuse(self, conn, chunk)).await.map(|()| ready);
+            }
             Ok(ReadyEvent::StartTls) => {
                 conn.consume(octets);
                 // Boxed for the same reason as a transaction.
@@ -234,6 +239,10 @@ impl Session {
                 return Ok(ready);
             }
         };
+        if mail.dsn.parameters().next().is_some() && !self.offers_dsn() {
+            conn.consume(octets);
+            return conn.fault(&CommandError::Parameter.reply()).map(|()| ready);
+        }
         let now = Now::read();
         let moment = self.service.moment(now.instant, now.date);
         self.unix_seconds = moment.unix_seconds;
@@ -354,6 +363,7 @@ impl Session {
             size: mail.size,
             body: mail.body,
             smtputf8: mail.smtputf8,
+            dsn: transaction::parameters(mail.dsn.parameters()),
             received: received.line(self.service.config.received),
             began: now.instant,
         }

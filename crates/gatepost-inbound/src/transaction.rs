@@ -1,4 +1,4 @@
-//! From an accepted MAIL to the end of its transaction: recipients, and DATA.
+//! From an accepted MAIL to the end of its transaction: recipients, and what begins the data.
 //!
 //! Recipients that a client sends in one group go upstream in one group. Each has a [`Slot`] in
 //! the order of asking, filled by us or by the upstream, and nothing else is answered before the
@@ -11,7 +11,8 @@ use gatepost_policy::check::{self, RcptFacts};
 use gatepost_policy::route::{Routes, Way};
 use gatepost_policy::usage::Use;
 use gatepost_relay::{DataFollows, Handoff, Message};
-use gatepost_smtp::command::Rcpt;
+use gatepost_smtp::bdat::Chunk;
+use gatepost_smtp::command::{CommandError, Rcpt};
 use gatepost_smtp::path::ReversePathBuf;
 use gatepost_smtp::reply::Reply;
 use gatepost_smtp::server::{Hello, Open, OpenEvent, Ready, replies};
@@ -80,6 +81,7 @@ enum Carriage {
 
 /// What ends the naming of recipients.
 enum Asked {
+    Chunk(Chunk),
     Data,
     Hello(Hello),
     Reset,
@@ -112,6 +114,7 @@ pub(crate) async fn run(
                 After::Envelope(same) => transaction = same,
                 After::Data(ready) => return Ok(ready),
             },
+            Ok(Asked::Chunk(chunk)) => return transaction.chunks(conn, chunk).await,
             Ok(Asked::Reset) => {
                 transaction.carriage.abandon();
                 conn.say(&replies::RESET);
@@ -193,6 +196,7 @@ impl<'s> Transaction<'s> {
                     self.settle(conn, data).await;
                     return Ok(Asked::Data);
                 }
+                Ok(OpenEvent::Chunk(chunk)) => Ok(Asked::Chunk(chunk)),
                 Ok(OpenEvent::Hello(hello)) => Ok(Asked::Hello(hello)),
                 Ok(OpenEvent::Reset) => Ok(Asked::Reset),
                 Err(step) => Err(step),
@@ -211,6 +215,10 @@ impl<'s> Transaction<'s> {
         let path = rcpt.forward_path;
         if !self.smtputf8 && !path.is_ascii() {
             return Slot::Refused(UTF8_RECIPIENT);
+        }
+        let dsn = parameters(rcpt.dsn.parameters());
+        if !dsn.is_empty() && !self.session.offers_dsn() {
+            return Slot::Refused(CommandError::Parameter.reply());
         }
         let (session, verdicts) = (self.session, &self.session.listener.metrics.verdicts);
         let facts = RcptFacts {
@@ -231,7 +239,7 @@ impl<'s> Transaction<'s> {
         match judged {
             Ok(way) => {
                 verdicts.rcpt_accepted.increment(1);
-                self.name(way, path.as_bytes())
+                self.name(way, (path.as_bytes(), &dsn))
             }
             Err(refusal) => {
                 verdicts.refused(&refusal);
@@ -251,7 +259,7 @@ impl<'s> Transaction<'s> {
 
     /// Names a recipient; the first one begins the handing over. If all that were named before on
     /// another way have been refused, it begins anew: one upstream's trouble is not another's.
-    fn name(&mut self, way: Way, path: &[u8]) -> Slot {
+    fn name(&mut self, way: Way, (path, dsn): (&[u8], &[u8])) -> Slot {
         let turns = self.way.is_some_and(|others| !self.routes.lead_together(way, others));
         self.way = Some(way);
         self.carriage = match std::mem::replace(&mut self.carriage, Carriage::Lost) {
@@ -259,7 +267,7 @@ impl<'s> Transaction<'s> {
             Carriage::Begun(handoff) if turns => self.begin(way, handoff.begin_again()),
             carriage => carriage,
         };
-        let named = self.carriage.handoff().ok_or(NO_UPSTREAM).and_then(|it| it.name(path));
+        let named = self.carriage.handoff().ok_or(NO_UPSTREAM).and_then(|it| it.name(path, dsn));
         named.map_or_else(Slot::Refused, |()| Slot::Asked)
     }
 
@@ -343,6 +351,24 @@ impl<'s> Transaction<'s> {
         }
     }
 
+    /// BDAT: the message comes in chunks from here on, whether there is anybody to send it to or not.
+    async fn chunks(self, conn: &mut Conn, first: Chunk) -> Result<Ready, End> {
+        let (chunking, standing) = self.open.chunks();
+        let way = match (standing, self.carriage) {
+            (Ok(()), Carriage::Begun(handoff)) => Ok(handoff),
+            (Err(reply), carriage) => {
+                carriage.abandon();
+                Err(reply)
+            }
+            (Ok(()), Carriage::Waiting(_) | Carriage::Lost) => {
+                // A recipient stands, so it was asked for.
+                debug_assert!(false, "a recipient without a way");
+                Err(NO_UPSTREAM)
+            }
+        };
+        body::chunks::receive(self.session, conn, chunking, way, first).await
+    }
+
     async fn data(mut self, conn: &mut Conn) -> Result<After<'s>, End> {
         if !conn.input().is_empty() {
             self.carriage.abandon();
@@ -370,6 +396,16 @@ impl<'s> Transaction<'s> {
             conn.say(&reply);
             return Ok(After::Data(receiving.end()));
         }
-        body::receive(self.session, conn, receiving, handoff).await.map(After::Data)
+        body::data::receive(self.session, conn, receiving, handoff).await.map(After::Data)
     }
+}
+
+/// Parameters as the client has sent them, each with a space in front.
+pub(crate) fn parameters<'a>(parameters: impl Iterator<Item = &'a [u8]>) -> Box<[u8]> {
+    let mut joined = Vec::new();
+    for parameter in parameters {
+        joined.push(b' ');
+        joined.extend_from_slice(parameter);
+    }
+    joined.into()
 }

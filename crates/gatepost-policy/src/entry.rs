@@ -67,6 +67,8 @@ pub struct Terms {
     pub max_message_size: u64,
     /// Recipients of a message: the entry's own limit, or the gateway's.
     pub max_recipients: u32,
+    /// The limit on recipients is the entry's own, so its clients are told of it.
+    pub tells_max_recipients: bool,
     /// Connections at once.
     pub max_connections: Option<u32>,
     /// Messages, counted at MAIL.
@@ -113,6 +115,16 @@ pub enum Mode {
     /// Nothing is stored: the upstream's word is the client's.
     #[default]
     Sync,
+}
+
+impl Mode {
+    /// Whether a message may be kept after its client has gone: only then can anybody be told later
+    /// what became of it.
+    pub const fn keeps_messages(self) -> bool {
+        match self {
+            Self::Sync => false,
+        }
+    }
 }
 
 /// What becomes of a bare LF in mail data.
@@ -236,6 +248,7 @@ impl Terms {
             mode: None,
             max_message_size,
             max_recipients,
+            tells_max_recipients: false,
             max_connections: None,
             message_rate: None,
             recipient_rate: None,

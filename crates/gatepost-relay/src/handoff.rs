@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Relay::begin ─► name, ask (RCPT by RCPT, or in groups) ─► data ─► content … ─► complete
+//!                     ├─► begin_chunk ─► content … ─► end_chunk, or complete
 //!                     └──────────────► abandon, or drop
 //! ```
 //!
@@ -27,6 +28,7 @@ use crate::outlet::Outlet;
 use crate::relay::{Message, Relay};
 use crate::trouble::{self, Stage};
 
+mod chunks;
 mod recipients;
 
 const EIGHT_BIT_REFUSED: Reply =
@@ -48,6 +50,8 @@ pub struct Handoff {
     /// The upstream has accepted these.
     accepted: Paths,
     answers: Answers,
+    /// Recipients that the upstream was asked for in this transaction, the last group apart.
+    asked_before: u32,
     replies: Vec<Reply>,
     link: Link,
     header: HeaderScan,
@@ -77,6 +81,15 @@ enum Decided {
     Nobody,
     /// The upstream, by its reply or by its trouble.
     Upstream,
+}
+
+/// The last octets of a message.
+#[derive(Debug)]
+pub enum Last {
+    /// Content with the terminator behind it.
+    Terminated(Bytes),
+    /// The rest of the last chunk.
+    OfChunk(Bytes),
 }
 
 /// The reply to the end of data.
@@ -109,6 +122,7 @@ impl Handoff {
             asked: Paths::default(),
             accepted: Paths::default(),
             answers: Answers::default(),
+            asked_before: 0,
             replies: Vec::new(),
             link: Link::Unopened,
             header: HeaderScan::new(),
@@ -212,9 +226,10 @@ impl Handoff {
         }
     }
 
-    /// Hands the last content over, terminator included, and brings back the upstream's word.
-    pub async fn complete(mut self, last: Bytes, origin: Origin<'_>) -> DataReply {
-        let content_octets = self.octets + last.len().saturating_sub(TERMINATOR.len()) as u64;
+    /// Hands the last content over, and brings back the upstream's word.
+    pub async fn complete(mut self, last: Last, origin: Origin<'_>) -> DataReply {
+        let content_octets = self.octets + last.content_octets();
+        let (Last::Terminated(last) | Last::OfChunk(last)) = last;
         if self.inspect(&last) {
             self.go_ahead().await;
         }
@@ -369,6 +384,16 @@ impl Handoff {
             self.relay.mail_log.write(&event(EventType::Reception, None));
         }
         self.relay.mail_log.write(&event(r#type, Some(1)));
+    }
+}
+
+impl Last {
+    /// How many octets of them are content.
+    pub fn content_octets(&self) -> u64 {
+        match self {
+            Self::Terminated(last) => last.len().saturating_sub(TERMINATOR.len()) as u64,
+            Self::OfChunk(last) => last.len() as u64,
+        }
     }
 }
 

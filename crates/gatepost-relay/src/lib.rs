@@ -14,7 +14,7 @@ mod outlet;
 mod relay;
 pub mod trouble;
 
-pub use handoff::{DataReply, Grant, Handoff};
+pub use handoff::{DataReply, Grant, Handoff, Last};
 pub use mail_log::{
     Event, EventType, MailLog, MailLogTarget, MailLogWriter, Octets, Origin, PathList,
 };

@@ -351,7 +351,7 @@ mod tests {
         let path = directory.path().join("mail.jsonl");
         let (log, writer) = MailLog::start(&MailLogTarget::File(path.clone())).expect("opens");
         let mut recipients = Paths::default();
-        recipients.push(b"b@example.net");
+        recipients.push(b"b@example.net", b"");
         log.write(&Event {
             r#type: EventType::Delivery,
             time: jiff::Timestamp::UNIX_EPOCH,

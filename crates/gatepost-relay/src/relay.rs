@@ -43,6 +43,8 @@ pub struct Message {
     pub body: Option<Body>,
     /// Whether SMTPUTF8 was asked for.
     pub smtputf8: bool,
+    /// RET and ENVID as the client has sent them, each with a space in front.
+    pub dsn: Box<[u8]>,
     /// The one line that is put in front, CRLF included.
     pub received: Bytes,
     /// When the client said MAIL.

@@ -1,8 +1,10 @@
-//! Commands and their parameters (RFC 5321 §4.1.1, RFC 1870, RFC 6152, RFC 6531).
+//! Commands and their parameters (RFC 5321 §4.1.1, RFC 1870, RFC 3030, RFC 3461, RFC 6152, RFC 6531).
 //!
 //! [`parse`] turns one framed line into a [`Command`] that borrows from it. It knows what a line
 //! says, not whether it may be said now: order is the business of [`crate::server`].
 
+use crate::bdat::Chunk;
+use crate::dsn::{MailDsn, RcptDsn};
 use crate::path::{ForwardPath, PathError, ReversePath};
 use crate::reply::Reply;
 
@@ -81,18 +83,24 @@ pub struct Mail<'a> {
     pub body: Option<Body>,
     /// Whether SMTPUTF8 was asked for (RFC 6531 §3.4).
     pub smtputf8: bool,
+    /// What the client wants to be told. Whether that is offered is not known here.
+    pub dsn: MailDsn<'a>,
 }
 
-/// RCPT (RFC 5321 §4.1.1.3). No parameter of it is offered yet.
+/// RCPT (RFC 5321 §4.1.1.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rcpt<'a> {
     /// Whom it is for.
     pub forward_path: ForwardPath<'a>,
+    /// What the client wants to be told. Whether that is offered is not known here.
+    pub dsn: RcptDsn<'a>,
 }
 
 /// One command line, understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
+    /// BDAT (RFC 3030 §2). Octets follow that are no commands, whatever the answer.
+    Bdat(Chunk),
     /// DATA.
     Data,
     /// EXPN.
@@ -123,9 +131,9 @@ pub enum CommandError {
     /// The argument is not what the verb takes.
     #[error("{0}")]
     Argument(&'static str),
-    /// BDAT, whose payload would be read as commands.
-    #[error("CHUNKING is not offered")]
-    Bdat,
+    /// BDAT without a size that can be believed: what follows would be read as commands.
+    #[error("expected BDAT size, or BDAT size LAST; the size is 1 to 20 digits")]
+    ChunkSize,
     /// A parameter twice.
     #[error("parameter given twice")]
     Duplicate,
@@ -157,12 +165,13 @@ impl CommandError {
     pub fn reply(self) -> Reply {
         let (code, status) = match self {
             Self::Argument(_)
+            | Self::ChunkSize
             | Self::Duplicate
             | Self::Sender(PathError::Brackets)
             | Self::Recipient(PathError::Brackets) => (501, (5, 5, 4)),
             Self::Sender(_) => (501, (5, 1, 7)),
             Self::Recipient(_) => (501, (5, 1, 3)),
-            Self::Bdat | Self::NotOffered => (502, (5, 5, 1)),
+            Self::NotOffered => (502, (5, 5, 1)),
             Self::Parameter => (555, (5, 5, 4)),
             Self::Http | Self::Unrecognized => (500, (5, 5, 1)),
             Self::Utf8Sender => (550, (5, 6, 7)),
@@ -172,7 +181,7 @@ impl CommandError {
 
     /// Whether what follows the line cannot be trusted to be commands.
     pub const fn ends_session(self) -> bool {
-        matches!(self, Self::Bdat | Self::Http)
+        matches!(self, Self::ChunkSize | Self::Http)
     }
 }
 
@@ -182,7 +191,7 @@ pub fn parse(line: &[u8], greeting: Greeting) -> Result<Command<'_>, CommandErro
     let (word, rest) = line.split_at(end);
     let argument = rest.trim_ascii();
     match verb(word).ok_or(CommandError::Unrecognized)? {
-        Verb::Bdat => Err(CommandError::Bdat),
+        Verb::Bdat => chunk(rest).map(Command::Bdat),
         Verb::Data => bare(argument, Command::Data),
         Verb::Ehlo => hello(Greeting::Ehlo, argument),
         Verb::Expn => Ok(Command::Expn),
@@ -193,7 +202,7 @@ pub fn parse(line: &[u8], greeting: Greeting) -> Result<Command<'_>, CommandErro
         Verb::Noop => Ok(Command::Noop),
         Verb::NotOffered => Err(CommandError::NotOffered),
         Verb::Quit => bare(argument, Command::Quit),
-        Verb::Rcpt => rcpt(argument).map(Command::Rcpt),
+        Verb::Rcpt => rcpt(argument, greeting).map(Command::Rcpt),
         Verb::Rset => bare(argument, Command::Rset),
         Verb::StartTls => bare(argument, Command::StartTls),
         Verb::Vrfy => Ok(Command::Vrfy),
@@ -210,6 +219,21 @@ fn bare<'a>(argument: &[u8], command: Command<'a>) -> Result<Command<'a>, Comman
     } else {
         Err(CommandError::Argument("this command takes no argument"))
     }
+}
+
+/// `"BDAT" SP chunk-size [ SP "LAST" ]` (RFC 3030 §2). A size beyond any machine saturates: it is
+/// refused, and nothing behind it is believed.
+fn chunk(argument: &[u8]) -> Result<Chunk, CommandError> {
+    let argument = argument.trim_ascii_end();
+    let mut words = argument.strip_prefix(b" ").unwrap_or_default().split(|&b| b == b' ');
+    let size = words.next().unwrap_or_default();
+    let last = match (words.next(), words.next()) {
+        (None, _) => false,
+        (Some(word), None) if word.eq_ignore_ascii_case(b"LAST") => true,
+        _ => return Err(CommandError::ChunkSize),
+    };
+    let octets = digits(size).ok_or(CommandError::ChunkSize)?;
+    Ok(Chunk { octets, last })
 }
 
 fn hello(greeting: Greeting, argument: &[u8]) -> Result<Command<'_>, CommandError> {
@@ -229,7 +253,8 @@ fn mail(argument: &[u8], greeting: Greeting) -> Result<Mail<'_>, CommandError> {
     let path = after_keyword(argument, b"FROM:")
         .ok_or(CommandError::Argument("expected MAIL FROM:<sender>"))?;
     let (reverse_path, rest) = ReversePath::split_from(path).map_err(CommandError::Sender)?;
-    let mut mail = Mail { reverse_path, size: None, body: None, smtputf8: false };
+    let mut mail =
+        Mail { reverse_path, size: None, body: None, smtputf8: false, dsn: MailDsn::default() };
     for parameter in parameters(rest)? {
         if greeting == Greeting::Helo {
             return Err(CommandError::Parameter);
@@ -242,10 +267,9 @@ fn mail(argument: &[u8], greeting: Greeting) -> Result<Mail<'_>, CommandError> {
     Ok(mail)
 }
 
-impl Mail<'_> {
-    fn set(&mut self, parameter: &[u8]) -> Result<(), CommandError> {
-        let equals = parameter.iter().position(|&b| b == b'=').unwrap_or(parameter.len());
-        let (keyword, value) = (&parameter[..equals], parameter.get(equals + 1..));
+impl<'a> Mail<'a> {
+    fn set(&mut self, parameter: &'a [u8]) -> Result<(), CommandError> {
+        let (keyword, value) = keyword_and_value(parameter);
         let once = |first: bool| if first { Ok(()) } else { Err(CommandError::Duplicate) };
         if keyword.eq_ignore_ascii_case(b"SIZE") {
             once(self.size.is_none())?;
@@ -263,27 +287,39 @@ impl Mail<'_> {
                 return Err(CommandError::Argument("SMTPUTF8 takes no value"));
             }
             self.smtputf8 = true;
-        } else {
+        } else if !self.dsn.set((parameter, keyword, value.unwrap_or_default()))? {
             return Err(CommandError::Parameter);
         }
         Ok(())
     }
 }
 
-/// `"RCPT TO:" Forward-path`, one space after the colon tolerated.
-fn rcpt(argument: &[u8]) -> Result<Rcpt<'_>, CommandError> {
+/// `"RCPT TO:" Forward-path [SP Rcpt-parameters]`, one space after the colon tolerated.
+fn rcpt(argument: &[u8], greeting: Greeting) -> Result<Rcpt<'_>, CommandError> {
     let path = after_keyword(argument, b"TO:")
         .ok_or(CommandError::Argument("expected RCPT TO:<recipient>"))?;
     let (forward_path, rest) = ForwardPath::split_from(path).map_err(CommandError::Recipient)?;
-    match parameters(rest)?.next() {
-        Some(_) => Err(CommandError::Parameter),
-        None => Ok(Rcpt { forward_path }),
+    let mut dsn = RcptDsn::default();
+    for parameter in parameters(rest)? {
+        if greeting == Greeting::Helo {
+            return Err(CommandError::Parameter);
+        }
+        let (keyword, value) = keyword_and_value(parameter);
+        if !dsn.set((parameter, keyword, value.unwrap_or_default()))? {
+            return Err(CommandError::Parameter);
+        }
     }
+    Ok(Rcpt { forward_path, dsn })
 }
 
 fn after_keyword<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
     let (start, rest) = argument.split_at_checked(keyword.len())?;
     start.eq_ignore_ascii_case(keyword).then(|| rest.strip_prefix(b" ").unwrap_or(rest))
+}
+
+fn keyword_and_value(parameter: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let equals = parameter.iter().position(|&b| b == b'=').unwrap_or(parameter.len());
+    (&parameter[..equals], parameter.get(equals + 1..))
 }
 
 /// The words after a path, which must be set off by a space.
@@ -295,13 +331,16 @@ fn parameters(rest: &[u8]) -> Result<impl Iterator<Item = &[u8]>, CommandError> 
 }
 
 /// `size-value = 1*20DIGIT` (RFC 1870 §6.1).
-fn size(digits: &[u8]) -> Result<u64, CommandError> {
-    if digits.is_empty() || digits.len() > 20 || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(CommandError::Argument("SIZE is 1 to 20 digits"));
-    }
-    Ok(digits
-        .iter()
-        .fold(0_u64, |sum, &digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'))))
+fn size(value: &[u8]) -> Result<u64, CommandError> {
+    digits(value).ok_or(CommandError::Argument("SIZE is 1 to 20 digits"))
+}
+
+/// `1*20DIGIT`. More than 64 bits saturate: no limit is as large.
+fn digits(value: &[u8]) -> Option<u64> {
+    let digits = (1..=20).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+    let append =
+        |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
+    digits.then(|| value.iter().fold(0, append))
 }
 
 #[cfg(test)]
@@ -334,7 +373,6 @@ mod tests {
         assert_eq!(ehlo(b"StartTLS"), Ok(Command::StartTls));
         assert_eq!(code(b"STARTTLS now"), 501);
         assert_eq!(code(b"AUTH PLAIN"), 502);
-        assert!(ehlo(b"BDAT 6 LAST").expect_err("not offered").ends_session());
         assert!(ehlo(b"POST / HTTP/1.1").expect_err("not SMTP").ends_session());
     }
 
@@ -391,8 +429,66 @@ mod tests {
         };
         assert_eq!(rcpt.forward_path, ForwardPath::Postmaster(b"postmaster"));
         assert_eq!(code(b"RCPT TO:<>"), 501);
-        assert_eq!(code(b"RCPT TO:<a@b> NOTIFY=NEVER"), 555);
+        assert_eq!(code(b"RCPT TO:<a@b> X=1"), 555);
+        assert_eq!(code(b"RCPT TO:<a@b> NOTIFY"), 501);
         assert_eq!(code(b"RCPT TO:<\"a@evil.example> X <b\"@ok.example>"), 501);
+    }
+
+    /// The sizes of the research on CHUNKING: one that wraps in some server is no size here.
+    #[test]
+    fn a_chunk_has_a_size_that_can_be_believed() {
+        let chunk = |octets, last| Ok(Command::Bdat(Chunk { octets, last }));
+        assert_eq!(ehlo(b"BDAT 6"), chunk(6, false));
+        assert_eq!(ehlo(b"bdat 0 last"), chunk(0, true));
+        assert_eq!(ehlo(b"BDAT 4294967297 LAST "), chunk(4_294_967_297, true));
+        assert_eq!(ehlo(b"BDAT 18446744073709551617 LAST"), chunk(u64::MAX, true));
+        for line in [
+            &b"BDAT"[..],
+            b"BDAT ",
+            b"BDAT LAST",
+            b"BDAT  6",
+            b"BDAT -1",
+            b"BDAT +5",
+            b"BDAT 0x10",
+            b"BDAT 5 LAST x",
+            b"BDAT 5  LAST",
+            b"BDAT 5 FIRST",
+            b"BDAT 5LAST",
+            b"BDAT 5.0",
+            b"BDAT \xd9\xa3",
+            b"BDAT 000000000000000000001",
+        ] {
+            assert_eq!(code(line), 501, "{}", line.escape_ascii());
+            assert!(ehlo(line).expect_err("no size").ends_session());
+        }
+    }
+
+    #[test]
+    fn what_a_client_wants_to_be_told_is_kept_as_it_stands() {
+        let Ok(Command::Mail(mail)) = ehlo(b"MAIL FROM:<a@b> ret=hdrs SIZE=1 ENVID=QQ+2B1") else {
+            panic!("a MAIL command")
+        };
+        let parameters: Vec<_> = mail.dsn.parameters().collect();
+        assert_eq!(parameters, [&b"ret=hdrs"[..], b"ENVID=QQ+2B1"]);
+        let Ok(Command::Rcpt(rcpt)) = ehlo(b"RCPT TO:<c@d> ORCPT=rfc822;e@f NOTIFY=success,DELAY")
+        else {
+            panic!("a RCPT command")
+        };
+        let parameters: Vec<_> = rcpt.dsn.parameters().collect();
+        assert_eq!(parameters, [&b"NOTIFY=success,DELAY"[..], b"ORCPT=rfc822;e@f"]);
+        for line in [
+            &b"MAIL FROM:<a@b> RET=ALL"[..],
+            b"MAIL FROM:<a@b> RET=FULL RET=FULL",
+            b"MAIL FROM:<a@b> ENVID=a+0D+0ARCPT",
+            b"RCPT TO:<a@b> NOTIFY=NEVER,DELAY",
+            b"RCPT TO:<a@b> NOTIFY=NEVER NOTIFY=NEVER",
+            b"RCPT TO:<a@b> ORCPT=a@b",
+        ] {
+            assert_eq!(code(line), 501, "{}", line.escape_ascii());
+        }
+        for line in [&b"MAIL FROM:<a@b> RET=FULL"[..], b"RCPT TO:<a@b> NOTIFY=NEVER"] {
+            assert_eq!(parse(line, Greeting::Helo), Err(CommandError::Parameter));
+        }
     }
 
     proptest! {

@@ -13,9 +13,9 @@
 /// The octets that end mail data at the start of a line.
 pub const TERMINATOR: &[u8] = b".\r\n";
 /// What a bare LF is replaced by.
-const NEWLINE: &[u8] = b"\r\n";
+pub(crate) const NEWLINE: &[u8] = b"\r\n";
 /// What is put in front of a dot that would otherwise begin a line.
-const STUFFING: &[u8] = b".";
+pub(crate) const STUFFING: &[u8] = b".";
 
 /// Why mail data must not be relayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

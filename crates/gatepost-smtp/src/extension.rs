@@ -1,10 +1,13 @@
 //! Service extensions: what is offered to clients, and what an upstream offers (RFC 5321 §2.2).
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 
 use crate::reply::Reply;
 
 /// What a server said it can do in its answer to EHLO. HELO leaves the default: nothing.
+#[allow(clippy::struct_excessive_bools)] // an extension is offered or it is not
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
     /// PIPELINING (RFC 2920).
@@ -15,6 +18,21 @@ pub struct Capabilities {
     pub smtputf8: bool,
     /// SIZE (RFC 1870).
     pub size: SizeOffer,
+    /// CHUNKING (RFC 3030).
+    pub chunking: bool,
+    /// DSN (RFC 3461).
+    pub dsn: bool,
+    /// LIMITS (RFC 9422).
+    pub limits: Limits,
+}
+
+/// What a server says that it takes at most (RFC 9422 §4). What it does not say is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// RCPTMAX: recipients of a transaction.
+    pub recipients: Option<u32>,
+    /// MAILMAX: transactions of a connection.
+    pub transactions: Option<u32>,
 }
 
 /// What a server says of message sizes.
@@ -45,6 +63,12 @@ impl Capabilities {
                 capabilities.smtputf8 = true;
             } else if keyword.eq_ignore_ascii_case(b"SIZE") {
                 capabilities.size = size_offer(words.next());
+            } else if keyword.eq_ignore_ascii_case(b"CHUNKING") {
+                capabilities.chunking = true;
+            } else if keyword.eq_ignore_ascii_case(b"DSN") {
+                capabilities.dsn = true;
+            } else if keyword.eq_ignore_ascii_case(b"LIMITS") {
+                capabilities.limits = Limits::of(words);
             }
         }
         capabilities
@@ -53,6 +77,28 @@ impl Capabilities {
     /// Whether a message of `octets` is more than the server said it takes.
     pub const fn refuses_size(&self, octets: u64) -> bool {
         matches!(self.size, SizeOffer::Octets(limit) if octets > limit)
+    }
+}
+
+impl Limits {
+    /// Reads `name=value` words. Names that are not known, and values that are no numbers from 1 to
+    /// 999,999, say nothing (RFC 9422 §4.1).
+    fn of<'a>(words: impl Iterator<Item = &'a [u8]>) -> Self {
+        const DIGITS_MAX: usize = 6;
+        let mut limits = Self::default();
+        for word in words {
+            let Some(equals) = word.iter().position(|&b| b == b'=') else { continue };
+            let (name, value) = (&word[..equals], &word[equals + 1..]);
+            let digits = value.len() <= DIGITS_MAX && value.iter().all(u8::is_ascii_digit);
+            let value = digits.then(|| std::str::from_utf8(value).ok()?.parse().ok()).flatten();
+            let value = value.filter(|&most| most > 0);
+            if name.eq_ignore_ascii_case(b"RCPTMAX") {
+                limits.recipients = value;
+            } else if name.eq_ignore_ascii_case(b"MAILMAX") {
+                limits.transactions = value;
+            }
+        }
+        limits
     }
 }
 
@@ -71,15 +117,29 @@ pub struct Offer {
     pub size_octets_max: u64,
     /// STARTTLS (RFC 3207).
     pub starttls: bool,
+    /// LIMITS RCPTMAX (RFC 9422): recipients of a transaction, if there are few.
+    pub recipients_max: Option<u32>,
+    /// DSN (RFC 3461), which only a relay that keeps messages can honour.
+    pub dsn: bool,
 }
 
 /// The answer to EHLO: what Gatepost itself can honour, whatever the upstream will be.
-pub fn ehlo_reply(hostname: &str, Offer { size_octets_max, starttls }: Offer) -> Reply {
-    let starttls = if starttls { "\nSTARTTLS" } else { "" };
-    let text = format!(
-        "{hostname}\nPIPELINING\nSIZE {size_octets_max}\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\
-         {starttls}"
+pub fn ehlo_reply(hostname: &str, offer: Offer) -> Reply {
+    let size_octets_max = offer.size_octets_max;
+    let mut text = format!(
+        "{hostname}\nPIPELINING\nSIZE {size_octets_max}\n8BITMIME\nSMTPUTF8\nCHUNKING\n\
+         ENHANCEDSTATUSCODES"
     );
+    if let Some(most) = offer.recipients_max {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\nLIMITS RCPTMAX={most}");
+    }
+    if offer.dsn {
+        text.push_str("\nDSN");
+    }
+    if offer.starttls {
+        text.push_str("\nSTARTTLS");
+    }
     Reply::plain(250, Bytes::from(text))
 }
 
@@ -89,7 +149,8 @@ mod tests {
 
     #[test]
     fn what_is_offered_is_understood() {
-        let offer = Offer { size_octets_max: 1000, starttls: false };
+        let offer =
+            Offer { size_octets_max: 1000, starttls: false, recipients_max: None, dsn: false };
         let plain = ehlo_reply("relay.example.com", offer);
         assert!(!plain.text().ends_with(b"STARTTLS"));
         let with_tls = ehlo_reply("relay.example.com", Offer { starttls: true, ..offer });
@@ -97,6 +158,28 @@ mod tests {
         let capabilities = Capabilities::from_ehlo(&plain);
         assert!(capabilities.pipelining && capabilities.eight_bit_mime && capabilities.smtputf8);
         assert!(capabilities.refuses_size(1001) && !capabilities.refuses_size(1000));
+        assert!(capabilities.chunking && !capabilities.dsn);
+        assert_eq!(capabilities.limits, Limits::default());
+        let full = ehlo_reply("x", Offer { recipients_max: Some(7), dsn: true, ..offer });
+        let capabilities = Capabilities::from_ehlo(&full);
+        assert!(capabilities.dsn);
+        assert_eq!(capabilities.limits, Limits { recipients: Some(7), transactions: None });
+    }
+
+    #[test]
+    fn limits_are_numbers() {
+        for (words, recipients, transactions) in [
+            ("RCPTMAX=100 MAILMAX=20", Some(100), Some(20)),
+            ("rcptmax=1 RCPTDOMAINMAX=1 X", Some(1), None),
+            ("RCPTMAX=0 MAILMAX=", None, None),
+            ("RCPTMAX=+5 MAILMAX=-1", None, None),
+            ("RCPTMAX=1000000 MAILMAX=4294967297", None, None),
+            ("", None, None),
+        ] {
+            let reply = Reply::plain(250, format!("x\nLIMITS {words}"));
+            let limits = Capabilities::from_ehlo(&reply).limits;
+            assert_eq!(limits, Limits { recipients, transactions }, "{words}");
+        }
     }
 
     #[test]

@@ -7,15 +7,17 @@
 //!
 //! - [`server`]: the side that clients talk to, one struct per state of a session;
 //! - [`client`]: the side that talks to an upstream, likewise;
-//! - [`mod@line`], [`command`], [`path`], [`reply`], [`data`], [`header`], [`extension`]: the words
+//! - [`mod@line`], [`command`], [`path`], [`reply`], [`data`], [`bdat`], [`dsn`], [`header`], [`extension`]: the words
 //!   that both are made of;
 //! - [`proxy`]: what a load balancer says in front of a session.
 //!
 //! This crate must never depend on a runtime, a socket, TLS or a clock.
 
+pub mod bdat;
 pub mod client;
 pub mod command;
 pub mod data;
+pub mod dsn;
 pub mod extension;
 pub mod header;
 pub mod line;

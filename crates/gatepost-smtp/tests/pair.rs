@@ -71,8 +71,16 @@ impl Server {
         match state {
             State::Connected => match Connected.handle(line) {
                 Step::Take(hello) => {
-                    ehlo_reply("server.test", Offer { size_octets_max: 1000, starttls: false })
-                        .encode(&mut self.output);
+                    ehlo_reply(
+                        "server.test",
+                        Offer {
+                            size_octets_max: 1000,
+                            starttls: false,
+                            recipients_max: None,
+                            dsn: false,
+                        },
+                    )
+                    .encode(&mut self.output);
                     State::Ready(Connected.greet(hello))
                 }
                 step => self.say(step, State::Connected),
@@ -195,10 +203,11 @@ impl Pair {
             size: Some(9),
             body: None,
             smtputf8: false,
+            dsn: b"",
         };
         let mut envelope = ready.mail(&mail, &mut out);
         for recipient in recipients {
-            envelope.recipient(recipient.as_bytes(), &mut out);
+            envelope.recipient(recipient.as_bytes(), b"", &mut out);
         }
         envelope.data(&mut out);
         self.send(&mut out);

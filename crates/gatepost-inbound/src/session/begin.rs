@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use gatepost_policy::entry::Mode;
 use gatepost_smtp::command::Greeting;
 use gatepost_smtp::extension::{Offer, ehlo_reply};
 use gatepost_smtp::server::{Connected, Hello, Ready, replies};
@@ -67,19 +68,30 @@ impl Session {
         }
     }
 
+    /// Whether its client may ask to be told what became of a message: never of one that nobody
+    /// keeps. An entry without a mode of its own may be led to any.
+    pub(crate) fn offers_dsn(&self) -> bool {
+        self.entry.terms().mode.is_some_and(Mode::keeps_messages)
+    }
+
     pub(crate) fn say_hello(&self, conn: &mut Conn, hello: &Hello) {
         let service = &self.service;
-        let size = self.entry.terms().max_message_size;
+        let terms = self.entry.terms();
         let starttls = self.tls.is_none() && matches!(self.listener.tls, ListenerTls::StartTls(_));
-        let is_usual = size == service.config.max_message_size;
+        let offer = Offer {
+            size_octets_max: terms.max_message_size,
+            starttls,
+            recipients_max: terms.tells_max_recipients.then_some(terms.max_recipients),
+            dsn: self.offers_dsn(),
+        };
+        let is_usual = offer.size_octets_max == service.config.max_message_size
+            && offer.recipients_max.is_none()
+            && !offer.dsn;
         match hello.greeting {
             Greeting::Helo => conn.say(&service.helo),
             Greeting::Ehlo if is_usual && starttls => conn.say(&service.ehlo_starttls),
             Greeting::Ehlo if is_usual => conn.say(&service.ehlo),
-            Greeting::Ehlo => {
-                let offer = Offer { size_octets_max: size, starttls };
-                conn.say(&ehlo_reply(&service.config.hostname, offer));
-            }
+            Greeting::Ehlo => conn.say(&ehlo_reply(&service.config.hostname, offer)),
         }
     }
 }

@@ -127,6 +127,7 @@ fn limits(values: &mut Values<'_>, subject: Subject<'_>, file: &mut EntryFile, t
     let recipients = file.max_recipients.take();
     if let Some(most) = values.positive(subject, "max_recipients", recipients, OF_THE_GATEWAY) {
         terms.max_recipients = most;
+        terms.tells_max_recipients = true;
     }
     let connections = file.max_connections.take();
     terms.max_connections = values.positive(subject, "max_connections", connections, NO_LIMIT);

@@ -22,13 +22,15 @@ const UTF8_SENDER_REFUSED: Reply =
 
 impl Handoff {
     /// Names a recipient, for the next [`Handoff::ask`].
-    pub fn name(&mut self, forward_path: &[u8]) -> Result<(), Reply> {
+    ///
+    /// `dsn` is NOTIFY and ORCPT as the client has sent them, each with a space in front.
+    pub fn name(&mut self, forward_path: &[u8], dsn: &[u8]) -> Result<(), Reply> {
         let most =
             self.outlet.upstream.config().max_recipients.map_or(usize::MAX, |most| most as usize);
         if self.accepted.len() + self.pending.len() >= most {
             return Err(TOO_MANY_RECIPIENTS);
         }
-        self.pending.push(forward_path);
+        self.pending.push(forward_path, dsn);
         Ok(())
     }
 
@@ -74,6 +76,7 @@ impl Handoff {
                 lease.release();
                 return Err(reply);
             }
+            self.asked_before = 0;
             let mut transaction = Transaction::begin(lease, &self.mail_parameters());
             let exchanged = self.exchange(&mut transaction, data).await;
             let dead = exchanged.is_err() || self.answers.mail.as_ref().is_some_and(is_leaving);
@@ -103,11 +106,15 @@ impl Handoff {
         data: DataFollows,
     ) -> Result<(), Trouble> {
         self.answers = Answers::default();
-        let offered = transaction.capabilities();
-        if offered.smtputf8 || self.asked.iter().all(<[u8]>::is_ascii) {
+        let askable = Askable::new(&transaction.capabilities(), self.asked_before);
+        if (0..).zip(self.asked.iter()).all(|(nth, path)| askable.refusal(nth, path).is_none()) {
             return transaction.exchange(&self.asked, data, &mut self.answers).await;
         }
-        let sayable: Paths = self.asked.iter().filter(|path| path.is_ascii()).collect();
+        let sayable: Paths = (0..)
+            .zip(self.asked.with_parameters())
+            .filter(|(nth, (path, _))| askable.refusal(*nth, path).is_none())
+            .map(|(_, recipient)| recipient)
+            .collect();
         transaction.exchange(&sayable, data, &mut self.answers).await
     }
 
@@ -119,17 +126,17 @@ impl Handoff {
             transaction.abandon();
             return Err(reply);
         }
-        let offered = transaction.capabilities();
+        let askable = Askable::new(&transaction.capabilities(), self.asked_before);
         let mut answers = self.answers.recipients.drain(..);
-        for path in self.asked.iter() {
-            if !offered.smtputf8 && !path.is_ascii() {
-                self.replies.push(UTF8_RECIPIENT_REFUSED);
+        for (nth, (path, dsn)) in (0..).zip(self.asked.with_parameters()) {
+            if let Some(refusal) = askable.refusal(nth, path) {
+                self.replies.push(refusal);
                 continue;
             }
             // One answer for each that was asked for, or the exchange would have failed.
             let Some(reply) = answers.next() else { break };
             if reply.is_positive() {
-                self.accepted.push(path);
+                self.accepted.push(path, dsn);
                 self.replies.push(reply.with_status());
             } else {
                 self.replies
@@ -137,6 +144,7 @@ impl Handoff {
             }
         }
         drop(answers);
+        self.asked_before = self.asked_before.saturating_add(self.asked.len() as u32);
         Ok(transaction)
     }
 
@@ -146,6 +154,7 @@ impl Handoff {
             size: self.size_upstream(),
             body: self.message.body,
             smtputf8: self.message.smtputf8,
+            dsn: &self.message.dsn,
         }
     }
 
@@ -180,6 +189,30 @@ impl Handoff {
         match said {
             Some((stage, reply)) => self.outlet.judge(trouble::of_reply(stage, reply), reply),
             None => self.troubled(trouble),
+        }
+    }
+}
+
+/// What an upstream can be asked for at all, by what it has said of itself.
+#[derive(Clone, Copy)]
+struct Askable {
+    smtputf8: bool,
+    /// Recipients that it still takes (RFC 9422 §4.2).
+    room: u32,
+}
+
+impl Askable {
+    fn new(offered: &Capabilities, asked_before: u32) -> Self {
+        let most = offered.limits.recipients.unwrap_or(u32::MAX);
+        Self { smtputf8: offered.smtputf8, room: most.saturating_sub(asked_before) }
+    }
+
+    /// Why the `nth` recipient of a group is not even asked for.
+    fn refusal(self, nth: u32, path: &[u8]) -> Option<Reply> {
+        if !self.smtputf8 && !path.is_ascii() {
+            Some(UTF8_RECIPIENT_REFUSED)
+        } else {
+            (nth >= self.room).then_some(TOO_MANY_RECIPIENTS)
         }
     }
 }

@@ -1,8 +1,8 @@
-//! MAIL, RCPT and DATA, one at a time or as a pipelined group (RFC 5321 §3.3, RFC 2920 §3.1).
+//! MAIL, RCPT and what begins the data, one at a time or as a pipelined group (RFC 5321 §3.3, RFC 2920 §3.1).
 
 use bytes::{BufMut, BytesMut};
 
-use crate::client::{Body, Desync, Ready, Resetting};
+use crate::client::{Body, Chunks, Desync, Ready, Resetting};
 use crate::command::Body as BodyType;
 use crate::reply::Reply;
 
@@ -18,6 +18,9 @@ pub struct MailParameters<'a> {
     pub body: Option<BodyType>,
     /// Whether to ask for SMTPUTF8; sent only where it is offered.
     pub smtputf8: bool,
+    /// RET and ENVID as the client has sent them, each with a space in front; sent only where DSN is
+    /// offered.
+    pub dsn: &'a [u8],
 }
 
 /// Which command a reply answers.
@@ -70,15 +73,23 @@ impl Envelope {
         if mail.smtputf8 && capabilities.smtputf8 {
             out.put_slice(b" SMTPUTF8");
         }
+        if capabilities.dsn {
+            out.put_slice(mail.dsn);
+        }
         out.put_slice(b"\r\n");
         Self { ready, mail: Asked::Owed, data: Asked::No, recipients_owed: 0, standing: 0 }
     }
 
-    /// Appends RCPT for what stands between the brackets of a checked forward-path.
-    pub fn recipient(&mut self, forward_path: &[u8], out: &mut BytesMut) {
+    /// Appends RCPT for what stands between the brackets of a checked forward-path. NOTIFY and ORCPT
+    /// in `dsn`, each with a space in front, are sent only where DSN is offered.
+    pub fn recipient(&mut self, forward_path: &[u8], dsn: &[u8], out: &mut BytesMut) {
         out.put_slice(b"RCPT TO:<");
         out.put_slice(forward_path);
-        out.put_slice(b">\r\n");
+        out.put_u8(b'>');
+        if self.ready.capabilities().dsn {
+            out.put_slice(dsn);
+        }
+        out.put_slice(b"\r\n");
         self.recipients_owed += 1;
     }
 
@@ -140,6 +151,16 @@ impl Envelope {
     pub fn into_body(self) -> Result<Body, Self> {
         if self.data == Asked::Granted && !self.owed() {
             Ok(Body::new(self.ready, self.standing))
+        } else {
+            Err(self)
+        }
+    }
+
+    /// The data goes out in chunks, if nothing is owed and nobody was asked for DATA. Whether that is
+    /// offered is in [`Envelope::capabilities`].
+    pub fn into_chunks(self) -> Result<Chunks, Self> {
+        if self.data == Asked::No && !self.owed() {
+            Ok(Chunks::new(self.ready, self.standing))
         } else {
             Err(self)
         }

@@ -5,7 +5,8 @@
 //! Opening ──────────► Ready ──────────────► Envelope ──────────────────► Body
 //!                     ▲   ▲                    │                          │ final dot sent
 //!                     │   └──── Resetting ◄────┘ RSET sent                ▼
-//!                     └──────────────────────────────────────────────── Final
+//!                     ├──────────────────────────────────────────────── Final
+//!                     └─── last chunk ──── Chunks ◄── BDAT, from Envelope
 //! ```
 //!
 //! Commands are appended to a buffer of the caller, as many as it likes before they are sent:
@@ -13,11 +14,13 @@
 //! answers nothing is a [`Desync`]: the connection is closed and nothing on it is believed. Only a
 //! [`Ready`] may be kept for the next transaction, so a connection in doubt cannot be reused.
 
+mod chunks;
 mod envelope;
 mod opening;
 mod replies;
 mod transaction;
 
+pub use chunks::{Chunked, Chunks, SentChunk};
 pub use envelope::{Answer, Envelope, MailParameters};
 pub use opening::{Opened, Opening};
 pub use replies::{ReplyFault, next_reply};

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
+use crate::bdat::Chunk;
 use crate::command::Body as BodyType;
 use crate::reply::{Reply, ReplyCode};
 
@@ -27,7 +28,7 @@ fn open(ehlo: &Reply) -> Ready {
 }
 
 const BARE: MailParameters<'_> =
-    MailParameters { reverse_path: b"a@b", size: None, body: None, smtputf8: false };
+    MailParameters { reverse_path: b"a@b", size: None, body: None, smtputf8: false, dsn: b"" };
 
 #[test]
 fn replies_of_one_line_and_of_many() {
@@ -79,20 +80,70 @@ fn parameters_go_only_where_they_are_offered() {
         size: Some(10),
         body: Some(BodyType::EightBitMime),
         smtputf8: true,
+        dsn: b" RET=HDRS ENVID=QQ+2B1",
     };
     let mut out = BytesMut::new();
     let _ = open(&Reply::plain(250, "x\nSIZE\n8BITMIME\nSMTPUTF8")).mail(&full, &mut out);
     assert_eq!(out.split(), "MAIL FROM:<a@b> SIZE=10 BODY=8BITMIME SMTPUTF8\r\n");
     let _ = open(&say(250)).mail(&full, &mut out);
-    assert_eq!(out, "MAIL FROM:<a@b>\r\n");
+    assert_eq!(out.split(), "MAIL FROM:<a@b>\r\n");
+    let mut envelope = open(&Reply::plain(250, "x\nDSN")).mail(&full, &mut out);
+    envelope.recipient(b"c@d", b" NOTIFY=NEVER", &mut out);
+    assert_eq!(
+        out.split(),
+        "MAIL FROM:<a@b> RET=HDRS ENVID=QQ+2B1\r\nRCPT TO:<c@d> NOTIFY=NEVER\r\n"
+    );
+    let mut envelope = open(&say(250)).mail(&BARE, &mut out);
+    envelope.recipient(b"c@d", b" NOTIFY=NEVER", &mut out);
+    assert_eq!(out, "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n");
+}
+
+/// RFC 3030 §2, the client's side.
+#[test]
+fn a_message_may_go_out_in_chunks() {
+    let mut out = BytesMut::new();
+    let envelope = open(&say(250)).mail(&BARE, &mut out);
+    let mut envelope = envelope.into_chunks().expect_err("MAIL has no answer yet");
+    envelope.recipient(b"c@d", b"", &mut out);
+    envelope.handle(say(250)).expect("MAIL");
+    envelope.handle(say(250)).expect("RCPT");
+    out.clear();
+    let chunks = envelope.into_chunks().expect("nothing is owed");
+    assert_eq!(chunks.standing(), 1);
+    let sent = chunks.chunk(Chunk { octets: 6, last: false }, &mut out);
+    let Ok(Chunked::More(chunks)) = sent.handle(&say(250)) else { panic!("more may come") };
+    let sent = chunks.chunk(Chunk { octets: 0, last: true }, &mut out);
+    assert_eq!(out.split(), "BDAT 6\r\nBDAT 0 LAST\r\n");
+    assert!(matches!(sent.handle(&say(250)), Ok(Chunked::Ready(_))));
+}
+
+#[test]
+fn a_refused_chunk_leaves_an_envelope_to_reset() {
+    let mut out = BytesMut::new();
+    for last in [false, true] {
+        let mut envelope = open(&say(250)).mail(&BARE, &mut out);
+        envelope.handle(say(250)).expect("MAIL");
+        let chunks = envelope.into_chunks().expect("nothing is owed");
+        let sent = chunks.chunk(Chunk { octets: 6, last }, &mut out);
+        let Ok(Chunked::More(chunks)) = sent.handle(&say(552)) else { panic!("it is not over") };
+        out.clear();
+        let resetting = chunks.reset(&mut out);
+        assert_eq!(out, "RSET\r\n");
+        assert!(resetting.handle(&say(250)).is_ok());
+    }
+    let mut envelope = open(&say(250)).mail(&BARE, &mut out);
+    envelope.handle(say(250)).expect("MAIL");
+    let chunks = envelope.into_chunks().expect("nothing is owed");
+    let sent = chunks.chunk(Chunk { octets: 6, last: true }, &mut out);
+    assert!(sent.handle(&say(354)).is_err(), "354 decides nothing");
 }
 
 #[test]
 fn replies_go_to_the_commands_they_answer() {
     let mut out = BytesMut::new();
     let mut envelope = open(&say(250)).mail(&BARE, &mut out);
-    envelope.recipient(b"c@d", &mut out);
-    envelope.recipient(b"e@f", &mut out);
+    envelope.recipient(b"c@d", b"", &mut out);
+    envelope.recipient(b"e@f", b"", &mut out);
     envelope.data(&mut out);
     assert_eq!(out, "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nRCPT TO:<e@f>\r\nDATA\r\n");
     assert_eq!(envelope.handle(say(250)), Ok(Answer::Mail(say(250))));

@@ -13,6 +13,8 @@ impl Connected {
         match parse(line, Greeting::Ehlo) {
             Ok(Command::Hello(greeting, name)) => Step::Take(Hello { greeting, name: name.into() }),
             Ok(Command::Rset) => Step::Reply(replies::RESET),
+            // Octets follow that are no commands.
+            Ok(Command::Bdat(_)) => Step::Close(replies::HELLO_FIRST),
             Ok(_) => Step::Fault(replies::HELLO_FIRST),
             Err(step) => step,
         }

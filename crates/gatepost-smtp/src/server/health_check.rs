@@ -18,6 +18,8 @@ impl HealthCheck {
             Ok(Command::Hello(greeting, name)) => Step::Take(Hello { greeting, name: name.into() }),
             Ok(Command::Rset) => Step::Reply(replies::RESET),
             Ok(Command::Mail(_)) => Step::Fault(NO_CLIENT),
+            // Octets follow that are no commands.
+            Ok(Command::Bdat(_)) => Step::Close(NO_CLIENT),
             Ok(_) => Step::Fault(replies::NEEDS_MAIL),
             Err(step) => step,
         }

@@ -5,7 +5,9 @@
 //! Connected ────────────► Ready ────────────────► Open ────────────────────────► Receiving
 //!                         ▲  ▲                     │                                  │
 //!                         │  └──── RSET, EHLO ─────┘                                  │
-//!                         └──────────────────── end of data ──────────────────────────┘
+//!                         ├──────────────────── end of data ──────────────────────────┘
+//!                         │                        │ BDAT
+//!                         └─── last chunk ───── Chunking
 //! Ready, after STARTTLS and the handshake: Connected again (RFC 3207 §4.2).
 //! Refused: a client that is not allowed; only QUIT is heard.
 //! HealthCheck: a proxy that speaks for itself; everything but mail is answered.
@@ -31,6 +33,7 @@
 //! assert_eq!(&*ready.hello().name, "app.example.com");
 //! ```
 
+mod chunking;
 mod connected;
 mod health_check;
 mod open;
@@ -39,6 +42,7 @@ mod receiving;
 mod refused;
 pub mod replies;
 
+pub use chunking::{Chunking, ChunkingEvent};
 pub use connected::Connected;
 pub use health_check::HealthCheck;
 pub use open::{Open, OpenEvent};

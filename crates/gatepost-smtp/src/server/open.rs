@@ -1,8 +1,9 @@
 //! MAIL was accepted; recipients are being named (RFC 5321 §3.3).
 
+use crate::bdat::Chunk;
 use crate::command::{Command, Rcpt};
 use crate::reply::Reply;
-use crate::server::{Hello, Ready, Receiving, Step, parse, replies};
+use crate::server::{Chunking, Hello, Ready, Receiving, Step, parse, replies};
 
 /// A session with an open transaction, before its data.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct Open {
 /// What an open transaction asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpenEvent<'a> {
+    /// Here is the first chunk of the message. See [`Open::chunks`].
+    Chunk(Chunk),
     /// May the data begin? See [`Open::receive`].
     Data,
     /// Who the client is, said again: the transaction ends (RFC 5321 §4.1.4).
@@ -45,6 +48,7 @@ impl Open {
         match parse(line, self.ready.hello().greeting) {
             Ok(Command::Rcpt(rcpt)) => Step::Take(OpenEvent::Rcpt(rcpt)),
             Ok(Command::Data) => Step::Take(OpenEvent::Data),
+            Ok(Command::Bdat(chunk)) => Step::Take(OpenEvent::Chunk(chunk)),
             Ok(Command::Rset) => Step::Take(OpenEvent::Reset),
             Ok(Command::Hello(greeting, name)) => {
                 Step::Take(OpenEvent::Hello(Hello { greeting, name: name.into() }))
@@ -64,10 +68,23 @@ impl Open {
 
     /// Data may begin if a recipient stands; otherwise the transaction stays open.
     pub fn receive(self) -> Result<Receiving, (Self, Reply)> {
+        match self.refusal() {
+            Some(reply) => Err((self, reply)),
+            None => Ok(Receiving::new(self.ready)),
+        }
+    }
+
+    /// Chunks may be believed if a recipient stands. If none does, they are read and refused.
+    pub fn chunks(self) -> (Chunking, Result<(), Reply>) {
+        let refusal = self.refusal();
+        (Chunking::new(self.ready), refusal.map_or(Ok(()), Err))
+    }
+
+    const fn refusal(&self) -> Option<Reply> {
         match (self.named, self.standing) {
-            (0, _) => Err((self, replies::DATA_NEEDS_RCPT)),
-            (_, 0) => Err((self, replies::NO_VALID_RECIPIENTS)),
-            _ => Ok(Receiving::new(self.ready)),
+            (0, _) => Some(replies::DATA_NEEDS_RCPT),
+            (_, 0) => Some(replies::NO_VALID_RECIPIENTS),
+            _ => None,
         }
     }
 

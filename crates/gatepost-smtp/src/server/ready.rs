@@ -1,5 +1,6 @@
 //! The client has said who it is; no transaction is open.
 
+use crate::bdat::Chunk;
 use crate::command::{Command, Mail};
 use crate::server::{Connected, Hello, Open, Step, parse, replies};
 
@@ -12,6 +13,8 @@ pub struct Ready {
 /// What a session between transactions asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadyEvent<'a> {
+    /// A chunk of no message: its octets are to be read past, and refused.
+    Chunk(Chunk),
     /// Who the client is, said again.
     Hello(Hello),
     /// May a message from this reverse-path begin?
@@ -39,6 +42,7 @@ impl Ready {
             }
             Ok(Command::Rset) => Step::Reply(replies::RESET),
             Ok(Command::StartTls) => Step::Take(ReadyEvent::StartTls),
+            Ok(Command::Bdat(chunk)) => Step::Take(ReadyEvent::Chunk(chunk)),
             Ok(_) => Step::Fault(replies::NEEDS_MAIL),
             Err(step) => step,
         }

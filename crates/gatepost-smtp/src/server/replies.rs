@@ -4,9 +4,15 @@ use crate::reply::Reply;
 
 /// QUIT.
 pub const BYE: Reply = Reply::fixed(221, (2, 0, 0), "bye");
-/// DATA without any RCPT.
+/// BDAT after a chunk of the same message was refused.
+pub const CHUNK_REFUSED: Reply =
+    Reply::fixed(503, (5, 5, 1), "an earlier chunk was refused: send RSET");
+/// Anything but BDAT between two chunks, DATA among it (RFC 3030 §2).
+pub const CHUNKS_AWAITED: Reply =
+    Reply::fixed(503, (5, 5, 1), "the message comes in chunks: send BDAT or RSET");
+/// DATA or BDAT without any RCPT.
 pub const DATA_NEEDS_RCPT: Reply =
-    Reply::fixed(503, (5, 5, 1), "DATA needs a recipient: send RCPT first");
+    Reply::fixed(503, (5, 5, 1), "no recipient was named: send RCPT first");
 /// Octets right behind DATA, which must end a group (RFC 2920 §3.1): they might be meant as data
 /// or as commands, so neither is believed.
 pub const DATA_NOT_AWAITED: Reply =
@@ -17,7 +23,7 @@ pub const EXPN: Reply = Reply::fixed(502, (5, 5, 1), "EXPN is not offered");
 pub const GO_AHEAD: Reply = Reply::fixed_plain(354, "end data with <CRLF>.<CRLF>");
 /// HELP.
 pub const HELP: Reply =
-    Reply::fixed(214, (2, 0, 0), "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT");
+    Reply::fixed(214, (2, 0, 0), "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY QUIT");
 /// MAIL, RCPT or DATA before EHLO.
 pub const HELLO_FIRST: Reply = Reply::fixed(503, (5, 5, 1), "send EHLO first");
 /// MAIL inside a transaction.

@@ -1,6 +1,7 @@
 //! Order of commands, state by state (RFC 5321 §4.1.4).
 
 use super::*;
+use crate::bdat::Chunk;
 use crate::command::Greeting;
 
 fn ready() -> Ready {
@@ -62,6 +63,43 @@ fn data_needs_a_standing_recipient() {
     assert_eq!(open.receive().expect("one stands").end(), ready());
 }
 
+/// RFC 3030 §2: once a chunk was sent, chunks are all that the transaction can take.
+#[test]
+fn chunks_are_followed_by_chunks() {
+    let chunk = |octets, last| Step::Take(ChunkingEvent::Chunk(Chunk { octets, last }));
+    let mut open = ready().open();
+    open.count_recipient(true);
+    let (chunking, refusal) = open.chunks();
+    assert_eq!(refusal, Ok(()));
+    for (line, expected) in [
+        (&b"DATA"[..], 503),
+        (b"MAIL FROM:<a@b>", 503),
+        (b"RCPT TO:<a@b>", 503),
+        (b"STARTTLS", 503),
+        (b"NOOP", 250),
+        (b"NONSENSE", 500),
+        (b"QUIT", 221),
+    ] {
+        assert_eq!(code(chunking.handle(line)), expected, "{}", line.escape_ascii());
+    }
+    assert_eq!(chunking.handle(b"BDAT 6"), chunk(6, false));
+    assert_eq!(chunking.handle(b"BDAT 0 LAST"), chunk(0, true));
+    assert_eq!(chunking.handle(b"RSET"), Step::Take(ChunkingEvent::Reset));
+    assert_eq!(chunking.end(), ready());
+}
+
+/// A client that pipelines has sent its chunks whatever it hears of its recipients.
+#[test]
+fn chunks_for_nobody_are_refused_and_still_read() {
+    let (_, refusal) = ready().open().chunks();
+    assert_eq!(refusal.map_err(|reply| reply.code().as_u16()), Err(503));
+    let mut open = ready().open();
+    open.count_recipient(false);
+    let (chunking, refusal) = open.chunks();
+    assert_eq!(refusal.map_err(|reply| reply.code().as_u16()), Err(554));
+    assert!(matches!(chunking.handle(b"BDAT 6 LAST"), Step::Take(ChunkingEvent::Chunk(_))));
+}
+
 #[test]
 fn tls_begins_between_transactions_and_forgets() {
     let Step::Take(ReadyEvent::StartTls) = ready().handle(b"starttls") else {
@@ -82,7 +120,10 @@ fn a_helo_session_has_no_parameters() {
 
 #[test]
 fn what_cannot_be_followed_closes() {
-    assert!(matches!(ready().handle(b"BDAT 6 LAST"), Step::Close(_)));
+    assert!(matches!(Connected.handle(b"BDAT 6 LAST"), Step::Close(_)));
+    assert!(matches!(HealthCheck.handle(b"BDAT 6 LAST"), Step::Close(_)));
+    assert!(matches!(ready().handle(b"BDAT"), Step::Close(_)));
+    assert!(matches!(ready().open().handle(b"BDAT -1"), Step::Close(_)));
     assert!(matches!(Connected.handle(b"GET / HTTP/1.1"), Step::Close(_)));
 }
 

@@ -77,6 +77,15 @@ impl Scan {
         self.content.octets
     }
 
+    /// Moves as many octets of a chunk out of `unread` as there are, up to `octets_max`. Chunks have
+    /// no end of data in them (RFC 3030 §2).
+    pub(super) fn take_chunk(&mut self, unread: &mut Vec<u8>, octets_max: usize) -> usize {
+        let octets = octets_max.min(unread.len());
+        let chunk: Vec<u8> = unread.drain(..octets).collect();
+        self.append(&chunk);
+        octets
+    }
+
     pub(super) fn into_content(self) -> Content {
         self.content
     }

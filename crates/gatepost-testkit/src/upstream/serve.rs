@@ -68,6 +68,7 @@ impl Host {
             manner: self.manner,
             buffer: vec![0; 64 * 1024].into(),
             unread: Vec::new(),
+            chunks: None,
         };
         async move {
             let Break(ending) = session.converse().await;
@@ -84,6 +85,8 @@ struct Session {
     manner: Manner,
     buffer: Box<[u8]>,
     unread: Vec<u8>,
+    /// The message that comes in chunks.
+    chunks: Option<Scan>,
 }
 
 impl Session {
@@ -94,7 +97,14 @@ impl Session {
         self.perform(&greeting).await?;
         loop {
             let line = self.read_line().await?;
+            if let Some((octets, last)) = self.sink.chunk(&line) {
+                self.take_chunk(&line, octets, last).await?;
+                continue;
+            }
             let action = self.decide(&line);
+            if sink::verb(&line) == "RSET" {
+                self.chunks = None;
+            }
             self.perform(&action).await?;
             let opens_data = action.reply().is_some_and(|reply| reply.starts_with("354"));
             if opens_data && sink::verb(&line) == "DATA" {
@@ -142,6 +152,38 @@ impl Session {
                 panic!("the upstream must not see this: {reason}\n{}", self.pen.story())
             }
         }
+    }
+
+    /// A chunk is read whole, then answered; the last one with what is answered to the end of data,
+    /// if there is a rule for that and none for BDAT.
+    async fn take_chunk(&mut self, line: &str, octets: usize, last: bool) -> ControlFlow<Ending> {
+        let mut scan = self.chunks.take().unwrap_or_else(|| Scan::new(self.manner.keeps_content));
+        let mut left = octets;
+        while left > 0 {
+            if self.unread.is_empty() {
+                self.pen.unfinished(scan.octets());
+                self.read_more(self.buffer.len(), self.manner.keeps_content).await?;
+            }
+            left -= scan.take_chunk(&mut self.unread, left);
+        }
+        let mut action = self.decide(line);
+        let positive = action.reply().is_some_and(|reply| reply.starts_with('2'));
+        if !last {
+            self.chunks = Some(scan);
+            return self.perform(&action).await;
+        }
+        if positive {
+            action = self.decide(END_OF_DATA);
+        }
+        let envelope = self.sink.finish_transaction();
+        self.pen.message(|connection| Message {
+            connection,
+            mail: envelope.mail.unwrap_or_default(),
+            recipients: envelope.recipients,
+            content: scan.into_content(),
+            reply: action.reply(),
+        });
+        self.perform(&action).await
     }
 
     /// The message is in the journal before the gateway can read the reply to it.

@@ -47,6 +47,9 @@ impl Sink {
             "RCPT" => "250 2.1.5 Ok",
             "DATA" if self.envelope.recipients.is_empty() => "554 5.5.1 no valid recipients",
             "DATA" => "354 go ahead",
+            "BDAT" if self.chunk(event).is_none() => "502 5.5.1 not implemented",
+            "BDAT" if self.envelope.recipients.is_empty() => "554 5.5.1 no valid recipients",
+            "BDAT" => "250 2.0.0 chunk",
             _ => "502 5.5.1 not implemented",
         };
         reply.into()
@@ -67,6 +70,17 @@ impl Sink {
             "RCPT" => self.envelope.recipients.push(event.to_owned()),
             _ => {}
         }
+    }
+
+    /// How many octets follow a BDAT, and whether they are the last; nothing, if chunks are not
+    /// offered.
+    pub(super) fn chunk(&self, line: &str) -> Option<(usize, bool)> {
+        let mut words = line.split(' ');
+        let offered = self.extensions.iter().any(|keyword| keyword == "CHUNKING");
+        if !offered || !words.next()?.eq_ignore_ascii_case("BDAT") {
+            return None;
+        }
+        Some((words.next()?.parse().ok()?, words.next() == Some("LAST")))
     }
 
     /// Mail data ends the transaction, however it is answered (RFC 5321 §4.1.1.4).

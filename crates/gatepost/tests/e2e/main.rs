@@ -1,6 +1,7 @@
 //! End to end: real sockets, a scripted upstream, and a gateway between them.
 
 mod candidate;
+mod chunking;
 mod commands;
 mod denied;
 mod dialogues;

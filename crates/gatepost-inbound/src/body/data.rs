@@ -1,0 +1,112 @@
+//! DATA: content up to CRLF.CRLF (RFC 5321 §4.1.1.4).
+
+use bytes::{Bytes, BytesMut};
+use gatepost_policy::entry::BareNewlines;
+use gatepost_relay::{Handoff, Last};
+use gatepost_smtp::data::{Scan, TERMINATOR};
+use gatepost_smtp::reply::Reply;
+use gatepost_smtp::server::{Ready, Receiving, replies};
+
+use super::{Body, REWRITTEN_OCTETS_MAX, Then};
+use crate::answer;
+use crate::conn::{Conn, End};
+use crate::session::Session;
+
+/// Mail data that is being received.
+struct Data<'s> {
+    receiving: Receiving,
+    body: Body<'s>,
+    /// Content that is not what was received, for want of CRs: a slow path for few clients.
+    rewritten: BytesMut,
+}
+
+/// Reads mail data to its end and answers it.
+pub(crate) async fn receive(
+    session: &Session,
+    conn: &mut Conn,
+    receiving: Receiving,
+    handoff: Handoff,
+) -> Result<Ready, End> {
+    conn.say(&replies::GO_AHEAD);
+    let receiving = match session.entry.terms().bare_newlines {
+        BareNewlines::Reject => receiving,
+        BareNewlines::Normalize => receiving.normalizing(),
+    };
+    let body = Body::new(session, conn, handoff);
+    let mut data = Data { receiving, body, rewritten: BytesMut::new() };
+    loop {
+        match data.receiving.scan(conn.input()) {
+            Scan::More(octets) => {
+                if octets > 0 || !data.rewritten.is_empty() {
+                    let content = data.content(conn.take(octets));
+                    data.pass_on(conn, content).await?;
+                }
+                data.body.wait(conn, data.receiving.hello()).await?;
+            }
+            Scan::Replace { octets, replaced, with } => {
+                data.rewritten.extend_from_slice(&conn.input()[..octets]);
+                data.rewritten.extend_from_slice(with);
+                conn.consume(octets + replaced);
+                if data.rewritten.len() > REWRITTEN_OCTETS_MAX {
+                    let content = data.content(Bytes::new());
+                    data.pass_on(conn, content).await?;
+                }
+            }
+            Scan::Fault(octets, fault) => {
+                conn.consume(octets);
+                let reply = Reply::new(554, (5, 6, 0), fault.to_string());
+                data.body.refuse(data.receiving.hello(), reply, Then::after(fault));
+            }
+            Scan::End(octets) => {
+                let last = conn.take(octets + TERMINATOR.len());
+                return data.finish(conn, last).await;
+            }
+        }
+    }
+}
+
+impl Data<'_> {
+    /// Content with what was rewritten before it.
+    fn content(&mut self, content: Bytes) -> Bytes {
+        if self.rewritten.is_empty() {
+            return content;
+        }
+        self.rewritten.extend_from_slice(&content);
+        self.rewritten.split().freeze()
+    }
+
+    async fn pass_on(&mut self, conn: &mut Conn, content: Bytes) -> Result<(), End> {
+        let received = content.len() as u64;
+        let content = self.body.take(self.receiving.hello(), content);
+        self.body.pass_on(conn, content, received).await
+    }
+
+    /// The last content is here, with the terminator behind it.
+    async fn finish(mut self, conn: &mut Conn, last: Bytes) -> Result<Ready, End> {
+        let last = self.last(last);
+        if let Some(handoff) = self.body.relayed {
+            let (session, hello) = (self.body.session, self.receiving.hello());
+            answer::complete(session, conn, hello, handoff, Last::Terminated(last)).await;
+        } else if let Some(refusal) = self.body.refusal {
+            if refusal.then == Then::Close {
+                return Err(conn.say_last(&refusal.reply));
+            }
+            conn.fault(&refusal.reply)?;
+        }
+        Ok(self.receiving.end())
+    }
+
+    /// What goes on of the last content and the terminator: the very octets, unless there are some
+    /// that were rewritten or held back.
+    fn last(&mut self, last: Bytes) -> Bytes {
+        let content_octets = last.len() - TERMINATOR.len();
+        let hello = self.receiving.hello();
+        if self.rewritten.is_empty() && self.body.header.is_none() {
+            self.body.count(hello, content_octets as u64);
+            return last;
+        }
+        let content = self.content(last.slice(..content_octets));
+        let content = self.body.take_last(self.receiving.hello(), content);
+        [&content, TERMINATOR].concat().into()
+    }
+}

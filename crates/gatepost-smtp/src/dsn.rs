@@ -1,0 +1,202 @@
+//! What a client asks to be told about its message (RFC 3461 §4): RET and ENVID at MAIL, NOTIFY and
+//! ORCPT at RCPT.
+//!
+//! They are understood so that nothing can be hidden in them, and passed on as they stand: a value
+//! that was decoded is never written down again. An xtext that stands for a control character is
+//! no value (RFC 3461 §4: what it encodes is printable).
+
+use crate::command::CommandError;
+
+/// Octets of an ENVID (RFC 3461 §4.4).
+pub const ENVID_OCTETS_MAX: usize = 100;
+/// Octets of an ORCPT (RFC 3461 §4.2).
+pub const ORCPT_OCTETS_MAX: usize = 500;
+
+/// What MAIL asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MailDsn<'a> {
+    /// The whole of `RET=FULL` or `RET=HDRS`: how much of the message comes back.
+    pub ret: Option<&'a [u8]>,
+    /// The whole of `ENVID=xtext`: what the client calls this envelope.
+    pub envid: Option<&'a [u8]>,
+}
+
+/// What RCPT asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RcptDsn<'a> {
+    /// The whole of `NOTIFY=…`: when a notification is sent.
+    pub notify: Option<&'a [u8]>,
+    /// The whole of `ORCPT=type;xtext`: who the recipient was at first.
+    pub orcpt: Option<&'a [u8]>,
+}
+
+impl<'a> MailDsn<'a> {
+    /// The parameters as they stood, in the order of the RFC.
+    pub fn parameters(self) -> impl Iterator<Item = &'a [u8]> {
+        self.ret.into_iter().chain(self.envid)
+    }
+
+    /// Takes a parameter with its value. False if it is none of these.
+    pub(crate) fn set(
+        &mut self,
+        (parameter, keyword, value): (&'a [u8], &[u8], &[u8]),
+    ) -> Result<bool, CommandError> {
+        if keyword.eq_ignore_ascii_case(b"RET") {
+            let known = value.eq_ignore_ascii_case(b"FULL") || value.eq_ignore_ascii_case(b"HDRS");
+            once(&mut self.ret, parameter, known.then_some(()).ok_or("RET is FULL or HDRS"))
+        } else if keyword.eq_ignore_ascii_case(b"ENVID") {
+            let known = value.len() <= ENVID_OCTETS_MAX && is_xtext(value);
+            let known = known.then_some(()).ok_or("ENVID is up to 100 octets of xtext");
+            once(&mut self.envid, parameter, known)
+        } else {
+            Ok(false)
+        }
+    }
+}
+
+impl<'a> RcptDsn<'a> {
+    /// The parameters as they stood, in the order of the RFC.
+    pub fn parameters(self) -> impl Iterator<Item = &'a [u8]> {
+        self.notify.into_iter().chain(self.orcpt)
+    }
+
+    /// Takes a parameter with its value. False if it is none of these.
+    pub(crate) fn set(
+        &mut self,
+        (parameter, keyword, value): (&'a [u8], &[u8], &[u8]),
+    ) -> Result<bool, CommandError> {
+        if keyword.eq_ignore_ascii_case(b"NOTIFY") {
+            let known = is_notify(value).then_some(());
+            let known = known.ok_or("NOTIFY is NEVER, or some of SUCCESS,FAILURE,DELAY");
+            once(&mut self.notify, parameter, known)
+        } else if keyword.eq_ignore_ascii_case(b"ORCPT") {
+            let known = value.len() <= ORCPT_OCTETS_MAX && is_orcpt(value);
+            let known =
+                known.then_some(()).ok_or("ORCPT is an address type, a semicolon and xtext");
+            once(&mut self.orcpt, parameter, known)
+        } else {
+            Ok(false)
+        }
+    }
+}
+
+fn once<'a>(
+    slot: &mut Option<&'a [u8]>,
+    parameter: &'a [u8],
+    known: Result<(), &'static str>,
+) -> Result<bool, CommandError> {
+    known.map_err(CommandError::Argument)?;
+    match slot.replace(parameter) {
+        None => Ok(true),
+        Some(_) => Err(CommandError::Duplicate),
+    }
+}
+
+/// `"NEVER" / 1#( "SUCCESS" / "FAILURE" / "DELAY" )` (RFC 3461 §4.1).
+fn is_notify(value: &[u8]) -> bool {
+    const WORDS: [&[u8]; 3] = [b"SUCCESS", b"FAILURE", b"DELAY"];
+    if value.eq_ignore_ascii_case(b"NEVER") {
+        return true;
+    }
+    let mut seen = [false; WORDS.len()];
+    value.split(|&octet| octet == b',').all(|word| {
+        let known = WORDS.iter().position(|known| word.eq_ignore_ascii_case(known));
+        known.is_some_and(|index| !std::mem::replace(&mut seen[index], true))
+    })
+}
+
+/// `addr-type ";" xtext` (RFC 3461 §4.2).
+fn is_orcpt(value: &[u8]) -> bool {
+    let Some(semicolon) = value.iter().position(|&octet| octet == b';') else { return false };
+    let (kind, address) = (&value[..semicolon], &value[semicolon + 1..]);
+    let named = !kind.is_empty()
+        && kind.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-');
+    named && !address.is_empty() && is_xtext(address)
+}
+
+/// `xtext = *( xchar / "+" 2HEXDIG )` (RFC 3461 §4), the digits in upper case, and what they stand
+/// for printable.
+fn is_xtext(value: &[u8]) -> bool {
+    let mut octets = value.iter().copied();
+    while let Some(octet) = octets.next() {
+        let printable = match octet {
+            b'+' => match (octets.next().and_then(hex), octets.next().and_then(hex)) {
+                (Some(high), Some(low)) => (b' '..=b'~').contains(&(high * 16 + low)),
+                _ => false,
+            },
+            b'=' => false,
+            octet => octet.is_ascii_graphic(),
+        };
+        if !printable {
+            return false;
+        }
+    }
+    true
+}
+
+const fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn xtext_hides_nothing() {
+        for (value, expected) in [
+            (&b""[..], true),
+            (b"QQ314159", true),
+            (b"a+2Bb+3D", true),
+            (b"a+20b", true),
+            (b"a+0D+0ARCPT+20TO:<v@w>", false),
+            (b"a+00", false),
+            (b"a+0d", false),
+            (b"a+2", false),
+            (b"a+", false),
+            (b"a=b", false),
+            (b"a b", false),
+            (b"\xc3\xa9", false),
+            (b"a+C3+A9", false),
+        ] {
+            assert_eq!(is_xtext(value), expected, "{}", value.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn notify_is_never_or_a_list() {
+        for (value, expected) in [
+            (&b"NEVER"[..], true),
+            (b"never", true),
+            (b"SUCCESS,FAILURE,DELAY", true),
+            (b"failure", true),
+            (b"NEVER,FAILURE", false),
+            (b"SUCCESS,SUCCESS", false),
+            (b"SUCCESS,", false),
+            (b"", false),
+            (b"ALWAYS", false),
+        ] {
+            assert_eq!(is_notify(value), expected, "{}", value.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn orcpt_names_a_type_and_an_address() {
+        for (value, expected) in [
+            (&b"rfc822;a@b.example"[..], true),
+            (b"rfc822;a+2Bb@c", true),
+            (b"x-app;1", true),
+            (b"rfc822", false),
+            (b"rfc822;", false),
+            (b";a@b", false),
+            (b"rfc 822;a@b", false),
+            (b"rfc822;a@b+0D+0A", false),
+        ] {
+            assert_eq!(is_orcpt(value), expected, "{}", value.escape_ascii());
+        }
+    }
+}
