@@ -14,6 +14,8 @@ pub(super) const EXTENSIONS: [&str; 5] =
 pub(super) struct Sink {
     extensions: Vec<String>,
     greeted: bool,
+    /// CHUNKING was in the answer to EHLO.
+    chunking: bool,
     envelope: Envelope,
 }
 
@@ -26,7 +28,7 @@ pub(super) struct Envelope {
 
 impl Sink {
     pub(super) fn new(extensions: Vec<String>) -> Self {
-        Self { extensions, greeted: false, envelope: Envelope::default() }
+        Self { extensions, greeted: false, chunking: false, envelope: Envelope::default() }
     }
 
     /// The polite answer.
@@ -57,12 +59,11 @@ impl Sink {
 
     /// Learns what was answered in the end, politely or by a rule.
     pub(super) fn note(&mut self, event: &str, reply: Option<&str>) {
-        if !reply.is_some_and(|reply| reply.starts_with('2')) {
-            return;
-        }
+        let Some(reply) = reply.filter(|reply| reply.starts_with('2')) else { return };
         match verb(event).as_str() {
             "EHLO" | "HELO" => {
                 self.greeted = true;
+                self.chunking = reply.lines().any(|line| line.get(4..) == Some("CHUNKING"));
                 self.envelope = Envelope::default();
             }
             "RSET" => self.envelope = Envelope::default(),
@@ -76,8 +77,7 @@ impl Sink {
     /// offered.
     pub(super) fn chunk(&self, line: &str) -> Option<(usize, bool)> {
         let mut words = line.split(' ');
-        let offered = self.extensions.iter().any(|keyword| keyword == "CHUNKING");
-        if !offered || !words.next()?.eq_ignore_ascii_case("BDAT") {
+        if !self.chunking || !words.next()?.eq_ignore_ascii_case("BDAT") {
             return None;
         }
         Some((words.next()?.parse().ok()?, words.next() == Some("LAST")))
