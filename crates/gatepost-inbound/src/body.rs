@@ -42,7 +42,7 @@ struct Body<'s> {
     refusal: Option<Refusal>,
     /// The header section, while the entry asks to look at it.
     header: Option<HeldHeader>,
-    /// Octets of content so far, held back or not.
+    /// Octets of content that were counted, held back or not.
     octets: u64,
     /// When a client that sends no more than this has stalled.
     stall: Mark,
@@ -102,24 +102,6 @@ impl<'s> Body<'s> {
         }
     }
 
-    /// Counts content and looks at its header section. What comes back goes on, if anything does.
-    fn take(&mut self, hello: &Hello, content: Bytes) -> Bytes {
-        self.count(hello, content.len() as u64);
-        self.examine(hello, content)
-    }
-
-    /// The same, and there will be no more: a header section needs no body (RFC 5322 §2.1).
-    fn take_last(&mut self, hello: &Hello, content: Bytes) -> Bytes {
-        let content = self.take(hello, content);
-        match self.header.take() {
-            Some(held) if self.relayed.is_some() => {
-                let examined = held.end(self.session);
-                self.examined(hello, examined)
-            }
-            _ => content,
-        }
-    }
-
     /// Hands content on, or throws it away. `received` octets of the client have become it.
     async fn pass_on(&mut self, conn: &mut Conn, content: Bytes, received: u64) -> Result<(), End> {
         if let Some(handoff) = &mut self.relayed {
@@ -174,6 +156,18 @@ impl<'s> Body<'s> {
         match self.header.take() {
             Some(held) if self.relayed.is_some() => {
                 let examined = held.add(&content, self.session);
+                self.examined(hello, examined)
+            }
+            _ => content,
+        }
+    }
+
+    /// The same, and there will be no more: a header section needs no body (RFC 5322 §2.1).
+    fn examine_last(&mut self, hello: &Hello, content: Bytes) -> Bytes {
+        let content = self.examine(hello, content);
+        match self.header.take() {
+            Some(held) if self.relayed.is_some() => {
+                let examined = held.end(self.session);
                 self.examined(hello, examined)
             }
             _ => content,

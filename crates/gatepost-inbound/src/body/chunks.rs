@@ -244,7 +244,7 @@ impl<'s> Chunks<'s> {
     async fn pass_on(&mut self, conn: &mut Conn, piece: Piece, chunk: Chunk) -> Result<(), End> {
         let received = piece.0.len() as u64;
         let was_held = self.body.header.is_some();
-        let content = self.body.take(self.chunking.hello(), piece.0);
+        let content = self.body.examine(self.chunking.hello(), piece.0);
         let content = self.released(was_held, content);
         if !content.is_empty() {
             self.begin_chunk(&content, chunk);
@@ -266,7 +266,7 @@ impl<'s> Chunks<'s> {
     /// The last chunk is here.
     async fn finish(&mut self, conn: &mut Conn, last: Piece) -> Result<(), End> {
         let was_held = self.body.header.is_some();
-        let content = self.body.take_last(self.chunking.hello(), last.0);
+        let content = self.body.examine_last(self.chunking.hello(), last.0);
         let content = self.released(was_held, content);
         self.begin_chunk(&content, Chunk { octets: 0, last: true });
         let Some(handoff) = &mut self.body.relayed else { return self.refuse(conn) };

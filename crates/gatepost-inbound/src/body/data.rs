@@ -77,7 +77,8 @@ impl Data<'_> {
 
     async fn pass_on(&mut self, conn: &mut Conn, content: Bytes) -> Result<(), End> {
         let received = content.len() as u64;
-        let content = self.body.take(self.receiving.hello(), content);
+        self.body.count(self.receiving.hello(), received);
+        let content = self.body.examine(self.receiving.hello(), content);
         self.body.pass_on(conn, content, received).await
     }
 
@@ -100,13 +101,13 @@ impl Data<'_> {
     /// that were rewritten or held back.
     fn last(&mut self, last: Bytes) -> Bytes {
         let content_octets = last.len() - TERMINATOR.len();
-        let hello = self.receiving.hello();
         if self.rewritten.is_empty() && self.body.header.is_none() {
-            self.body.count(hello, content_octets as u64);
+            self.body.count(self.receiving.hello(), content_octets as u64);
             return last;
         }
         let content = self.content(last.slice(..content_octets));
-        let content = self.body.take_last(self.receiving.hello(), content);
+        self.body.count(self.receiving.hello(), content.len() as u64);
+        let content = self.body.examine_last(self.receiving.hello(), content);
         [&content, TERMINATOR].concat().into()
     }
 }

@@ -222,6 +222,15 @@ async fn chunks_together_have_the_limit_of_a_message() {
     assert_eq!(upstream.messages().len(), 1);
     harness.drain().await;
     upstream.stop().await;
+    // The dots that DATA needs are not the client's.
+    let upstream = ScriptedUpstream::start();
+    let harness = Harness::with_entry(upstream.addr(), "max_message_size = \"10 B\"");
+    let mut client = open(&harness).await;
+    client.send(b"BDAT 10 LAST\r\n.\r\n.\r\n.\r\n.").await;
+    client.expect("250").await;
+    quit(client).await;
+    harness.drain().await;
+    upstream.stop().await;
 }
 
 /// A chunk is octets, not commands, whether anybody wants it or not.
