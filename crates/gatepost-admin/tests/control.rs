@@ -109,6 +109,24 @@ async fn a_listing_never_mixes_two_policies() {
 }
 
 #[tokio::test]
+async fn what_the_process_says_of_itself_is_shown() {
+    let world = World::start(&policy(1));
+    let answer = world.get("/v1/doctor").await;
+    let address = json!({"address": "10.0.0.1", "names": 30, "senders": 25, "hides_many": true});
+    let clients = json!({
+        "listener": "smtp",
+        "hidden_clients": "warn",
+        "clients": 31,
+        "sample": false,
+        "addresses": [address],
+    });
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.body, json!({"uid": 990, "listeners": [clients]}));
+    assert_eq!(world.client().await.doctor().await.expect("an answer"), world::doctor());
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn status_and_upstreams_are_shown() {
     let world = World::start(&policy(3));
     let client = world.client().await;

@@ -96,7 +96,8 @@ impl fmt::Debug for Upstream {
 }
 
 impl IpVersion {
-    pub(crate) const fn takes(self, address: &SocketAddr) -> bool {
+    /// Whether an address is one of those.
+    pub const fn takes(self, address: &SocketAddr) -> bool {
         match self {
             Self::Any => true,
             Self::V4 => address.is_ipv4(),
@@ -107,7 +108,7 @@ impl IpVersion {
 
 impl HostPort {
     /// All addresses, in the order to try them. A literal address asks no resolver.
-    pub(crate) async fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
+    pub async fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, self.port)]);
         }

@@ -19,6 +19,7 @@ use gatepost_policy::state::Connection;
 use metrics::Gauge;
 
 use crate::config::ListenerConfig;
+use crate::hidden::HiddenClients;
 use crate::rejections::source;
 
 /// The share of a listener's connections that strangers may take: one in this many.
@@ -168,9 +169,18 @@ pub(crate) fn admit(
     }
 }
 
-/// Counts a connection of a client that is let in, if its entry may have one more.
-pub(crate) fn connect(allowed: Allowed) -> Result<(Allowed, Connection), Refused> {
-    match check::connect(&allowed.entry) {
+/// Counts a connection of a client that is let in, if its entry may have one more, and if its address
+/// does not stand for others that nobody has let in.
+pub(crate) fn connect(
+    allowed: Allowed,
+    (hidden, hostname, client): (&HiddenClients, &str, IpAddr),
+) -> Result<(Allowed, Connection), Refused> {
+    let connected = if hidden.refuses(client) {
+        Err(check::hides_clients(hostname, client))
+    } else {
+        check::connect(&allowed.entry)
+    };
+    match connected {
         Ok(connection) => Ok((allowed, connection)),
         Err(refusal) => {
             let Allowed { entry, generation } = allowed;
@@ -184,13 +194,14 @@ mod tests {
     use gatepost_policy::listener::ListenerId;
 
     use super::*;
-    use crate::config::ProxyProtocol;
+    use crate::config::{OnHiddenClients, ProxyProtocol};
 
     fn room(max_connections: usize, max_connections_per_address: usize) -> Arc<Room> {
         let config = ListenerConfig {
             name: "smtp".into(),
             id: ListenerId::new(0),
             proxy_protocol: ProxyProtocol::Off,
+            hidden_clients: OnHiddenClients::Off,
             max_connections,
             max_connections_per_address,
         };

@@ -51,6 +51,18 @@ pub enum ProxyProtocol {
     Required(Box<[Network]>),
 }
 
+/// What is done when one address is found to stand for many clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnHiddenClients {
+    /// Nobody looks.
+    Off,
+    /// It is told.
+    #[default]
+    Warn,
+    /// It is told, and new sessions from the address are refused.
+    Refuse,
+}
+
 /// One listener.
 #[derive(Clone, Debug)]
 pub struct ListenerConfig {
@@ -60,6 +72,8 @@ pub struct ListenerConfig {
     pub id: ListenerId,
     /// Who begins its connections.
     pub proxy_protocol: ProxyProtocol,
+    /// What is done about addresses that stand for many clients.
+    pub hidden_clients: OnHiddenClients,
     /// Connections at once; a tenth of them may be clients that are not on the allow-list.
     pub max_connections: usize,
     /// Connections at once of one address that is not on the allow-list.

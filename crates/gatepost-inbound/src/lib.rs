@@ -19,6 +19,7 @@ mod denied;
 mod drain;
 mod header;
 mod health;
+mod hidden;
 mod id;
 mod listener;
 mod metrics;
@@ -31,12 +32,14 @@ mod shadow;
 mod tls;
 mod transaction;
 
-pub use config::{ListenerConfig, ProxyProtocol, ReceivedStyle, SessionConfig};
+pub use config::{ListenerConfig, OnHiddenClients, ProxyProtocol, ReceivedStyle, SessionConfig};
 pub use denied::{Denied, DeniedClient};
 pub use drain::Drain;
+pub use hidden::{AddressClients, HiddenClients, Survey};
 pub use listener::{Listener, bind};
 pub use service::Service;
 pub use shadow::{ShadowReceiver, ShadowSwitch, ShadowTap};
 pub use tls::{
-    CertificateChain, ClientCa, Identity, IdentityError, KeyPair, ListenerTls, ServerTls,
+    CertificateChain, ChainFault, ClientCa, Identity, IdentityError, KeyPair, ListenerTls,
+    ServerTls,
 };

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::admission::Room;
 use crate::config::{ListenerConfig, ProxyProtocol};
+use crate::hidden::HiddenClients;
 use crate::metrics::ListenerMetrics;
 use crate::service::Service;
 use crate::session;
@@ -31,6 +32,7 @@ pub struct Listener {
     pub(crate) tls: ListenerTls,
     pub(crate) metrics: ListenerMetrics,
     pub(crate) room: Arc<Room>,
+    pub(crate) hidden: HiddenClients,
 }
 
 /// Binds an address. `[::]` takes IPv6 only, so that it can stand beside `0.0.0.0`.
@@ -53,12 +55,18 @@ impl Listener {
         describe_gauge!("gatepost_connections", "Open client connections");
         let gauge = gauge!("gatepost_connections", "listener" => config.name.to_string());
         let (metrics, room) = (ListenerMetrics::new(&config.name), Room::new(&config, gauge));
-        Arc::new(Self { config, tls, metrics, room })
+        let hidden = HiddenClients::new(&config.name, config.hidden_clients);
+        Arc::new(Self { config, tls, metrics, room, hidden })
     }
 
     /// Its name.
     pub fn name(&self) -> &Arc<str> {
         &self.config.name
+    }
+
+    /// Which clients come to it by which address.
+    pub const fn hidden_clients(&self) -> &HiddenClients {
+        &self.hidden
     }
 
     /// Accepts connections from one of the listener's sockets until service ends.

@@ -9,6 +9,7 @@ pub(crate) struct ListenerMetrics {
     unknown: Counter,
     denied: Counter,
     expired: Counter,
+    hidden: Counter,
     limited: Counter,
     pub(crate) lookup_duration: Histogram,
     pub(crate) proxy_headers: ProxyHeaders,
@@ -141,6 +142,7 @@ impl ListenerMetrics {
             unknown: connections("unknown"),
             denied: connections("denied"),
             expired: connections("expired"),
+            hidden: connections("hidden"),
             limited: connections("limited"),
             proxy_headers: ProxyHeaders::new(&listener),
             verdicts: Verdicts::new(&listener),
@@ -160,6 +162,7 @@ impl ListenerMetrics {
         match check {
             Check::Action => &self.denied,
             Check::Dates => &self.expired,
+            Check::HiddenClients => &self.hidden,
             Check::MaxConnections => &self.limited,
             _ => &self.unknown,
         }

@@ -55,6 +55,8 @@ pub(crate) struct Session {
     tls: Option<Box<Secured>>,
     /// Counted for the entry, until the session is over; it changes hands when the entry changes.
     connection: Option<Connection>,
+    /// Whether it has named a sender yet, so that it is known what client it is of.
+    is_known: bool,
     /// When the clock was read last: at the greeting, or at a MAIL.
     unix_seconds: i64,
 }
@@ -101,8 +103,9 @@ pub(crate) async fn run(
     let admission = admission::admit(&service.policy, &listener.config, client, moment);
     listener.metrics.lookup_duration.record(now.instant.elapsed());
     let id = service.ids.next();
+    let by = (&listener.hidden, &*service.config.hostname, client);
     let refused = match admission {
-        Admission::Allowed(allowed) => match admission::connect(allowed) {
+        Admission::Allowed(allowed) => match admission::connect(allowed, by) {
             Ok((allowed, connection)) => {
                 listener.metrics.allowed.increment(1);
                 let conn = open(socket, place, &service, service.config.session_timeout);
@@ -116,6 +119,7 @@ pub(crate) async fn run(
                     generation,
                     tls: None,
                     connection: Some(connection),
+                    is_known: false,
                     unix_seconds: moment.unix_seconds,
                 };
                 session.count(Use::Connection);
@@ -257,6 +261,9 @@ impl Session {
                 return Err(refuse(conn, &self.service, self.client).await);
             }
         };
+        if !std::mem::replace(&mut self.is_known, true) {
+            self.listener.hidden.see(self.client, &ready.hello().name, mail.reverse_path);
+        }
         let record = match self.judge(&mail, ready.hello(), moment) {
             Ok(record) => record,
             Err(reply) => {

@@ -22,7 +22,9 @@ use tokio::time::Instant;
 
 use crate::conn::{Conn, End};
 
-pub use self::identity::{CertificateChain, ClientCa, Identity, IdentityError, KeyPair};
+pub use self::identity::{
+    CertificateChain, ChainFault, ClientCa, Identity, IdentityError, KeyPair,
+};
 pub use self::server::ServerTls;
 
 /// Handshakes at once, for each core: one costs a core up to a millisecond (RSA) and then waits for

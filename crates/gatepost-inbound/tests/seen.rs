@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost_inbound::{
-    Drain, Listener, ListenerConfig, ListenerTls, ProxyProtocol, ReceivedStyle, Service,
-    SessionConfig,
+    Drain, Listener, ListenerConfig, ListenerTls, OnHiddenClients, ProxyProtocol, ReceivedStyle,
+    Service, SessionConfig,
 };
 use gatepost_policy::check::Check;
 use gatepost_policy::listener::ListenerId;
@@ -41,6 +41,7 @@ expires = 2020-01-01T00:00:00Z
 struct Gate {
     service: Arc<Service>,
     policy: Arc<Snapshot>,
+    listener: Arc<Listener>,
     address: SocketAddr,
 }
 
@@ -78,6 +79,7 @@ impl Gate {
         let config = ListenerConfig {
             name: "smtp".into(),
             id: ListenerId::new(0),
+            hidden_clients: OnHiddenClients::Warn,
             proxy_protocol: ProxyProtocol::Off,
             max_connections: 100,
             max_connections_per_address: 10,
@@ -85,8 +87,8 @@ impl Gate {
         let listener = Listener::new(config, ListenerTls::None);
         let socket = gatepost_inbound::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback");
         let address = socket.local_addr().expect("bound");
-        tokio::spawn(listener.serve(socket, service.clone()));
-        Self { service, policy, address }
+        tokio::spawn(listener.clone().serve(socket, service.clone()));
+        Self { service, policy, listener, address }
     }
 
     async fn client(&self, last: u8) -> ByteClient {
@@ -144,6 +146,34 @@ async fn entries_count_their_clients() {
     assert_eq!(told(gate.take("fleet")), (0, 1, vec![host(2)]), "one connection at a time");
     assert_eq!(gate.take("fleet"), None);
     assert!(gate.service.denied().clients(10).is_empty(), "all of them are known");
+}
+
+/// Once a session, at its first MAIL, accepted or not; strangers are nobody's clients.
+#[tokio::test]
+async fn a_session_shows_once_whose_it_is() {
+    let gate = Gate::start();
+    let seen = || {
+        let survey = gate.listener.hidden_clients().judge(Duration::ZERO, |_| false);
+        survey.addresses.iter().map(|it| (it.address, it.names, it.senders)).collect::<Vec<_>>()
+    };
+    let mut client = gate.client(1).await;
+    client.expect("220").await;
+    converse(&mut client, &[("EHLO app.test", "250")]).await;
+    assert_eq!(seen(), []);
+    let refused = [("MAIL FROM:nonsense", "501"), ("MAIL FROM:<a@other.test>", "550")];
+    converse(&mut client, &refused).await;
+    assert_eq!(seen(), [(host(1), 1, 1)]);
+    let again = [("EHLO other.test", "250"), ("MAIL FROM:<b@app.test>", "250"), ("QUIT", "221")];
+    converse(&mut client, &again).await;
+    assert_eq!(seen(), [(host(1), 1, 1)], "the session is known");
+    client.expect_closed().await;
+    let mut client = gate.client(1).await;
+    client.expect("220").await;
+    converse(&mut client, &[("EHLO APP.test", "250"), ("MAIL FROM:<>", "550")]).await;
+    let mut stranger = gate.client(9).await;
+    stranger.expect("554").await;
+    converse(&mut stranger, &[("EHLO lost.test", "503"), ("MAIL FROM:<a@x.test>", "503")]).await;
+    assert_eq!(seen(), [(host(1), 1, 1)]);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The decisions, in the order in which a connection meets them.
 //!
 //! ```text
-//! connect ─► greet: allow-list, action, dates ─► connect: max_connections
+//! connect ─► greet: allow-list, action, dates ─► hides_clients ─► connect: max_connections
 //! MAIL    ─► mail:  dates, tls, certificate, helo, sender, size, message_rate
 //! RCPT    ─► rcpt:  recipient, max_recipients, route, recipient_rate
 //! data    ─► header_from, and the size
@@ -53,6 +53,8 @@ pub enum Check {
     Action,
     /// Whether its entry is valid today.
     Dates,
+    /// Whether its address stands for many clients.
+    HiddenClients,
     /// How many connections its entry has.
     MaxConnections,
     /// Whether the session has the TLS that is asked for.
@@ -147,6 +149,7 @@ impl Check {
             Self::AllowList => "allow_list",
             Self::Action => "action",
             Self::Dates => "dates",
+            Self::HiddenClients => "hidden_clients",
             Self::MaxConnections => "max_connections",
             Self::Tls => "tls",
             Self::Certificate => "certificate",
@@ -194,6 +197,17 @@ pub fn greet(ruleset: &Ruleset, listener: ListenerId, client: IpAddr, now: Momen
         (Action::Allow, _) => return Greeting::Allowed(Arc::clone(entry)),
     };
     Greeting::Refused(Some(Arc::clone(entry)), refusal)
+}
+
+/// Refuses a client whose address stands for many. Which addresses do is nothing that a policy says:
+/// whoever looks at the sessions finds it out.
+pub fn hides_clients(hostname: &str, client: IpAddr) -> Refusal {
+    let client = client_address(client);
+    let text = format!(
+        "{hostname}: {client} stands for many clients (a NAT or a proxy); connect directly, or have \
+         the address of the client passed on"
+    );
+    Check::HiddenClients.refuses(refused(text))
 }
 
 /// Decides whether a client that is to be greeted may have one more connection.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::{
     date::{Date, Moment},
+    exposure::Exposure,
     network::Network,
     pattern::Pattern,
     rate::Rate,
@@ -178,6 +179,15 @@ impl Entry {
     /// Where its clients are.
     pub fn networks(&self) -> &[Network] {
         &self.networks
+    }
+
+    /// Those that are right only for a reason: wide ones, and public ones that are wide or free in
+    /// their senders. Of an entry that is compiled, `acknowledge` has the reason.
+    pub fn exposed_networks(&self) -> impl Iterator<Item = Network> {
+        let any_sender = self.senders.iter().any(Pattern::is_any);
+        let is_exposed = move |it: &Network| Exposure::of(*it, any_sender).is_some();
+        let networks = if self.action == Action::Allow { self.networks() } else { &[] };
+        networks.iter().copied().filter(is_exposed)
     }
 
     /// What it is for.

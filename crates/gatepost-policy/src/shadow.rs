@@ -64,7 +64,10 @@ impl fmt::Display for Word {
 /// Whether a check holds something against what was used before, so that a candidate cannot be asked
 /// about what it has refused.
 pub const fn is_counted(check: Check) -> bool {
-    matches!(check, Check::MaxConnections | Check::MessageRate | Check::RecipientRate)
+    matches!(
+        check,
+        Check::HiddenClients | Check::MaxConnections | Check::MessageRate | Check::RecipientRate
+    )
 }
 
 #[cfg(test)]

@@ -188,7 +188,8 @@ impl Served {
     }
 }
 
-fn pairs(identity: &Identity) -> impl Iterator<Item = &KeyPair> {
+/// The pairs of an identity, in the order of its files.
+pub(crate) fn pairs(identity: &Identity) -> impl Iterator<Item = &KeyPair> {
     std::iter::once(&identity.certificate).chain(&identity.sni)
 }
 

@@ -44,7 +44,7 @@ pub struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done (explain: accept)
-  1   another failure (explain: reject)
+  1   another failure (explain: reject; doctor: a problem)
   64  wrong usage
   69  the gateway is not running, and the command needs it
   75  state_dir is in use by another gateway (explain: defer)
@@ -91,6 +91,12 @@ enum Command {
     ///
     /// With --allow, show the command that would let one of them in.
     Denied(DeniedArguments),
+    /// Look for what is wrong, or will be, and tell how it is mended
+    ///
+    /// Above all: do clients come by addresses of their own? A gateway that runs tells
+    /// what it sees; without one, files and the machine are looked at.
+    #[command(verbatim_doc_comment)]
+    Doctor(ListArguments),
     /// Show the upstreams
     #[command(subcommand)]
     Upstream(UpstreamCommand),
@@ -154,6 +160,7 @@ pub fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Revert(arguments) => commands::edit::revert(&arguments),
         Command::Shadow(ShadowCommand::Report(arguments)) => commands::shadow::report(&arguments),
         Command::Denied(arguments) => commands::denied::denied(&arguments),
+        Command::Doctor(arguments) => commands::doctor::doctor(&arguments),
         Command::Upstream(UpstreamCommand::List(arguments)) => commands::upstream::list(&arguments),
         Command::Demo(DemoArguments { once }) => demo::demo(once),
     }

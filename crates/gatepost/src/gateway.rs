@@ -25,6 +25,7 @@ use crate::certificates::{self, Certificates};
 use crate::config::Config;
 use crate::host::Lent;
 use crate::policy::{self, UsageKeeper};
+use crate::self_test::SelfTest;
 
 /// File descriptors beside connections: listeners, logs, the runtime's own.
 pub const DESCRIPTORS_SPARE: u64 = 64;
@@ -42,6 +43,7 @@ pub struct Gateway {
     usage: Option<Arc<UsageKeeper>>,
     certificates: Arc<Certificates>,
     denied: Arc<Denied>,
+    self_test: Arc<SelfTest>,
     upstreams: Arc<[Arc<Upstream>]>,
     /// Answers commands, if it has a state_dir to be found in.
     control: Option<JoinHandle<()>>,
@@ -112,7 +114,7 @@ impl Gateway {
         if let Some(file) = config.shadow {
             watches.spawn(shadow.clone().follow(file, policy.clone()));
         }
-        let mut addresses = Vec::new();
+        let (mut addresses, mut served) = (Vec::new(), Vec::new());
         let mut listeners = JoinSet::new();
         let listening = config.listeners.into_iter().zip(tls).zip(sockets);
         for ((listener, tls), sockets) in listening {
@@ -121,8 +123,11 @@ impl Gateway {
                 addresses.push((listener.name().clone(), socket.local_addr()?));
                 listeners.spawn(listener.clone().serve(socket, service.clone()));
             }
+            served.push(listener);
         }
         readiness.set_bound();
+        let self_test = SelfTest::new(served, policy.snapshot().clone());
+        watches.spawn(self_test.clone().run());
         let mut metrics_address = None;
         let pages = match pages {
             None => None,
@@ -144,6 +149,7 @@ impl Gateway {
             usage: None,
             certificates,
             denied: service.denied().clone(),
+            self_test,
             upstreams: upstreams.into(),
             control: None,
             drain,
@@ -173,6 +179,7 @@ impl Gateway {
             usage: self.usage.clone(),
             upstreams: self.upstreams.clone(),
             denied: self.denied.clone(),
+            self_test: self.self_test.clone(),
         };
         // It answers until all is over: what happens while draining is of interest too.
         let control = Control::new(self.policy.snapshot().clone(), host);

@@ -1,16 +1,23 @@
 //! What the gateway lends to its control socket.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, os::unix::fs::MetadataExt, sync::Arc};
 
 use gatepost_admin::control::{
-    DeniedView, EditRefusal, EditRequest, EditView, Host, UpstreamLive, UpstreamView, Work,
+    AddressView, ClientsView, DeniedView, DescriptorsView, DoctorView, EditRefusal, EditRequest,
+    EditView, Host, UpstreamLive, UpstreamView, Work,
 };
 use gatepost_delivery::{Upstream, UpstreamConfig};
-use gatepost_inbound::{Denied, DeniedClient};
+use gatepost_inbound::{AddressClients, Denied, DeniedClient, Listener, OnHiddenClients, Survey};
 use gatepost_policy::{shadow::ShadowReport, site::UpstreamId};
 use jiff::Timestamp;
 
-use crate::policy::{Live, Shadow, UsageKeeper};
+use crate::{
+    policy::{Live, Shadow, UsageKeeper},
+    self_test::SelfTest,
+};
+
+/// Addresses of a listener that are shown, beside those that are found out.
+const ADDRESSES_SHOWN_MAX: usize = 10;
 
 /// The parts that commands ask for.
 pub struct Lent {
@@ -19,6 +26,7 @@ pub struct Lent {
     pub(crate) usage: Option<Arc<UsageKeeper>>,
     pub(crate) upstreams: Arc<[Arc<Upstream>]>,
     pub(crate) denied: Arc<Denied>,
+    pub(crate) self_test: Arc<SelfTest>,
 }
 
 impl Host for Lent {
@@ -39,6 +47,16 @@ impl Host for Lent {
 
     fn denied_client(&self, address: IpAddr) -> Option<DeniedView> {
         self.denied.client(address).map(denied_view)
+    }
+
+    fn doctor(&self) -> DoctorView {
+        let limits = rlimit::Resource::NOFILE.get().ok();
+        let looked = self.self_test.look();
+        DoctorView {
+            uid: process_user(),
+            descriptors: limits.map(|(soft, hard)| DescriptorsView { soft, hard }),
+            listeners: looked.iter().map(|(listener, it)| clients_view(listener, it)).collect(),
+        }
     }
 
     fn shadow(&self) -> Option<ShadowReport> {
@@ -66,6 +84,35 @@ pub fn upstream_view(config: &UpstreamConfig, is_default: bool) -> UpstreamView 
         default: is_default,
         max_connections: config.max_connections,
         live: None,
+    }
+}
+
+/// The number of the user that this process runs as; /proc names it without a system call of our own.
+pub(crate) fn process_user() -> Option<u32> {
+    std::fs::metadata("/proc/self").ok().map(|process| process.uid())
+}
+
+fn clients_view(listener: &Listener, survey: &Survey) -> ClientsView {
+    let address_view = |it: &AddressClients| AddressView {
+        address: it.address,
+        names: it.names,
+        senders: it.senders,
+        hides_many: it.hides_many,
+    };
+    let is_shown =
+        |(index, it): &(usize, &AddressClients)| *index < ADDRESSES_SHOWN_MAX || it.hides_many;
+    let addresses = survey.addresses.iter().enumerate().filter(is_shown).map(|(_, it)| it);
+    ClientsView {
+        listener: listener.name().to_string(),
+        hidden_clients: match listener.hidden_clients().mode() {
+            OnHiddenClients::Off => "off",
+            OnHiddenClients::Warn => "warn",
+            OnHiddenClients::Refuse => "refuse",
+        }
+        .to_owned(),
+        clients: survey.clients,
+        sample: survey.is_sample(),
+        addresses: addresses.map(address_view).collect(),
     }
 }
 

@@ -17,5 +17,7 @@ pub mod host;
 pub mod load;
 pub mod policy;
 pub mod run;
+pub mod self_test;
 pub mod state_dir;
+pub mod surroundings;
 mod watch;

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Config, Keys, LogFormat};
 use crate::exit::Exit;
 use crate::gateway::{DESCRIPTORS_SPARE, Drained, Gateway};
+use crate::host::process_user;
 use crate::policy;
 use crate::state_dir::StateDir;
 
@@ -104,9 +105,7 @@ fn start_log(config: &Config) {
 }
 
 fn warn_if_root() {
-    // /proc names the owner of this process without a system call of our own.
-    use std::os::unix::fs::MetadataExt;
-    if std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
+    if process_user() == Some(0) {
         tracing::warn!(
             "running as root; give it a user of its own and CAP_NET_BIND_SERVICE instead"
         );
@@ -126,7 +125,8 @@ fn raise_descriptor_limit(config: &Config) {
     }
 }
 
-fn descriptors_wanted(config: &Config) -> u64 {
+/// Two for each client, because it may need one upstream, and those that go upstream, and some to spare.
+pub(crate) fn descriptors_wanted(config: &Config) -> u64 {
     let clients: usize =
         config.listeners.iter().map(|listener| listener.config.max_connections).sum();
     let upstreams: usize = config.upstreams.iter().map(|upstream| upstream.max_connections).sum();

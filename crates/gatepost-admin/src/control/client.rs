@@ -26,7 +26,7 @@ use super::{
     error::ControlError,
     host::{EditRefusal, EditRequest},
     socket,
-    views::{DeniedView, EditView, EntryView, Page, StatusView, UpstreamView},
+    views::{DeniedView, DoctorView, EditView, EntryView, Page, StatusView, UpstreamView},
 };
 
 /// Octets of an answer. A page ends with the entry that fills it, so this is room for one entry
@@ -135,6 +135,12 @@ impl Client {
     pub async fn denied_client(&self, address: IpAddr) -> Result<Option<DeniedView>, ControlError> {
         let (status, body) = self.get(&format!("/v1/denied?address={address}")).await?;
         answer(status, &body).map(|List { items }| items.into_iter().next())
+    }
+
+    /// What only the running process can say of its health. It looks at its clients first.
+    pub async fn doctor(&self) -> Result<DoctorView, ControlError> {
+        let (status, body) = self.get("/v1/doctor").await?;
+        answer(status, &body)
     }
 
     /// What the policy that is tried would have done, if one is.

@@ -6,7 +6,7 @@ use gatepost_policy::shadow::ShadowReport;
 use gatepost_registry::store::Edit;
 use serde::{Deserialize, Serialize};
 
-use super::views::{DeniedView, EditView, UpstreamView};
+use super::views::{DeniedView, DoctorView, EditView, UpstreamView};
 
 /// Something that takes a while.
 pub type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -21,6 +21,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// The one of them with an address, or in the same IPv6 /64.
     fn denied_client(&self, address: IpAddr) -> Option<DeniedView>;
+
+    /// What only the process itself can say of its health. May read files.
+    fn doctor(&self) -> DoctorView;
 
     /// What another policy would have done, if one is tried.
     fn shadow(&self) -> Option<ShadowReport>;

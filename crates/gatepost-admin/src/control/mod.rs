@@ -11,6 +11,7 @@
 //! | `/v1/entries/{id}` | one [`EntryView`] |
 //! | `/v1/upstreams` | `{"items": […]}`, of [`UpstreamView`]s |
 //! | `/v1/denied?limit=…` | `{"items": […]}`, of [`DeniedView`]s, the most frequent first |
+//! | `/v1/doctor` | a [`DoctorView`]: who comes by which address, and what the process may use |
 //! | `/v1/shadow` | a report on the policy that is tried, 404 if none is |
 //! | POST `/v1/edits`, an [`EditRequest`] | an [`EditView`], when it is in use |
 //! | POST `/v1/usage` | `{}`, when what was counted is on the disk |
@@ -37,5 +38,6 @@ pub use host::{EditCause, EditRefusal, EditRequest, Host, Work};
 pub use server::{Control, serve};
 pub use socket::{ControlSocket, bind, socket_path};
 pub use views::{
-    DeniedView, EditView, EntryLive, EntryView, Page, StatusView, UpstreamLive, UpstreamView,
+    AddressView, ClientsView, DeniedView, DescriptorsView, DoctorView, EditView, EntryLive,
+    EntryView, Page, StatusView, UpstreamLive, UpstreamView,
 };

@@ -28,7 +28,7 @@ use super::{
     host::{EditCause, EditRequest, Host},
     listing::{self, ListingError, Wanted},
     socket::ControlSocket,
-    views::{EditView, EntryView, Page, StatusView},
+    views::{DoctorView, EditView, EntryView, Page, StatusView},
 };
 use crate::server;
 
@@ -36,7 +36,7 @@ use crate::server;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const PATHS: &str = "there are /v1/status, /v1/entries, /v1/entries/{id}, /v1/upstreams, /v1/denied, \
-                     /v1/shadow, and with POST /v1/edits and /v1/usage";
+                     /v1/doctor, /v1/shadow, and with POST /v1/edits and /v1/usage";
 /// Octets of an edit: as many as a policy file may have.
 const EDIT_OCTETS_MAX: usize = 512 * 1024 * 1024;
 /// Refused clients that are shown if nobody says how many.
@@ -87,6 +87,7 @@ fn router(control: Control) -> Router {
         .route("/v1/entries/{id}", get(entry))
         .route("/v1/upstreams", get(upstreams))
         .route("/v1/denied", get(denied))
+        .route("/v1/doctor", get(doctor))
         .route("/v1/shadow", get(shadow))
         .route("/v1/edits", post(edit))
         .route("/v1/usage", post(save_usage))
@@ -148,6 +149,10 @@ async fn denied(
         })
     };
     Ok(Json(json!({ "items": aside(clients).await? })))
+}
+
+async fn doctor(State(control): State<Control>) -> Result<Json<DoctorView>, Refusal> {
+    aside(move || Ok(control.host.doctor())).await.map(Json)
 }
 
 async fn shadow(State(control): State<Control>) -> Result<Response, Refusal> {

@@ -160,6 +160,56 @@ pub struct DeniedView {
     pub entry: Option<String>,
 }
 
+/// What a running process says of its own health.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoctorView {
+    /// The number of its user, where the system tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// How many files it may have open, where the system tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub descriptors: Option<DescriptorsView>,
+    /// Who has come to its listeners, in the order of the configuration.
+    pub listeners: Vec<ClientsView>,
+}
+
+/// Limits of open files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DescriptorsView {
+    /// The one that holds.
+    pub soft: u64,
+    /// The one that it can be raised to.
+    pub hard: u64,
+}
+
+/// The clients of a listener, by what they call themselves, of the last half an hour to an hour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientsView {
+    /// The listener.
+    pub listener: String,
+    /// What is done about addresses that stand for many: `off`, `warn` or `refuse`.
+    pub hidden_clients: String,
+    /// How many were told apart, by address and name.
+    pub clients: usize,
+    /// Whether there were more, so that these are a sample.
+    pub sample: bool,
+    /// The addresses with most of them, the one with most first.
+    pub addresses: Vec<AddressView>,
+}
+
+/// Who comes from an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressView {
+    /// The address.
+    pub address: IpAddr,
+    /// Distinct names in EHLO.
+    pub names: usize,
+    /// Distinct senders of sessions with different names.
+    pub senders: usize,
+    /// Whether it stands for many clients.
+    pub hides_many: bool,
+}
+
 /// What has come of an edit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EditView {

@@ -9,8 +9,8 @@ use std::{
 };
 
 use gatepost_admin::control::{
-    self, Client, Control, DeniedView, EditCause, EditRefusal, EditRequest, EditView, Host,
-    UpstreamLive, UpstreamView, Work, bind, socket_path,
+    self, AddressView, Client, ClientsView, Control, DeniedView, DoctorView, EditCause,
+    EditRefusal, EditRequest, EditView, Host, UpstreamLive, UpstreamView, Work, bind, socket_path,
 };
 use gatepost_policy::{
     ruleset::Ruleset,
@@ -146,6 +146,10 @@ impl Host for TestHost {
         self.denied(1).into_iter().find(|client| client.address == address)
     }
 
+    fn doctor(&self) -> DoctorView {
+        doctor()
+    }
+
     fn shadow(&self) -> Option<ShadowReport> {
         None
     }
@@ -164,6 +168,19 @@ impl Host for TestHost {
     fn save_usage(&self) -> Work<Result<(), String>> {
         Box::pin(async { Ok(()) })
     }
+}
+
+pub(crate) fn doctor() -> DoctorView {
+    let address =
+        AddressView { address: [10, 0, 0, 1].into(), names: 30, senders: 25, hides_many: true };
+    let clients = ClientsView {
+        listener: "smtp".to_owned(),
+        hidden_clients: "warn".to_owned(),
+        clients: 31,
+        sample: false,
+        addresses: vec![address],
+    };
+    DoctorView { uid: Some(990), descriptors: None, listeners: vec![clients] }
 }
 
 pub(crate) fn upstreams() -> Vec<UpstreamView> {

@@ -41,6 +41,15 @@ pub struct KeyPair {
     facts: Arc<Facts>,
 }
 
+/// Why a client that knows the root only may not get to it from the certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainFault {
+    /// Somebody else has signed it, and their certificate is not there.
+    Alone,
+    /// One of the chain was not signed by the one after it.
+    Order,
+}
+
 /// What is written in a certificate.
 #[derive(Debug)]
 struct Facts {
@@ -48,6 +57,7 @@ struct Facts {
     names: Box<[Box<str>]>,
     not_before: i64,
     not_after: i64,
+    chain_fault: Option<ChainFault>,
 }
 
 /// Roots that sign certificates of clients.
@@ -90,7 +100,8 @@ impl CertificateChain {
     pub fn from_pem(pem: &[u8]) -> Result<Self, IdentityError> {
         let chain = certificates(pem)?;
         let facts = Facts::of(&chain[0])?;
-        Ok(Self { chain, facts })
+        let chain_fault = ChainFault::of(&chain);
+        Ok(Self { chain, facts: Facts { chain_fault, ..facts } })
     }
 
     /// Adds the key, in PEM as well, if it is the right one.
@@ -127,6 +138,11 @@ impl KeyPair {
     /// Whether it is not valid now.
     pub fn is_out_of_date(&self) -> bool {
         !self.facts.are_valid_now()
+    }
+
+    /// What is wrong with the chain, as far as names tell. It is used all the same.
+    pub fn chain_fault(&self) -> Option<ChainFault> {
+        self.facts.chain_fault
     }
 
     /// Whether the other is the same certificate.
@@ -184,6 +200,23 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, IdentityErro
     if found.is_empty() { Err(IdentityError::NoCertificate) } else { Ok(found) }
 }
 
+impl ChainFault {
+    /// By the names of who was certified and who has signed, as they stand in each.
+    fn of(chain: &[CertificateDer<'_>]) -> Option<Self> {
+        let names = |der| {
+            let (_, parsed) = x509_parser::parse_x509_certificate(der).ok()?;
+            let [subject, issuer] = [parsed.subject(), parsed.issuer()];
+            Some([subject, issuer].map(|name| name.as_raw().to_vec()))
+        };
+        let names: Vec<_> = chain.iter().filter_map(|der| names(der)).collect();
+        match &names[..] {
+            [[subject, issuer]] if subject != issuer => Some(Self::Alone),
+            names if names.windows(2).any(|pair| pair[0][1] != pair[1][0]) => Some(Self::Order),
+            _ => None,
+        }
+    }
+}
+
 impl Facts {
     fn of(certificate: &CertificateDer<'_>) -> Result<Self, IdentityError> {
         let wrong = |error: &dyn std::error::Error| IdentityError::Certificate(error.to_string());
@@ -194,6 +227,7 @@ impl Facts {
             names: dns_names(&parsed).map_err(|error| wrong(&error))?,
             not_before: validity.not_before.timestamp(),
             not_after: validity.not_after.timestamp(),
+            chain_fault: None,
         })
     }
 

@@ -69,6 +69,15 @@ fn strangers_are_told_their_address() {
 }
 
 #[test]
+fn an_address_that_stands_for_many_is_told_what_to_do() {
+    let refusal =
+        hides_clients("relay.example.com", "::ffff:10.0.0.1".parse().expect("an address"));
+    let told = "hidden_clients: 554 5.7.1 relay.example.com: 10.0.0.1 stands for many clients (a NAT or a \
+                proxy); connect directly, or have the address of the client passed on";
+    assert_eq!(shown::<()>(Err(refusal)), told);
+}
+
+#[test]
 fn listed_clients_meet_their_entry() {
     for client in ["10.1.2.3", "::ffff:10.1.2.3"] {
         assert_eq!(greeted(&allowed(""), client, moment(0)), "ok: billing");

@@ -85,7 +85,7 @@ impl fmt::Display for Summary<'_> {
 }
 
 /// What a policy has, and which one it is.
-fn contents(ruleset: &Ruleset) -> String {
+pub(super) fn contents(ruleset: &Ruleset) -> String {
     let entries = match ruleset.entries().len() {
         1 => "1 entry".to_owned(),
         count => format!("{count} entries"),

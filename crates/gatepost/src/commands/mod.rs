@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod denied;
+pub mod doctor;
 pub mod edit;
 pub mod entry;
 pub mod exchange;

@@ -55,6 +55,7 @@ pub(crate) struct ListenerFile {
     pub(crate) client_ca: Text,
     pub(crate) proxy_protocol: Text,
     pub(crate) trusted_proxies: Texts,
+    pub(crate) hidden_clients: Text,
     pub(crate) unknown_clients: Text,
     pub(crate) max_connections: Number,
     pub(crate) max_connections_per_address: Number,

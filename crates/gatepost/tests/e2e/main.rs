@@ -5,6 +5,7 @@ mod chunking;
 mod commands;
 mod denied;
 mod dialogues;
+mod doctor;
 mod entry;
 mod expect;
 mod explain;

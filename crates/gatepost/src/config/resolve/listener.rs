@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, path::Path, sync::Arc};
 
-use gatepost_inbound::{ListenerConfig, ProxyProtocol};
+use gatepost_inbound::{ListenerConfig, OnHiddenClients, ProxyProtocol};
 use gatepost_policy::{
     choice::Choices,
     listener::ListenerId,
@@ -21,6 +21,11 @@ use crate::config::{
 
 const PROXY_PROTOCOL: Choices<ProxyMode> =
     &[("off", Some(ProxyMode::Off)), ("required", Some(ProxyMode::Required))];
+const HIDDEN_CLIENTS: Choices<OnHiddenClients> = &[
+    ("off", Some(OnHiddenClients::Off)),
+    ("warn", Some(OnHiddenClients::Warn)),
+    ("refuse", Some(OnHiddenClients::Refuse)),
+];
 const UNKNOWN_CLIENTS: Choices<()> = &[("reject", Some(())), ("authenticate", None)];
 
 /// What `proxy_protocol` may be.
@@ -69,6 +74,9 @@ fn one(
             name: values.name(item, file.name, names),
             id: ListenerId::new(item.index),
             proxy_protocol: proxy_protocol(values, item, file.proxy_protocol, file.trusted_proxies),
+            hidden_clients: values
+                .choice(format_args!("{item}.hidden_clients"), file.hidden_clients, HIDDEN_CLIENTS)
+                .unwrap_or_default(),
             max_connections: values.count(
                 format_args!("{item}.max_connections"),
                 file.max_connections,

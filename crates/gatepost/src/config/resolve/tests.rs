@@ -1,6 +1,7 @@
 use std::ffi::OsString;
 
 use gatepost_delivery::IpVersion;
+use gatepost_inbound::OnHiddenClients;
 use gatepost_policy::{listener::ListenerId, site::UpstreamId};
 
 use super::*;
@@ -49,6 +50,7 @@ fn defaults_are_those_of_the_contract() {
     let listener = &config.listeners[0];
     assert_eq!(listener.bind[1].to_string(), "[::]:25");
     assert_eq!(listener.config.id, ListenerId::new(0));
+    assert_eq!(listener.config.hidden_clients, OnHiddenClients::Warn);
     assert_eq!(listener.config.max_connections, 10_000);
     assert_eq!(listener.config.max_connections_per_address, 100);
 
@@ -77,6 +79,7 @@ fn defaults_are_those_of_the_contract() {
 fn what_is_written_counts() {
     let text = GOOD
         .replace("name = \"smtp\"", "name = \"smtp\"\nmax_connections = 7\ntls = \"none\"")
+        .replace("max_connections = 7", "max_connections = 7\nhidden_clients = \"refuse\"")
         .replace("[policy]", "ip = \"4\"\nehlo_name = \"a.example\"\nmax_age = \"2 h\"\n[policy]")
         .replace(
             "mode = \"sync\"",
@@ -88,6 +91,7 @@ fn what_is_written_counts() {
         + "[metrics]\nbind = \"127.0.0.1:9925\"\n";
     let config = good(&text);
     assert_eq!(config.listeners[0].config.max_connections, 7);
+    assert_eq!(config.listeners[0].config.hidden_clients, OnHiddenClients::Refuse);
     let upstream = &config.upstreams[0];
     assert_eq!((upstream.ip, &*upstream.ehlo_name), (IpVersion::V4, "a.example"));
     assert_eq!(upstream.max_age, minutes(120));
@@ -169,6 +173,11 @@ fn a_wrong_listener_is_told_with_place_and_mend() {
             "[[upstream]]",
             "tls = \"yes\"\n[[upstream]]",
             "etc/g.toml:7:7: listener[0].tls: \"yes\" is unknown; write \"none\" or \"starttls\" or \"implicit\"",
+        ),
+        (
+            "[[upstream]]",
+            "hidden_clients = \"deny\"\n[[upstream]]",
+            "etc/g.toml:7:18: listener[0].hidden_clients: \"deny\" is unknown; write \"off\" or \"warn\" or \"refuse\"",
         ),
         (
             "[[upstream]]",
