@@ -31,6 +31,7 @@ pub(crate) async fn complete(
     match handoff.complete(last, session.origin(&names, hello)).await {
         DataReply::Granted(grant) => {
             conn.say(grant.reply());
+            conn.has_brought_mail();
             metrics.accepted.increment(1);
             session.count(Use::Message);
             metrics.octets.increment(octets);

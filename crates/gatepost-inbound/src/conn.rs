@@ -20,9 +20,14 @@ use crate::drain::Place;
 
 /// Octets of replies that are gathered before they are sent in any case.
 const REPLIES_OCTETS_MAX: usize = 16 * 1024;
+/// Commands in a row that bring no mail (NOOP, RSET, EHLO, VRFY, HELP) before a session is closed.
+/// A pool that asks every few seconds whether its connection lives is far below it in the hour that
+/// a session lasts; a flood is over before it costs anything.
+const IDLE_COMMANDS_MAX: u32 = 1000;
 
 const DRAINING: Reply = Reply::fixed(421, (4, 3, 2), "service is closing, connect again");
 const TIMEOUT: Reply = Reply::fixed(421, (4, 4, 2), "waited too long for you");
+const TOO_MANY_COMMANDS: Reply = Reply::fixed(421, (4, 7, 0), "too many commands and no mail");
 const TOO_MANY_ERRORS: Reply = Reply::fixed(421, (4, 7, 0), "too many errors");
 
 /// How a session ends.
@@ -58,11 +63,15 @@ pub(crate) struct Conn {
     stream: Stream,
     place: Place,
     faults_left: u32,
+    /// See [`IDLE_COMMANDS_MAX`].
+    idle_left: u32,
+    /// When the line that is waited for has to be there, once it is waited for.
+    awaited: Option<Mark>,
 }
 
 impl Conn {
     pub(crate) const fn new(stream: Stream, place: Place, errors_max: u32) -> Self {
-        Self { stream, place, faults_left: errors_max }
+        Self { stream, place, faults_left: errors_max, idle_left: IDLE_COMMANDS_MAX, awaited: None }
     }
 
     /// Appends a reply, to be sent before the next wait.
@@ -83,6 +92,17 @@ impl Conn {
         if self.faults_left == 0 { Err(self.say_last(&TOO_MANY_ERRORS)) } else { Ok(()) }
     }
 
+    /// Counts a command that was answered and has brought no mail; closes if there were too many.
+    pub(crate) fn idled(&mut self) -> Result<(), End> {
+        self.idle_left = self.idle_left.saturating_sub(1);
+        if self.idle_left == 0 { Err(self.say_last(&TOO_MANY_COMMANDS)) } else { Ok(()) }
+    }
+
+    /// A message was accepted: what was said before it had its purpose.
+    pub(crate) fn has_brought_mail(&mut self) {
+        self.idle_left = IDLE_COMMANDS_MAX;
+    }
+
     /// Does what a step says that is nobody's decision.
     pub(crate) fn perform(&mut self, step: Step<Infallible>) -> Result<(), End> {
         match step {
@@ -90,7 +110,7 @@ impl Conn {
             Step::Fault(reply) => self.fault(&reply),
             Step::Reply(reply) => {
                 self.say(&reply);
-                Ok(())
+                self.idled()
             }
         }
     }
@@ -133,7 +153,9 @@ impl Conn {
                 Buffered::Lost(reply) => return Err(self.say_last(&reply)),
                 Buffered::Nothing => {}
             }
+            let until = self.patience(within);
             self.flush(within).await?;
+            self.stream.until(until);
             self.stream.release();
             let filled = poll_fn(|cx| {
                 if self.place.is_draining() {
@@ -177,6 +199,13 @@ impl Conn {
         self.flush(within).await
     }
 
+    /// When the line that is waited for has to be there, whole: an octet now and then buys no time.
+    pub(crate) fn patience(&mut self, within: Duration) -> Mark {
+        let until = self.awaited.unwrap_or_else(|| self.mark(within));
+        self.awaited = Some(until);
+        until
+    }
+
     /// Waits until the client has sent anything.
     pub(crate) async fn readable(&mut self, until: Mark) -> Result<(), StreamError> {
         self.stream.until(until);
@@ -198,6 +227,7 @@ impl Conn {
     /// Forgets what the client has sent and was not handled.
     pub(crate) fn forget(&mut self) {
         self.stream.input_mut().clear();
+        self.awaited = None;
     }
 
     /// A moment, `limit` from now.
@@ -228,6 +258,7 @@ impl Conn {
     /// Drops octets that were handled.
     pub(crate) fn consume(&mut self, octets: usize) {
         self.stream.input_mut().advance(octets);
+        self.awaited = None;
     }
 
     /// Takes octets without copying them.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use gatepost_smtp::reply::Reply;
 use metrics::{describe_gauge, gauge};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::admission::Room;
@@ -23,6 +23,15 @@ use crate::tls::ListenerTls;
 const BACKLOG: i32 = 4096;
 /// How long to wait when accepting fails, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Silence after which the kernel asks whether a client is still there. One that has vanished is
+/// let go within [`KEEPALIVE_PROBES`] further intervals, however long its session may be silent; and
+/// the load balancers and NATs on the way, which forget a silent connection after four minutes or
+/// more, remember it.
+const KEEPALIVE_IDLE: Duration = Duration::from_mins(2);
+/// Time between two such questions.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// Questions without an answer after which the connection is over.
+const KEEPALIVE_PROBES: u32 = 4;
 
 const NO_ROOM: Reply = Reply::fixed(421, (4, 7, 0), "too many connections, try again later");
 
@@ -43,6 +52,12 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
     // A restart must not wait for old connections to be forgotten by the kernel.
     socket.set_reuse_address(true)?;
+    // Accepted sockets inherit it: one call for all of them, and none for each.
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -118,5 +133,27 @@ impl Listener {
         reply.encode(&mut octets);
         // A fresh socket's buffer takes one line.
         let _ = socket2::SockRef::from(stream).send(&octets);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    /// Half-open peers: a client whose machine is gone says neither FIN nor RST.
+    #[tokio::test]
+    async fn an_accepted_connection_is_kept_alive_by_the_kernel() {
+        let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let _client = client.expect("connects");
+        let accepted = accepted.expect("accepts").0;
+        let socket = socket2::SockRef::from(&accepted);
+        assert!(socket.keepalive().expect("a TCP socket"));
+        assert_eq!(socket.tcp_keepalive_time().expect("a TCP socket"), KEEPALIVE_IDLE);
+        assert_eq!(socket.tcp_keepalive_interval().expect("a TCP socket"), KEEPALIVE_INTERVAL);
+        assert_eq!(socket.tcp_keepalive_retries().expect("a TCP socket"), KEEPALIVE_PROBES);
     }
 }

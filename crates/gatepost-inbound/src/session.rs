@@ -226,6 +226,7 @@ impl Session {
             Ok(ReadyEvent::Hello(hello)) => {
                 conn.consume(octets);
                 self.say_hello(conn, &hello);
+                conn.idled()?;
                 return Ok(ready.greet(hello));
             }
             Ok(ReadyEvent::Chunk(chunk)) => {

@@ -118,11 +118,13 @@ pub(crate) async fn run(
             Ok(Asked::Reset) => {
                 transaction.carriage.abandon();
                 conn.say(&replies::RESET);
+                conn.idled()?;
                 return Ok(transaction.open.end());
             }
             Ok(Asked::Hello(hello)) => {
                 transaction.carriage.abandon();
                 session.say_hello(conn, &hello);
+                conn.idled()?;
                 return Ok(transaction.open.end().greet(hello));
             }
             Err(end) => {
@@ -338,7 +340,7 @@ impl<'s> Transaction<'s> {
     /// Waits for the client. One that does not go on does not keep a connection of the upstream,
     /// however much it says: only a recipient moves the mark.
     async fn wait(&mut self, conn: &mut Conn) -> Result<(), End> {
-        let patience = conn.mark(self.session.service.config.command_timeout);
+        let patience = conn.patience(self.session.service.config.command_timeout);
         if let Some(handoff) = self.carriage.handoff().filter(|it| it.holds_connection()) {
             if conn.fill(self.stall.min(patience)).await?.is_some() {
                 return Ok(());

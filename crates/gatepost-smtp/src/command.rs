@@ -12,7 +12,7 @@ use crate::reply::Reply;
 pub const CLIENT_NAME_OCTETS_MAX: usize = 255;
 
 /// The verbs, once: what they are called, and what is done with them.
-const VERBS: [(&[u8], Verb); 19] = [
+const VERBS: [(&[u8], Verb); 24] = [
     (b"AUTH", Verb::NotOffered),
     (b"BDAT", Verb::Bdat),
     (b"DATA", Verb::Data),
@@ -29,10 +29,15 @@ const VERBS: [(&[u8], Verb); 19] = [
     (b"VRFY", Verb::Vrfy),
     // A browser that is pointed at the SMTP port says these; what follows them is not SMTP.
     (b"CONNECT", Verb::Http),
+    (b"DELETE", Verb::Http),
     (b"GET", Verb::Http),
     (b"HEAD", Verb::Http),
+    (b"OPTIONS", Verb::Http),
+    (b"PATCH", Verb::Http),
     (b"POST", Verb::Http),
+    (b"PRI", Verb::Http),
     (b"PUT", Verb::Http),
+    (b"TRACE", Verb::Http),
 ];
 
 #[derive(Clone, Copy)]

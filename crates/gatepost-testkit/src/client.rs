@@ -165,6 +165,20 @@ impl ByteClient {
         self.try_half_close().await.unwrap_or_else(|what| self.fail(&what));
     }
 
+    /// Says that nothing more comes behind TLS (close_notify), and keeps the connection.
+    pub async fn close_tls(&mut self) {
+        let done = in_time(self.socket.as_mut().expect("not closed").close_tls()).await;
+        self.transcript.happened('C', "close_notify");
+        done.unwrap_or_else(|error| self.fail(&format!("no close_notify: {error}")));
+    }
+
+    /// Sends octets beneath TLS, as whoever stands between could; the server may have closed.
+    pub async fn try_send_in_the_clear(&mut self, octets: &[u8]) -> Result<(), String> {
+        self.transcript.said('C', octets);
+        let sent = in_time(self.open()?.write_beneath(octets)).await;
+        sent.map_err(|error| format!("cannot send: {error}"))
+    }
+
     /// Closes; unread octets make it a reset, as the kernel does for any program.
     pub fn close(&mut self) {
         self.transcript.happened('C', "close");

@@ -119,6 +119,12 @@ impl Dialogue {
         settings.clone().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// All values of `@name value` in the order of the file: lines of a table, perhaps.
+    pub fn settings<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let settings = self.head.settings.iter();
+        settings.filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
     /// An upstream with the rules of this dialogue.
     pub fn upstream(&self) -> Builder {
         self.head.rules.iter().fold(ScriptedUpstream::builder(), |builder, rule| match rule.nth {

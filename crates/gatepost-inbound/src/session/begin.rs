@@ -61,6 +61,7 @@ impl Session {
             match step.decision() {
                 Ok(hello) => {
                     self.say_hello(conn, &hello);
+                    conn.idled()?;
                     return Ok(connected.greet(hello));
                 }
                 Err(step) => conn.perform(step)?,

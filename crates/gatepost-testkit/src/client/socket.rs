@@ -51,6 +51,20 @@ impl Socket {
         }
     }
 
+    /// Past TLS, if there is TLS.
+    pub(super) async fn write_beneath(&mut self, octets: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.write_all(octets).await,
+            Self::Tls(stream) => stream.get_mut().0.write_all(octets).await,
+        }
+    }
+
+    pub(super) async fn close_tls(&mut self) -> io::Result<()> {
+        let Self::Tls(stream) = self else { return Err(io::Error::other("there is no TLS")) };
+        stream.get_mut().1.send_close_notify();
+        stream.flush().await
+    }
+
     pub(super) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => socket.read(buffer).await,

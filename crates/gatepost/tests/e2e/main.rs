@@ -10,6 +10,7 @@ mod entry;
 mod expect;
 mod explain;
 mod harness;
+mod hostile;
 mod import;
 mod place;
 mod program;

@@ -29,7 +29,7 @@ impl Program {
         Self::with_config(&config_text(upstream, settings), Stdio::null())
     }
 
-    fn with_config(config: &str, stdout: Stdio) -> Self {
+    pub(crate) fn with_config(config: &str, stdout: Stdio) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         std::fs::write(directory.path().join("gatepost.toml"), config).expect("writes");
         std::fs::write(directory.path().join("policy.toml"), POLICY).expect("writes");
@@ -78,6 +78,11 @@ impl Program {
         }
     }
 
+    /// How many lines with these words have come and were not read.
+    pub(crate) fn count_lines(&self, words: &str) -> usize {
+        self.stderr.try_iter().filter(|line| line.contains(words)).count()
+    }
+
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         let patience = Instant::now() + PATIENCE;
         loop {
@@ -89,8 +94,33 @@ impl Program {
         }
     }
 
+    /// How many file descriptors it has.
+    pub(crate) fn descriptors(&self) -> u64 {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("proc");
+        open.count() as u64
+    }
+
+    /// Lets it have so many file descriptors; those above stay open.
+    pub(crate) fn limit_descriptors(&self, soft: u64) {
+        let pid = self.child.id().try_into().expect("a process id");
+        let resource = rlimit::Resource::NOFILE;
+        let (mut now, mut hard) = (0, 0);
+        rlimit::prlimit(pid, resource, None, Some((&mut now, &mut hard))).expect("our child");
+        rlimit::prlimit(pid, resource, Some((soft, hard)), None).expect("our child");
+    }
+
+    /// The processor time it has taken.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("proc");
+        // Behind the name, which is in brackets: user and system time, in hundredths of a second.
+        let (_, fields) = stat.rsplit_once(") ").expect("a name");
+        let ticks = fields.split(' ').skip(11).take(2).map(|it| it.parse::<u64>().expect("ticks"));
+        Duration::from_millis(10 * ticks.sum::<u64>())
+    }
+
     /// The most memory it has ever held, in KiB.
-    fn peak_memory_kib(&self) -> u64 {
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("proc");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");

@@ -8,7 +8,7 @@ use gatepost_testkit::{ByteClient, ScriptedUpstream};
 use crate::harness::{ENVELOPE, Harness, Settings, config_text, converse};
 
 /// Where proxies are in these tests, and where nobody is trusted.
-const PROXY: [u8; 4] = [127, 0, 0, 5];
+pub(crate) const PROXY: [u8; 4] = [127, 0, 0, 5];
 const OTHER: [u8; 4] = [127, 0, 0, 1];
 
 const POLICY: &str = r#"
@@ -24,11 +24,11 @@ networks = ["203.0.113.66"]
 action = "deny"
 "#;
 
-const FLEET: &[u8] = b"PROXY TCP4 203.0.113.9 127.0.0.1 40000 25\r\n";
+pub(crate) const FLEET: &[u8] = b"PROXY TCP4 203.0.113.9 127.0.0.1 40000 25\r\n";
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
 
 /// A listener that takes nobody but proxies from 127.0.0.5 and from the upper half of 127.0.1.0/24.
-fn start(upstream: &ScriptedUpstream, listener: &str, tables: &str) -> Harness {
+pub(crate) fn start(upstream: &ScriptedUpstream, listener: &str, tables: &str) -> Harness {
     let proxies =
         "proxy_protocol = \"required\"\ntrusted_proxies = [\"127.0.0.5\", \"127.0.1.128/25\"]";
     let settings = Settings {
@@ -40,14 +40,14 @@ fn start(upstream: &ScriptedUpstream, listener: &str, tables: &str) -> Harness {
     Harness::with(upstream.addr(), &settings)
 }
 
-async fn connect(harness: &Harness, from: [u8; 4], header: &[u8]) -> ByteClient {
+pub(crate) async fn connect(harness: &Harness, from: [u8; 4], header: &[u8]) -> ByteClient {
     let mut client = ByteClient::connect_from(from.into(), harness.addr()).await;
     client.send(header).await;
     client
 }
 
 /// A version 2 header: both addresses of one family, and octets after them.
-fn v2(source: &str, more: &[u8]) -> Vec<u8> {
+pub(crate) fn v2(source: &str, more: &[u8]) -> Vec<u8> {
     let source: IpAddr = source.parse().expect(source);
     let (family, addresses) = match source {
         IpAddr::V4(source) => (0x11, [source.octets(), OTHER].concat()),

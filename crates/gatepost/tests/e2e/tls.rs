@@ -12,33 +12,33 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::{Harness, Settings, config_text, converse, fleet, send_message};
 
-const BOTH: [Versions; 2] = [Versions::Only12, Versions::Only13];
+pub(crate) const BOTH: [Versions; 2] = [Versions::Only12, Versions::Only13];
 
 /// A gateway with certificates, and who trusts them.
-struct Stage {
-    harness: Harness,
-    upstream: ScriptedUpstream,
+pub(crate) struct Stage {
+    pub(crate) harness: Harness,
+    pub(crate) upstream: ScriptedUpstream,
     ca: ThrowAwayCa,
     files: TempDir,
 }
 
 /// What differs from test to test.
 #[derive(Default)]
-struct Play<'a> {
-    mode: &'a str,
+pub(crate) struct Play<'a> {
+    pub(crate) mode: &'a str,
     /// Further lines of the listener, with `DIR` for the directory of the certificates.
-    listener: &'a str,
+    pub(crate) listener: &'a str,
     /// Further lines of the entry, and further tables.
-    entry: &'a str,
-    tables: &'a str,
+    pub(crate) entry: &'a str,
+    pub(crate) tables: &'a str,
 }
 
 impl Stage {
-    fn start(mode: &str) -> Self {
+    pub(crate) fn start(mode: &str) -> Self {
         Self::with(&Play { mode, ..Play::default() })
     }
 
-    fn with(Play { mode, listener, entry, tables }: &Play<'_>) -> Self {
+    pub(crate) fn with(Play { mode, listener, entry, tables }: &Play<'_>) -> Self {
         let upstream = ScriptedUpstream::start();
         let files = tempfile::tempdir().expect("a directory");
         let ca = ThrowAwayCa::new();
@@ -56,12 +56,12 @@ impl Stage {
         Self { harness, upstream, ca, files }
     }
 
-    fn tls(&self, versions: Versions) -> ClientTls {
+    pub(crate) fn tls(&self, versions: Versions) -> ClientTls {
         ClientTls::new(&self.ca, None, versions)
     }
 
     /// A client behind TLS that was greeted and has said EHLO, on the first listener.
-    async fn client(&self, tls: &ClientTls) -> ByteClient {
+    pub(crate) async fn client(&self, tls: &ClientTls) -> ByteClient {
         self.client_of(0, tls).await
     }
 
@@ -74,13 +74,13 @@ impl Stage {
         client
     }
 
-    async fn handshakes(&self, result: &str) -> u64 {
+    pub(crate) async fn handshakes(&self, result: &str) -> u64 {
         let sample =
             format!("gatepost_tls_handshakes_total{{listener=\"smtp\",result=\"{result}\"}}");
         self.harness.metric(&sample).await
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.upstream.stop().await;
     }
 }
@@ -91,7 +91,7 @@ fn put(directory: &Path, name: &str, Issued { certificate, key }: &Issued) {
 }
 
 /// Connects in plain text and asks for TLS.
-async fn start_tls(stage: &Stage, tls: &ClientTls) -> ByteClient {
+pub(crate) async fn start_tls(stage: &Stage, tls: &ClientTls) -> ByteClient {
     let mut client = ByteClient::connect(stage.harness.addr()).await;
     client.expect("220").await;
     client.send_line("EHLO plain.test").await;
