@@ -135,8 +135,8 @@ const INJECTIONS: &[(&[u8], &[&str])] = &[
     (b"MAIL FROM:<a@b.test> SIZE=\xd9\xa3\r\n", &["501 5.5.4"]),
     (b"MAIL FROM:<a@b.test> X-EVIL=1\r\n", &["555 5.5.4"]),
     // Postfix 20260602: CR, LF and NUL in xtext.
-    (b"MAIL FROM:<a@b.test> ENVID=a+0D+0ARCPT+20TO\r\n", &["555 5.5.4"]),
-    (b"MAIL FROM:<a@b.test> ENVID=+00\r\n", &["555 5.5.4"]),
+    (b"MAIL FROM:<a@b.test> ENVID=a+0D+0ARCPT+20TO\r\n", &["501 5.5.4"]),
+    (b"MAIL FROM:<a@b.test> ENVID=+00\r\n", &["501 5.5.4"]),
     // 8-bit without SMTPUTF8, and what is not UTF-8 with it (KumoMTA random_bytes.rs).
     (b"MAIL FROM:<gr\xc3\xbcn@b.test>\r\n", &["550 5.6.7"]),
     (b"MAIL FROM:<gr\xfcn@b.test> SMTPUTF8\r\n", &["501 5.1.7"]),
@@ -150,8 +150,8 @@ const INJECTIONS: &[(&[u8], &[&str])] = &[
 const RECIPIENT_INJECTIONS: &[(&[u8], &[&str])] = &[
     (b"RCPT TO:<a@b.test>\rRCPT TO:<v@w.test>\r\n", &["500 5.5.2"]),
     (b"RCPT TO:<\"a@evil.test> X <b\"@ok.test>\r\n", &["501 5.1.3"]),
-    (b"RCPT TO:<a@b.test> ORCPT=rfc822;+0D+0ADATA\r\n", &["555 5.5.4"]),
-    (b"RCPT TO:<a@b.test> ORCPT=rfc822;+00\r\n", &["555 5.5.4"]),
+    (b"RCPT TO:<a@b.test> ORCPT=rfc822;+0D+0ADATA\r\n", &["501 5.5.4"]),
+    (b"RCPT TO:<a@b.test> ORCPT=rfc822;+00\r\n", &["501 5.5.4"]),
     (b"RCPT TO:<a@b.test> <v@w.test>\r\n", &["555 5.5.4"]),
     (b"RCPT TO:<a@b.test>,<v@w.test>\r\n", &["501 5.5.4"]),
     (b"RCPT TO:<a@b.test,v@w.test>\r\n", &["501 5.1.3"]),
