@@ -56,6 +56,7 @@ fn say(criterion: &mut Criterion) {
                 Offer {
                     size_octets_max: 25 * 1024 * 1024,
                     starttls: false,
+                    auth: false,
                     recipients_max: None,
                     dsn: false,
                 },

@@ -145,6 +145,7 @@ fn site() -> Arc<Site> {
         hostname: "relay.example.com".into(),
         listeners: vec!["smtp".into()],
         proxies: Vec::new(),
+        auth: Vec::new(),
         upstreams: vec!["upstream".into()],
         default_upstream: Some(UpstreamId::new(0)),
         max_message_size: 25 * 1024 * 1024,

@@ -36,6 +36,7 @@ static SITE: LazyLock<Arc<Site>> = LazyLock::new(|| {
         hostname: "relay.example.com".into(),
         listeners: ["smtp", "submission", "submissions"].map(Into::into).to_vec(),
         proxies: Vec::new(),
+        auth: Vec::new(),
         upstreams: vec!["google".into(), "ses".into()],
         default_upstream: Some(UpstreamId::new(0)),
         max_message_size: 50 * 1024 * 1024,

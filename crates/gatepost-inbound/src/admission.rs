@@ -1,8 +1,8 @@
 //! Who may connect: room first, then policy.
 //!
 //! There is room for so many connections in all, and for `max_connections` of each listener. A tenth
-//! of the latter, and not more, may be taken by clients that are not let in, and of those each
-//! address has its own limit: strangers cannot keep the fleet out. Clients that are let in have the
+//! of the latter, and not more, may be taken by clients that are not let in or have yet to
+//! authenticate, and of those each address has its own limit: strangers cannot keep the fleet out. Clients that are let in have the
 //! limit of their entry.
 
 use std::collections::HashMap;
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gatepost_policy::check::{self, Greeting, Refusal};
+use gatepost_policy::credential::Credential;
 use gatepost_policy::date::Moment;
 use gatepost_policy::entry::Entry;
 use gatepost_policy::generation::Generation;
@@ -65,11 +66,21 @@ pub(crate) struct StrangerSeat {
 pub(crate) enum Admission {
     Allowed(Allowed),
     Refused(Refused),
+    /// Not on the allow-list, and may authenticate.
+    ToAuthenticate(Generation),
 }
 
 /// A client that is let in.
 pub(crate) struct Allowed {
     pub(crate) entry: Arc<Entry>,
+    pub(crate) generation: Generation,
+}
+
+/// A client that was let in before and still is.
+pub(crate) struct Readmitted {
+    pub(crate) entry: Arc<Entry>,
+    /// What it has authenticated with, if it has.
+    pub(crate) credential: Option<Arc<Credential>>,
     pub(crate) generation: Generation,
 }
 
@@ -163,9 +174,39 @@ pub(crate) fn admit(
     let generation = ruleset.generation();
     match check::greet(&ruleset, listener.id, client, now) {
         Greeting::Allowed(entry) => Admission::Allowed(Allowed { entry, generation }),
+        Greeting::Authenticate => Admission::ToAuthenticate(generation),
         Greeting::Refused(entry, refusal) => {
             Admission::Refused(Refused { entry, generation, refusal })
         }
+    }
+}
+
+/// The same for a session that goes on, and may have authenticated: what it has used for that must
+/// still be there too.
+pub(crate) fn readmit(
+    policy: &Snapshot,
+    listener: &ListenerConfig,
+    (client, login): (IpAddr, Option<&Credential>),
+    now: Moment,
+) -> Result<Readmitted, Refused> {
+    let ruleset = policy.load();
+    let generation = ruleset.generation();
+    let refused = |entry, refusal| Refused { entry, generation, refusal };
+    let listed = match check::greet(&ruleset, listener.id, client, now) {
+        Greeting::Allowed(entry) => Some(entry),
+        Greeting::Authenticate => None,
+        Greeting::Refused(entry, refusal) => return Err(refused(entry, refusal)),
+    };
+    let site = ruleset.site();
+    let renewed = login.map(|then| {
+        let now = ruleset.renewed(listener.id, then).cloned();
+        now.ok_or_else(|| refused(None, check::credential_gone(site, then)))
+    });
+    let credential = renewed.transpose()?;
+    let of_credential = || credential.as_ref().map(|credential| Arc::clone(credential.entry()));
+    match listed.or_else(of_credential) {
+        Some(entry) => Ok(Readmitted { entry, credential, generation }),
+        None => Err(refused(None, check::not_listed(site, client))),
     }
 }
 
@@ -192,6 +233,7 @@ pub(crate) fn connect(
 #[cfg(test)]
 mod tests {
     use gatepost_policy::listener::ListenerId;
+    use gatepost_policy::site::AuthOffer;
 
     use super::*;
     use crate::config::{OnHiddenClients, ProxyProtocol};
@@ -202,6 +244,7 @@ mod tests {
             id: ListenerId::new(0),
             proxy_protocol: ProxyProtocol::Off,
             hidden_clients: OnHiddenClients::Off,
+            auth: AuthOffer::Nobody,
             max_connections,
             max_connections_per_address,
         };

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use gatepost_policy::check::Refusal;
+use gatepost_policy::credential::Credential;
 use gatepost_policy::usage::Use;
 use gatepost_relay::{DataReply, Event, EventType, Handoff, Last, Octets, Origin, PathList};
 use gatepost_smtp::command::Mail;
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use crate::conn::Conn;
 use crate::listener::Listener;
 use crate::service::Service;
-use crate::session::{Session, Stranger};
+use crate::session::{Claim, Session, Stranger};
 
 /// Hands the last of the data over and says what came of it. The 250 that is said here is the
 /// relay's [`gatepost_relay::Grant`]; there is no other.
@@ -165,6 +166,7 @@ pub(crate) fn log_stranger(service: &Service, listener: &Listener, stranger: &St
         session_id: &session_id,
         listener: &listener.config.name,
         entry: refused.entry.as_ref().map(|entry| &**entry.id()),
+        credential: None,
         generation: &generation,
         client: stranger.client,
         helo: None,
@@ -173,6 +175,37 @@ pub(crate) fn log_stranger(service: &Service, listener: &Listener, stranger: &St
     let check = refused.refusal.check.name();
     let reason = format!("refused by check {check}; refusals since the last line: {count}");
     let event = rejection(origin, refused.refusal.reply.to_string());
+    service.relay.mail_log().write(&Event { reason: Some(Cow::from(reason)), ..event });
+}
+
+/// An AUTH that has failed.
+pub(crate) struct FailedLogin<'a> {
+    pub(crate) refusal: &'a Refusal,
+    /// The credential whose name was given. A name that nobody has is not told: it may be a password.
+    pub(crate) known: Option<&'a Credential>,
+}
+
+/// AUTH has failed: one line per address and minute, as for strangers.
+pub(crate) fn log_login(claim: &Claim<'_>, failed: &FailedLogin<'_>) {
+    let service = claim.service;
+    if !service.relay.mail_log().is_on() {
+        return;
+    }
+    let Some(count) = service.rejections.count(claim.client, Instant::now()) else { return };
+    let (session_id, generation) = (claim.id.to_string(), claim.generation.to_string());
+    let origin = Origin {
+        session_id: &session_id,
+        listener: &claim.listener.config.name,
+        entry: claim.entry.map(|id| &**id),
+        credential: failed.known.map(|credential| &**credential.id()),
+        generation: &generation,
+        client: claim.client,
+        helo: Some(&claim.hello.name),
+        tls: claim.tls.map(|tls| &*tls.description),
+    };
+    let who = if failed.known.is_some() { "wrong password" } else { "unknown username" };
+    let reason = format!("AUTH failed, {who}; refusals since the last line: {count}");
+    let event = rejection(origin, failed.refusal.reply.to_string());
     service.relay.mail_log().write(&Event { reason: Some(Cow::from(reason)), ..event });
 }
 

@@ -85,7 +85,7 @@ impl<'s> Body<'s> {
             stall: conn.mark(handoff.client_stall()),
             relayed: Some(handoff),
             refusal: None,
-            header: HeldHeader::for_entry(&session.entry),
+            header: HeldHeader::for_session(session),
             octets: 0,
         }
     }
@@ -146,8 +146,11 @@ impl<'s> Body<'s> {
 
     fn count(&mut self, hello: &Hello, more: u64) {
         self.octets += more;
-        if self.relayed.is_some() && self.octets > self.session.entry.terms().max_message_size {
-            self.refuse(hello, check::too_large(&self.session.entry), Then::GoOn);
+        if self.relayed.is_some()
+            && let Some(entry) =
+                self.session.entries().find(|it| self.octets > it.terms().max_message_size)
+        {
+            self.refuse(hello, check::too_large(entry), Then::GoOn);
         }
     }
 

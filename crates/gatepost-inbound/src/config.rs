@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use gatepost_policy::listener::ListenerId;
 use gatepost_policy::network::Network;
+use gatepost_policy::site::AuthOffer;
 
 /// What every session of every listener has in common.
 #[derive(Clone, Debug)]
@@ -29,6 +30,9 @@ pub struct SessionConfig {
     pub tls_timeout: Duration,
     /// How long a session may last.
     pub session_timeout: Duration,
+    /// How long the answer to the first failed AUTH of an address is held back; the next wait twice as
+    /// long each, up to eight times.
+    pub auth_pause: Duration,
 }
 
 /// How a client is shown in `Received:` lines.
@@ -74,8 +78,10 @@ pub struct ListenerConfig {
     pub proxy_protocol: ProxyProtocol,
     /// What is done about addresses that stand for many clients.
     pub hidden_clients: OnHiddenClients,
+    /// Who is offered AUTH, once there is TLS.
+    pub auth: AuthOffer,
     /// Connections at once; a tenth of them may be clients that are not on the allow-list.
     pub max_connections: usize,
-    /// Connections at once of one address that is not on the allow-list.
+    /// Connections at once of one address that is not on the allow-list, and has not authenticated.
     pub max_connections_per_address: usize,
 }

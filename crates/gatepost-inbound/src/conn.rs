@@ -118,7 +118,11 @@ impl Conn {
     /// What stands at the front of the input. Says nothing itself: there may be replies to come
     /// first.
     pub(crate) fn buffered(&mut self) -> Buffered {
-        match line::frame(self.stream.input()) {
+        self.buffered_by(line::frame)
+    }
+
+    fn buffered_by(&mut self, frame: fn(&[u8]) -> Frame) -> Buffered {
+        match frame(self.stream.input()) {
             Frame::Line(octets) => Buffered::Line(octets),
             Frame::Incomplete => Buffered::Nothing,
             Frame::Faulty(octets, fault) => {
@@ -143,8 +147,17 @@ impl Conn {
     /// Waits for the next complete line. This is where a session idles: it holds no buffers, and it
     /// ends here when service does.
     pub(crate) async fn hear(&mut self, within: Duration) -> Result<Heard, End> {
+        self.hear_by(line::frame, within).await
+    }
+
+    /// The same for a line that answers to a challenge of AUTH, which may be longer.
+    pub(crate) async fn hear_response(&mut self, within: Duration) -> Result<Heard, End> {
+        self.hear_by(line::frame_response, within).await
+    }
+
+    async fn hear_by(&mut self, frame: fn(&[u8]) -> Frame, within: Duration) -> Result<Heard, End> {
         loop {
-            match self.buffered() {
+            match self.buffered_by(frame) {
                 Buffered::Line(octets) => {
                     self.relieve(within).await?;
                     return Ok(Heard::Line(octets));

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use bytes::{Bytes, BytesMut};
 use gatepost_policy::check::{self, Check, HEADER_OCTETS_MAX, HEADER_TOO_LARGE, Refusal};
-use gatepost_policy::entry::{Entry, HeaderFrom, MissingHeaders};
+use gatepost_policy::entry::{HeaderFrom, MissingHeaders, Terms};
 use gatepost_smtp::header::{self, Progress, Section};
 use jiff::tz::TimeZone;
 
@@ -35,11 +35,13 @@ pub(crate) enum Examined {
 pub(crate) struct Missing(MissingHeaders);
 
 impl HeldHeader {
-    /// If the entry wants to look at header sections.
-    pub(crate) fn for_entry(entry: &Entry) -> Option<Self> {
-        let terms = entry.terms();
-        let wanted = terms.header_from == HeaderFrom::Allowed || terms.add_missing_headers.any();
-        wanted.then(|| Self { octets: BytesMut::new(), section: Section::new() })
+    /// If the entry, or the credential, wants to look at header sections.
+    pub(crate) fn for_session(session: &Session) -> Option<Self> {
+        let wanted = |terms: &Terms| {
+            terms.header_from == HeaderFrom::Allowed || terms.add_missing_headers.any()
+        };
+        let is_wanted = session.terms().any(wanted);
+        is_wanted.then(|| Self { octets: BytesMut::new(), section: Section::new() })
     }
 
     /// Adds content, which may hold the end of the section and what is behind it.
@@ -66,16 +68,21 @@ impl HeldHeader {
     }
 
     fn judge(self, section_octets: usize, session: &Session) -> Examined {
-        let entry = &session.entry;
         // All that is held, because behind a line that is no field others may read on.
-        if let Err(refusal) = check::header_from(entry, session.generation, &self.octets) {
+        let judged = session
+            .entries()
+            .try_for_each(|entry| check::header_from(entry, session.generation, &self.octets));
+        if let Err(refusal) = judged {
             return Examined::Refused(refusal);
         }
         let section = &self.octets[..section_octets];
-        let wanted = entry.terms().add_missing_headers;
+        let wanted = |field: fn(MissingHeaders) -> bool| {
+            session.terms().any(|terms| field(terms.add_missing_headers))
+        };
         let missing = Missing(MissingHeaders {
-            date: wanted.date && !header::has_field(section, b"date"),
-            message_id: wanted.message_id && !header::has_field(section, b"message-id"),
+            date: wanted(|fields| fields.date) && !header::has_field(section, b"date"),
+            message_id: wanted(|fields| fields.message_id)
+                && !header::has_field(section, b"message-id"),
         });
         Examined::Passed { missing, content: self.octets.freeze() }
     }

@@ -12,6 +12,7 @@
 
 mod admission;
 mod answer;
+mod auth;
 mod body;
 mod config;
 mod conn;

@@ -33,7 +33,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Questions without an answer after which the connection is over.
 const KEEPALIVE_PROBES: u32 = 4;
 
-const NO_ROOM: Reply = Reply::fixed(421, (4, 7, 0), "too many connections, try again later");
+pub(crate) const NO_ROOM: Reply =
+    Reply::fixed(421, (4, 7, 0), "too many connections, try again later");
 
 /// A bound service.
 pub struct Listener {

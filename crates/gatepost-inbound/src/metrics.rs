@@ -6,6 +6,8 @@ use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_hist
 pub(crate) struct ListenerMetrics {
     pub(crate) allowed: Counter,
     pub(crate) overload: Counter,
+    /// Greeted, and may do nothing before AUTH.
+    pub(crate) challenged: Counter,
     unknown: Counter,
     denied: Counter,
     expired: Counter,
@@ -14,6 +16,7 @@ pub(crate) struct ListenerMetrics {
     pub(crate) lookup_duration: Histogram,
     pub(crate) proxy_headers: ProxyHeaders,
     pub(crate) verdicts: Verdicts,
+    pub(crate) auth: AuthAttempts,
     pub(crate) accepted: Counter,
     pub(crate) deferred: Counter,
     pub(crate) refused: Counter,
@@ -56,6 +59,37 @@ impl ProxyHeaders {
     }
 }
 
+/// What has come of AUTH.
+pub(crate) struct AuthAttempts {
+    pub(crate) ok: Counter,
+    /// A wrong password, or a name that nobody has.
+    pub(crate) failed: Counter,
+    /// The client has given up, or said what cannot be understood.
+    pub(crate) aborted: Counter,
+    /// The address has failed too often.
+    pub(crate) limited: Counter,
+    /// There was no time to look at the password.
+    pub(crate) overload: Counter,
+}
+
+impl AuthAttempts {
+    fn new(listener: &str) -> Self {
+        describe_counter!("gatepost_auth_attempts_total", "AUTH of clients, by what came of it");
+        let counter = |result: &'static str| {
+            zero(
+                counter!("gatepost_auth_attempts_total", "listener" => listener.to_owned(), "result" => result),
+            )
+        };
+        Self {
+            ok: counter("ok"),
+            failed: counter("failed"),
+            aborted: counter("aborted"),
+            limited: counter("limited"),
+            overload: counter("overload"),
+        }
+    }
+}
+
 /// Decisions of the policy after the greeting.
 pub(crate) struct Verdicts {
     pub(crate) mail_accepted: Counter,
@@ -66,11 +100,12 @@ pub(crate) struct Verdicts {
 }
 
 /// How each check can refuse.
-const REFUSALS: [(Check, &str); 13] = [
+const REFUSALS: [(Check, &str); 14] = [
     (Check::Dates, "defer"),
     (Check::Dates, "reject"),
     (Check::Tls, "reject"),
     (Check::Certificate, "reject"),
+    (Check::Authentication, "reject"),
     (Check::Helo, "reject"),
     (Check::Sender, "reject"),
     (Check::Size, "reject"),
@@ -139,6 +174,7 @@ impl ListenerMetrics {
         Self {
             allowed: connections("allowed"),
             overload: connections("overload"),
+            challenged: connections("challenged"),
             unknown: connections("unknown"),
             denied: connections("denied"),
             expired: connections("expired"),
@@ -146,6 +182,7 @@ impl ListenerMetrics {
             limited: connections("limited"),
             proxy_headers: ProxyHeaders::new(&listener),
             verdicts: Verdicts::new(&listener),
+            auth: AuthAttempts::new(&listener),
             lookup_duration: histogram!("gatepost_lookup_duration_seconds", "listener" => listener.clone()),
             accepted: messages("accepted"),
             deferred: messages("deferred"),

@@ -24,6 +24,8 @@ pub(crate) struct Received<'a> {
 pub(crate) enum Protocol {
     Esmtp,
     Esmtps,
+    /// Behind TLS, by a client that has authenticated.
+    Esmtpsa,
 }
 
 impl Received<'_> {
@@ -38,6 +40,7 @@ impl Received<'_> {
         let protocol = match self.protocol {
             Protocol::Esmtp => "ESMTP",
             Protocol::Esmtps => "ESMTPS",
+            Protocol::Esmtpsa => "ESMTPSA",
         };
         Bytes::from(format!(
             "Received: {from}by {} with {protocol} id {}; {date}\r\n",

@@ -13,6 +13,7 @@ use metrics::Gauge;
 use tokio::time::Instant;
 
 use crate::admission::Seats;
+use crate::auth::Authenticator;
 use crate::config::SessionConfig;
 use crate::denied::Denied;
 use crate::drain::Drain;
@@ -37,12 +38,15 @@ pub struct Service {
     pub(crate) seats: Arc<Seats>,
     /// Handshakes of all listeners.
     pub(crate) handshakes: Gate,
+    /// Passwords of all listeners.
+    pub(crate) authenticator: Authenticator,
     /// The moment from which policy counts the time of rates.
     started: Instant,
     /// Worded once: every session says them.
     pub(crate) greeting: Reply,
     pub(crate) ehlo: Reply,
     pub(crate) ehlo_starttls: Reply,
+    pub(crate) ehlo_auth: Reply,
     pub(crate) helo: Reply,
 }
 
@@ -56,14 +60,22 @@ impl Service {
         drain: Arc<Drain>,
     ) -> Self {
         let (hostname, size_octets_max) = (&*config.hostname, config.max_message_size);
-        let usual = Offer { size_octets_max, starttls: false, recipients_max: None, dsn: false };
+        let usual = Offer {
+            size_octets_max,
+            starttls: false,
+            auth: false,
+            recipients_max: None,
+            dsn: false,
+        };
         Self {
             seats: Seats::new(config.max_connections, Gauge::noop()),
             handshakes: Gate::new(),
+            authenticator: Authenticator::new(),
             started: Instant::now(),
             greeting: Reply::plain(220, format!("{hostname} ESMTP Gatepost")),
             ehlo: ehlo_reply(hostname, usual),
             ehlo_starttls: ehlo_reply(hostname, Offer { starttls: true, ..usual }),
+            ehlo_auth: ehlo_reply(hostname, Offer { auth: true, ..usual }),
             helo: Reply::plain(250, hostname.to_owned()),
             config,
             policy,

@@ -4,15 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatepost_policy::check::{self, MailFacts, SessionTls};
+use gatepost_policy::credential::Credential;
 use gatepost_policy::date::Moment;
-use gatepost_policy::entry::{Entry, Standing};
+use gatepost_policy::entry::Entry;
 use gatepost_policy::generation::Generation;
-use gatepost_policy::route::Routes;
 use gatepost_policy::state::Connection;
 use gatepost_policy::usage::Use;
 use gatepost_relay::{Message, Origin};
-use gatepost_smtp::command::{CommandError, Mail};
+use gatepost_smtp::command::Mail;
 use gatepost_smtp::path::ReversePathBuf;
 use gatepost_smtp::reply::Reply;
 use gatepost_smtp::server::{self, Hello, Ready, ReadyEvent};
@@ -32,11 +31,18 @@ use crate::listener::Listener;
 use crate::peer::{self, Peer};
 use crate::received::{Protocol, Received};
 use crate::service::Service;
-use crate::shadow::{self, Record};
+use crate::shadow;
 use crate::tls::Secured;
 use crate::transaction::{self, Opening};
 
+mod auth;
 mod begin;
+mod terms;
+mod visitor;
+
+use self::auth::Asked;
+pub(crate) use self::auth::Claim;
+use self::visitor::Visitor;
 
 /// How long a client that is not on the allow-list may stay.
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,8 +63,19 @@ pub(crate) struct Session {
     connection: Option<Connection>,
     /// Whether it has named a sender yet, so that it is known what client it is of.
     is_known: bool,
+    /// Boxed: few sessions have one.
+    login: Option<Box<LoggedIn>>,
+    /// Wrong passwords so far.
+    auth_failures: u32,
     /// When the clock was read last: at the greeting, or at a MAIL.
     unix_seconds: i64,
+}
+
+/// What a client has authenticated with.
+struct LoggedIn {
+    credential: Arc<Credential>,
+    /// Counted for the credential, if it is used beside an entry.
+    connection: Option<Connection>,
 }
 
 /// A client that was not, or is not any more.
@@ -120,30 +137,48 @@ pub(crate) async fn run(
                     tls: None,
                     connection: Some(connection),
                     is_known: false,
+                    login: None,
+                    auth_failures: 0,
                     unix_seconds: moment.unix_seconds,
                 };
                 session.count(Use::Connection);
-                return session.run(conn).await;
+                return session.run(conn, None).await;
             }
             Err(refused) => refused,
         },
+        Admission::ToAuthenticate(generation) => {
+            let (tls, auth_failures) = (None, 0);
+            let visitor = Visitor { service, listener, id, client, generation, tls, auth_failures };
+            return Box::pin(visitor::run(visitor, socket, place)).await;
+        }
         Admission::Refused(refused) => refused,
     };
-    listener.metrics.refused_connection(refused.refusal.check).increment(1);
     let stranger = Stranger { id, client, refused };
     write_down(&service, &listener, &stranger, moment);
-    let reply = &stranger.refused.refusal.reply;
+    send_away(socket, place, (&service, &listener), stranger).await;
+}
+
+/// Tells a client that it is not let in, and why.
+async fn send_away(
+    socket: TcpStream,
+    place: Place,
+    (service, listener): (&Service, &Listener),
+    stranger: Stranger,
+) {
+    let Stranger { client, refused, .. } = stranger;
+    listener.metrics.refused_connection(refused.refusal.check).increment(1);
+    let reply = &refused.refusal.reply;
     // One that is let in by and by is not kept: there would be no end of those that wait.
     let seat = if reply.is_transient() { None } else { listener.room.stranger_seat(client) };
     let Some(_seat) = seat else {
         listener.turn_away(&socket, reply);
         return;
     };
-    let mut conn = open(socket, place, &service, REFUSED_TIMEOUT);
-    let end = match begin::secure_stranger(&mut conn, &service, &listener, client).await {
+    let mut conn = open(socket, place, service, REFUSED_TIMEOUT);
+    let end = match begin::secure_stranger(&mut conn, service, listener, client).await {
         Ok(()) => {
             conn.say(reply);
-            refuse(&mut conn, &service, client).await
+            refuse(&mut conn, service, client).await
         }
         Err(end) => end,
     };
@@ -197,13 +232,18 @@ async fn refuse(conn: &mut Conn, service: &Service, client: IpAddr) -> End {
 }
 
 impl Session {
-    async fn run(&mut self, mut conn: Conn) {
-        let end = match self.begin(&mut conn).await {
+    /// Runs the session from its greeting, or from where it is `ready`, to its end.
+    async fn run(&mut self, mut conn: Conn, ready: Option<Ready>) {
+        let ready = match ready {
+            Some(ready) => Ok(ready),
+            None => self.begin(&mut conn).await,
+        };
+        let end = match ready {
             Ok(ready) => self.converse(&mut conn, ready).await,
             Err(end) => end,
         };
         // What is left to do is ours: the client may have its next connection.
-        self.connection = None;
+        (self.connection, self.login) = (None, None);
         conn.close(end).await;
     }
 
@@ -233,6 +273,11 @@ impl Session {
                 conn.consume(octets);
                 return Box::pin(body::chunks::refuse(self, conn, chunk)).await.map(|()| ready);
             }
+            Ok(ReadyEvent::Auth(auth)) => {
+                let asked = Asked::of(&auth);
+                conn.consume(octets);
+                return Box::pin(self.authenticate(conn, ready, asked)).await;
+            }
             Ok(ReadyEvent::StartTls) => {
                 conn.consume(octets);
                 // Boxed for the same reason as a transaction.
@@ -244,10 +289,6 @@ impl Session {
                 return Ok(ready);
             }
         };
-        if mail.dsn.parameters().next().is_some() && !self.offers_dsn() {
-            conn.consume(octets);
-            return conn.fault(&CommandError::Parameter.reply()).map(|()| ready);
-        }
         let now = Now::read();
         let moment = self.service.moment(now.instant, now.date);
         self.unix_seconds = moment.unix_seconds;
@@ -282,72 +323,6 @@ impl Session {
         Box::pin(transaction::run(self, conn, opening)).await
     }
 
-    /// Looks the entry up again if the ruleset has changed since. The routes are those of the ruleset
-    /// that decides about this message.
-    fn refresh(&mut self, moment: Moment) -> Result<Arc<Routes>, Reply> {
-        loop {
-            let ruleset = self.service.policy.load();
-            if ruleset.generation().number() == self.generation.number() {
-                return Ok(Arc::clone(ruleset.routes()));
-            }
-            drop(ruleset);
-            let (policy, listener) = (&self.service.policy, &self.listener.config);
-            match admission::admit(policy, listener, self.client, moment) {
-                Admission::Allowed(Allowed { entry, generation }) => {
-                    self.connection = self.connection.take().map(|held| entry.adopt(held));
-                    (self.entry, self.generation) = (entry, generation);
-                }
-                Admission::Refused(refused) => {
-                    let reply = refused.refusal.reply.clone();
-                    let stranger = Stranger { id: self.id, client: self.client, refused };
-                    write_down(&self.service, &self.listener, &stranger, moment);
-                    return Err(reply);
-                }
-            }
-        }
-    }
-
-    /// The checks at MAIL.
-    fn judge(&self, mail: &Mail<'_>, hello: &Hello, moment: Moment) -> Result<Record<'_>, Reply> {
-        let names: Vec<&str> = self.tls.iter().flat_map(|tls| &tls.names).map(|it| &**it).collect();
-        let facts = MailFacts {
-            now: moment,
-            generation: self.generation,
-            tls: Some(self.tls.as_ref().map_or(SessionTls::Plain, |tls| tls.version)),
-            certificate: Some(&names),
-            helo: Some(hello.name.as_bytes()),
-            sender: Some(mail.reverse_path),
-            size: mail.size,
-        };
-        let tap = self.service.shadow.as_ref();
-        let mut record =
-            Record::begin(tap, self.listener.config.id, self.client, &self.entry, &facts);
-        let metrics = &self.listener.metrics;
-        if let Err(refusal) = check::mail(&self.entry, &facts) {
-            metrics.verdicts.refused(&refusal);
-            self.count(Use::Refusal);
-            answer::log_mail(self, hello, mail, &refusal);
-            record.refuse(&refusal);
-            return Err(refusal.reply);
-        }
-        metrics.verdicts.mail_accepted.increment(1);
-        if self.entry.terms().standing(moment) == Standing::Expired {
-            self.warn_of_expiry(moment);
-        }
-        Ok(record)
-    }
-
-    /// An entry that has expired and goes on, as it is told to.
-    fn warn_of_expiry(&self, moment: Moment) {
-        self.listener.metrics.verdicts.expired.increment(1);
-        if self.entry.state().is_time_to_tell(moment.uptime) {
-            tracing::warn!(
-                entry = &**self.entry.id(),
-                "the entry has expired and is still in use; renew it, or let it end"
-            );
-        }
-    }
-
     fn message(
         &self,
         mail: &Mail<'_>,
@@ -360,7 +335,11 @@ impl Session {
             helo: &hello.name,
             client: self.client,
             hostname: &self.service.config.hostname,
-            protocol: if self.tls.is_some() { Protocol::Esmtps } else { Protocol::Esmtp },
+            protocol: match (&self.tls, &self.login) {
+                (None, _) => Protocol::Esmtp,
+                (Some(_), None) => Protocol::Esmtps,
+                (Some(_), Some(_)) => Protocol::Esmtpsa,
+            },
             id,
             at: now.date,
         };
@@ -377,17 +356,13 @@ impl Session {
         }
     }
 
-    /// Counts what its client did for its entry.
-    pub(crate) fn count(&self, what: Use) {
-        self.entry.state().usage().count(what, self.client, self.unix_seconds);
-    }
-
     /// Where this session's messages come from, for the log.
     pub(crate) fn origin<'a>(&'a self, names: &'a OriginNames, hello: &'a Hello) -> Origin<'a> {
         Origin {
             session_id: &names.session_id,
             listener: &self.listener.config.name,
             entry: Some(self.entry.id()),
+            credential: self.login.as_ref().map(|login| &**login.credential.id()),
             generation: &names.generation,
             client: self.client,
             helo: Some(&hello.name),

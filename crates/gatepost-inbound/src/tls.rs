@@ -154,6 +154,11 @@ async fn attempt<'c>(
     Ok(conn.secure(connection.into(), mark).await?)
 }
 
+/// How a session is protected.
+pub(crate) fn version(secured: Option<&Secured>) -> SessionTls {
+    secured.map_or(SessionTls::Plain, |secured| secured.version)
+}
+
 impl Secured {
     fn of(state: &CommonState) -> Self {
         let (version, name) = match state.protocol_version() {

@@ -225,14 +225,16 @@ impl<'s> Transaction<'s> {
         let (session, verdicts) = (self.session, &self.session.listener.metrics.verdicts);
         let facts = RcptFacts {
             // The clock is for those whose rate is limited.
-            uptime: match session.entry.terms().recipient_rate {
-                Some(_) => session.service.uptime(),
-                None => Duration::ZERO,
+            uptime: if session.terms().any(|terms| terms.recipient_rate.is_some()) {
+                session.service.uptime()
+            } else {
+                Duration::ZERO
             },
             generation: session.generation,
             sender: self.sender.path(),
             recipient: path,
             named: self.open.standing() + self.pending() as u32,
+            beside: session.beside(),
             // Nobody has to be shared with while nobody stands.
             way: self.way.filter(|_| self.is_bound()),
         };

@@ -11,7 +11,7 @@ use gatepost_inbound::{
 use gatepost_policy::check::Check;
 use gatepost_policy::listener::ListenerId;
 use gatepost_policy::ruleset::Ruleset;
-use gatepost_policy::site::{Site, UpstreamId};
+use gatepost_policy::site::{AuthOffer, Site, UpstreamId};
 use gatepost_policy::snapshot::Snapshot;
 use gatepost_policy::usage::UsageDelta;
 use gatepost_relay::{MailLog, MailLogTarget, Relay, RelayConfig};
@@ -51,6 +51,7 @@ impl Gate {
             hostname: "relay.test".into(),
             listeners: vec!["smtp".into()],
             proxies: Vec::new(),
+            auth: Vec::new(),
             upstreams: vec!["sink".into()],
             default_upstream: Some(UpstreamId::new(0)),
             max_message_size: 1 << 20,
@@ -69,6 +70,7 @@ impl Gate {
             proxy_timeout: Duration::from_secs(5),
             tls_timeout: Duration::from_secs(10),
             session_timeout: Duration::from_mins(1),
+            auth_pause: Duration::from_millis(1),
         };
         let (mail_log, _) = MailLog::start(&MailLogTarget::Off).expect("there is none");
         let limits = RelayConfig { final_reply_timeout: Duration::from_mins(1), received_max: 50 };
@@ -81,6 +83,7 @@ impl Gate {
             id: ListenerId::new(0),
             hidden_clients: OnHiddenClients::Warn,
             proxy_protocol: ProxyProtocol::Off,
+            auth: AuthOffer::Nobody,
             max_connections: 100,
             max_connections_per_address: 10,
         };

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! connect ─► greet: allow-list, action, dates ─► hides_clients ─► connect: max_connections
-//! MAIL    ─► mail:  dates, tls, certificate, helo, sender, size, message_rate
+//! AUTH    ─► connect: max_connections of the credential
+//! MAIL    ─► mail:  dates, tls, certificate, authentication, helo, sender, size, message_rate
 //! RCPT    ─► rcpt:  recipient, max_recipients, route, recipient_rate
 //! data    ─► header_from, and the size
 //! ```
@@ -18,24 +19,26 @@ mod rcpt;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use gatepost_smtp::reply::Reply;
+use gatepost_smtp::{reply::Reply, sasl::SaslError, server::replies};
 use serde::Serialize;
 
 pub use self::{
     data::{HEADER_OCTETS_MAX, HEADER_TOO_LARGE, header_from, header_mailbox, too_large},
-    mail::{MailFacts, SessionTls, mail},
+    mail::{Login, MailFacts, SessionTls, mail},
     rcpt::{RcptFacts, rcpt},
 };
 pub(crate) use self::{mail::judge as judge_mail, rcpt::judge as judge_rcpt};
 use crate::{
+    credential::Credential,
     date::Moment,
-    entry::{Action, Entry, Expiry, Standing},
+    entry::{Action, Authentication, Entry, Expiry, Standing},
     gcra::Gcra,
     generation::Generation,
     listener::ListenerId,
     network::client_address,
     rate::Rate,
     ruleset::Ruleset,
+    site::{AuthOffer, Site},
     state::{Connection, EntryState},
 };
 
@@ -61,6 +64,8 @@ pub enum Check {
     Tls,
     /// Whether the client has shown the certificate that is asked for.
     Certificate,
+    /// Whether the client has authenticated where that is asked for.
+    Authentication,
     /// What the client calls itself.
     Helo,
     /// The reverse-path.
@@ -95,6 +100,8 @@ pub struct Refusal {
 pub enum Greeting {
     /// Greet; this entry says what the client may do.
     Allowed(Arc<Entry>),
+    /// Greet; a credential will say what the client may do, and before that it may do nothing.
+    Authenticate,
     /// Greet with a refusal; the entry is there if one has matched.
     Refused(Option<Arc<Entry>>, Refusal),
 }
@@ -128,12 +135,26 @@ impl Spend {
     }
 }
 
+/// One check of an entry, and of the terms that hold beside it. What counts is used up of neither if
+/// one refuses: what one login sends too much of is not taken from the others of the entry.
+fn judge_both(
+    entry: &Entry,
+    beside: Option<&Entry>,
+    judge: impl Fn(&Entry, Spend) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let Some(beside) = beside else { return judge(entry, Spend::Take) };
+    judge(entry, Spend::Look(0))?;
+    judge(beside, Spend::Take)?;
+    judge(entry, Spend::Take)
+}
+
 impl Check {
     /// The checks at MAIL. That the generation has not changed is seen to before.
-    pub const AT_MAIL: [Self; 7] = [
+    pub const AT_MAIL: [Self; 8] = [
         Self::Dates,
         Self::Tls,
         Self::Certificate,
+        Self::Authentication,
         Self::Helo,
         Self::Sender,
         Self::Size,
@@ -153,6 +174,7 @@ impl Check {
             Self::MaxConnections => "max_connections",
             Self::Tls => "tls",
             Self::Certificate => "certificate",
+            Self::Authentication => "authentication",
             Self::Helo => "helo",
             Self::Sender => "sender",
             Self::Size => "size",
@@ -181,9 +203,12 @@ pub fn greet(ruleset: &Ruleset, listener: ListenerId, client: IpAddr, now: Momen
         return Greeting::Refused(None, Check::AllowList.refuses(refused(text)));
     }
     let Some(entry) = ruleset.lookup(listener, client) else {
-        let client = client_address(client);
-        let text = format!("{hostname}: {client} is not on the allow-list");
-        return Greeting::Refused(None, Check::AllowList.refuses(refused(text)));
+        return match site.auth(listener) {
+            AuthOffer::Everybody => Greeting::Authenticate,
+            AuthOffer::Nobody | AuthOffer::Required => {
+                Greeting::Refused(None, not_listed(site, client))
+            }
+        };
     };
     let refusal = match (entry.action(), dates(entry, now)) {
         (Action::Deny, _) => {
@@ -208,6 +233,50 @@ pub fn hides_clients(hostname: &str, client: IpAddr) -> Refusal {
          the address of the client passed on"
     );
     Check::HiddenClients.refuses(refused(text))
+}
+
+/// Nothing lets the client in: no entry, or not any more the credential that did.
+pub fn not_listed(site: &Site, client: IpAddr) -> Refusal {
+    let client = client_address(client);
+    let text = format!("{}: {client} is not on the allow-list", site.hostname);
+    Check::AllowList.refuses(refused(text))
+}
+
+/// Whoever was let in by a credential, or authenticated beside an entry, may not use it any more.
+pub fn credential_gone(site: &Site, credential: &Credential) -> Refusal {
+    let text = format!("{}: credential {} is not valid any more", site.hostname, credential.id());
+    Check::Authentication.refuses(refused(text))
+}
+
+/// Whether AUTH may begin. `entry` is what has let the client in, if that was one.
+pub fn auth(
+    offer: AuthOffer,
+    entry: Option<&Entry>,
+    tls: Option<SessionTls>,
+) -> Result<(), Refusal> {
+    let requires = |entry: &Entry| entry.terms().authentication == Authentication::Required;
+    let is_offered = match offer {
+        AuthOffer::Everybody => true,
+        AuthOffer::Nobody => false,
+        AuthOffer::Required => entry.is_some_and(requires),
+    };
+    match (is_offered, tls) {
+        (false, _) => Err(Check::Authentication.refuses(replies::NOT_OFFERED)),
+        (true, Some(SessionTls::Plain)) => {
+            Err(Check::Authentication.refuses(replies::AUTH_NEEDS_TLS))
+        }
+        (true, _) => Ok(()),
+    }
+}
+
+/// AUTH has failed: nobody has such a name, or not that password, and nobody is told which.
+pub fn auth_failed() -> Refusal {
+    Check::Authentication.refuses(SaslError::Refused.reply())
+}
+
+/// A message of a client that has to authenticate, and has not.
+pub fn unauthenticated() -> Refusal {
+    Check::Authentication.refuses(replies::AUTHENTICATION_REQUIRED)
 }
 
 /// Decides whether a client that is to be greeted may have one more connection.

@@ -3,9 +3,10 @@
 //! What entries do to each other is judged elsewhere (`listener`, `exposure`). A wrong key never
 //! hides the next one: all that is wrong with an entry is reported, and then the entry is dropped.
 //!
-//! [`parts`] goes through the text; [`entry`], [`terms`], [`route`] and [`expect`] judge one table each;
+//! [`parts`] goes through the text; [`entry`], [`credential`], [`terms`], [`route`] and [`expect`] judge one table each;
 //! [`values`] knows the forms that values have in all of them.
 
+mod credential;
 mod entry;
 mod expect;
 mod parts;

@@ -1,4 +1,5 @@
-//! An entry of the allow-list: who its clients are, and what they may do.
+//! An entry of the allow-list: who its clients are, and what they may do. The terms of a credential
+//! are an entry too, without networks.
 //!
 //! Entries are made by the compiler only, and never change. They are shared: a session keeps its
 //! entry, not the ruleset it came from. What clients use up of their limits is not part of an
@@ -60,6 +61,8 @@ pub struct Terms {
     pub tls: RequiredTls,
     /// A name that the client's certificate must have; `None` asks for no certificate.
     pub client_certificate: Option<Arc<[Pattern]>>,
+    /// Whether AUTH is asked for beside the address.
+    pub authentication: Authentication,
     /// Where its messages go, before any route is looked at.
     pub upstream: Option<UpstreamId>,
     /// How they are handed over, before any route is looked at.
@@ -108,6 +111,16 @@ pub enum RequiredTls {
     Required,
     /// TLS 1.3.
     Required13,
+}
+
+/// Whether clients of an entry have to authenticate too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Authentication {
+    /// The address is enough.
+    #[default]
+    Bypass,
+    /// A credential must be used, and its terms hold beside those of the entry.
+    Required,
 }
 
 /// How a message is handed over.
@@ -254,6 +267,7 @@ impl Terms {
             header_from: HeaderFrom::Off,
             tls: RequiredTls::Optional,
             client_certificate: None,
+            authentication: Authentication::Bypass,
             upstream: None,
             mode: None,
             max_message_size,
@@ -303,6 +317,16 @@ impl Action {
         match self {
             Self::Allow => "allow",
             Self::Deny => "deny",
+        }
+    }
+}
+
+impl Authentication {
+    /// As it is written in a policy.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Required => "required",
         }
     }
 }

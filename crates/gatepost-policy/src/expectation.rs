@@ -181,6 +181,8 @@ impl Expectation {
             tls: self.tls,
             // A session in plain text has none.
             certificate: (self.tls == Some(SessionTls::Plain)).then_some(&[]),
+            // Whoever has a credential uses it where it has to.
+            login: None,
             helo: self.helo.as_deref().map(str::as_bytes),
             sender: self.sender.as_ref().map(ReversePathBuf::path),
             size: None,
@@ -189,6 +191,7 @@ impl Expectation {
             client: self.client,
             listener,
             facts,
+            username: None,
             recipients: &recipients,
             header_from: &[],
         };

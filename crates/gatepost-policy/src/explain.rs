@@ -6,6 +6,7 @@
 //! skipped, because a session would have made it.
 
 mod detail;
+mod login;
 mod shown;
 
 use std::{net::IpAddr, sync::Arc};
@@ -35,8 +36,11 @@ pub struct Question<'a> {
     pub client: IpAddr,
     /// Where it connects.
     pub listener: ListenerId,
-    /// What is known at MAIL. The generation is that of the ruleset, whatever is said here.
+    /// What is known at MAIL. The generation is that of the ruleset, and the login that of `username`,
+    /// whatever is said here.
     pub facts: MailFacts<'a>,
+    /// The name with which the client has authenticated, if it has.
+    pub username: Option<&'a str>,
     /// The forward-paths, as far as they are known.
     pub recipients: &'a [ForwardPath<'a>],
     /// The addresses of the From field, as far as they are known.
@@ -49,6 +53,9 @@ pub struct Explanation {
     generation: Generation,
     /// The id of the entry, if the client has one.
     entry: Option<Box<str>>,
+    /// The id of the credential, if the client has authenticated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<Box<str>>,
     /// The network that decided.
     network: Option<Network>,
     /// Where the message goes, if a recipient was accepted.
@@ -74,6 +81,7 @@ fn tell(ruleset: &Ruleset, question: &Question<'_>, look: fn(u32) -> Spend) -> E
     let mut explanation = Explanation {
         generation: ruleset.generation(),
         entry: None,
+        credential: None,
         network: None,
         upstream: None,
         steps: Vec::new(),
@@ -81,14 +89,22 @@ fn tell(ruleset: &Ruleset, question: &Question<'_>, look: fn(u32) -> Spend) -> E
     };
     explanation.tell_client(question.client);
     explanation.tell_listener(ruleset, question.listener);
-    if let Some(entry) = explanation.tell_entry(ruleset, question) {
-        let facts = MailFacts { generation: ruleset.generation(), ..question.facts };
-        explanation.tell_connections(&entry, look(0));
+    if let Some((entry, login)) = explanation.tell_admission(ruleset, question) {
+        let facts = MailFacts { generation: ruleset.generation(), login, ..question.facts };
+        let beside = facts.beside(&entry);
+        explanation.tell_connections(&entry, beside, look(0));
         explanation.tell_mail(&entry, &facts, look(0));
         explanation.tell_recipients(ruleset, (&entry, look), &facts, question.recipients);
-        explanation.tell_header_from(&entry, question.header_from);
+        explanation.tell_header_from(&entry, beside, question.header_from);
     }
     explanation
+}
+
+/// How a client is greeted.
+enum Admitted {
+    By(Arc<Entry>),
+    No,
+    ToAuthenticate,
 }
 
 impl Explanation {
@@ -100,6 +116,11 @@ impl Explanation {
     /// The id of the entry, if the client has one.
     pub fn entry(&self) -> Option<&str> {
         self.entry.as_deref()
+    }
+
+    /// The id of the credential, if the client has authenticated.
+    pub fn credential(&self) -> Option<&str> {
+        self.credential.as_deref()
     }
 
     /// The network that decided.
@@ -136,12 +157,16 @@ impl Explanation {
     }
 
     /// The greeting, and the networks that led to it. `None` ends the way.
-    fn tell_entry(&mut self, ruleset: &Ruleset, question: &Question<'_>) -> Option<Arc<Entry>> {
+    fn tell_entry(&mut self, ruleset: &Ruleset, question: &Question<'_>) -> Admitted {
         let Question { client, listener, facts, .. } = *question;
-        let greeting = check::greet(ruleset, listener, client, facts.now);
-        let (entry, refusal) = match greeting {
+        let (entry, refusal) = match check::greet(ruleset, listener, client, facts.now) {
             Greeting::Allowed(entry) => (Some(entry), None),
             Greeting::Refused(entry, refusal) => (entry, Some(refusal)),
+            Greeting::Authenticate => {
+                let detail = "none around the client; it has to authenticate";
+                self.push("network", Outcome::Found, detail.to_owned());
+                return Admitted::ToAuthenticate;
+            }
         };
         if let Some(entry) = &entry {
             self.tell_networks(ruleset, question);
@@ -155,14 +180,16 @@ impl Explanation {
             };
             self.push("network", Outcome::Refused, detail.to_owned());
         }
-        match refusal {
-            None => entry,
-            Some(refusal) => {
-                if entry.is_some() {
-                    self.push(refusal.check.name(), Outcome::Refused, words(&refusal.reply));
+        match (entry, refusal) {
+            (Some(entry), None) => Admitted::By(entry),
+            (entry, refusal) => {
+                if let Some(refusal) = refusal {
+                    if entry.is_some() {
+                        self.push(refusal.check.name(), Outcome::Refused, words(&refusal.reply));
+                    }
+                    self.verdict = Verdict::of_refusal(refusal.reply);
                 }
-                self.verdict = Verdict::of_refusal(refusal.reply);
-                None
+                Admitted::No
             }
         }
     }
@@ -180,20 +207,30 @@ impl Explanation {
         }
     }
 
-    fn tell_connections(&mut self, entry: &Entry, look: Spend) {
-        let passed = || detail::connections(entry, look.connections(entry.state()));
-        self.judged(Check::MaxConnections, entry, check::look_at_connections(entry, look), passed);
+    fn tell_connections(&mut self, entry: &Entry, beside: Option<&Entry>, look: Spend) {
+        for (of, entry) in terms_of(entry, beside) {
+            let passed =
+                || format!("{of}{}", detail::connections(entry, look.connections(entry.state())));
+            let judged = check::look_at_connections(entry, look);
+            self.judged(Check::MaxConnections, entry, judged, passed);
+        }
     }
 
     fn tell_mail(&mut self, entry: &Entry, facts: &MailFacts<'_>, look: Spend) {
         for check in Check::AT_MAIL {
+            if check == Check::Authentication && login::is_no_matter(entry, facts) {
+                continue;
+            }
             if self.verdict != Verdict::Accept {
                 self.skip(check, "not reached");
             } else if !facts.knows(check) {
                 self.skip(check, "not given");
             } else {
-                let judged = check::judge_mail(check, entry, facts, look);
-                self.judged(check, entry, judged, || detail::mail(check, entry, facts));
+                for (of, entry) in terms_of(entry, facts.beside(entry)) {
+                    let judged = check::judge_mail(check, entry, facts, look);
+                    let passed = || format!("{of}{}", detail::mail(check, entry, facts));
+                    self.judged(check, entry, judged, passed);
+                }
             }
         }
     }
@@ -222,6 +259,7 @@ impl Explanation {
                 sender,
                 recipient: *recipient,
                 named,
+                beside: facts.beside(entry),
                 way: first_way,
             };
             let way = routes.way(entry, &sender, recipient);
@@ -242,16 +280,21 @@ impl Explanation {
         look: Spend,
     ) -> bool {
         for check in Check::AT_RCPT {
-            let judged = check::judge_rcpt(check, entry, (routes, way), asked, look);
-            let accepted = judged.is_ok();
-            // What all recipients pass alike would only be repeated.
-            if !accepted || matches!(check, Check::Recipient | Check::Route) {
-                self.judged(check, entry, judged, || {
-                    detail::rcpt(check, entry, (routes, way), asked)
-                });
-            }
-            if !accepted {
-                return false;
+            for (of, entry) in terms_of(entry, asked.beside) {
+                let judged = check::judge_rcpt(check, entry, (routes, way), asked, look);
+                let accepted = judged.is_ok();
+                // What all recipients pass alike would only be repeated.
+                if !accepted
+                    || check == Check::Recipient
+                    || (check == Check::Route && of.is_empty())
+                {
+                    self.judged(check, entry, judged, || {
+                        format!("{of}{}", detail::rcpt(check, entry, (routes, way), asked))
+                    });
+                }
+                if !accepted {
+                    return false;
+                }
             }
         }
         true
@@ -272,7 +315,12 @@ impl Explanation {
         self.push("upstream", Outcome::Found, detail);
     }
 
-    fn tell_header_from(&mut self, entry: &Entry, mailboxes: &[Mailbox<'_>]) {
+    fn tell_header_from(
+        &mut self,
+        entry: &Entry,
+        beside: Option<&Entry>,
+        mailboxes: &[Mailbox<'_>],
+    ) {
         let check = Check::HeaderFrom;
         if self.verdict != Verdict::Accept {
             return self.skip(check, "not reached");
@@ -281,8 +329,11 @@ impl Explanation {
             return self.skip(check, "not given");
         }
         for mailbox in mailboxes {
-            let judged = check::header_mailbox(entry, self.generation, mailbox);
-            self.judged(check, entry, judged, || detail::header_from(entry, mailbox));
+            for (of, entry) in terms_of(entry, beside) {
+                let judged = check::header_mailbox(entry, self.generation, mailbox);
+                let passed = || format!("{of}{}", detail::header_from(entry, mailbox));
+                self.judged(check, entry, judged, passed);
+            }
         }
     }
 
@@ -314,6 +365,15 @@ impl Explanation {
     fn push(&mut self, name: &'static str, outcome: Outcome, detail: String) {
         self.steps.push(Step { name, outcome, detail });
     }
+}
+
+/// Terms that hold together, and whose they are if that has to be said.
+fn terms_of<'e>(
+    entry: &'e Entry,
+    beside: Option<&'e Entry>,
+) -> impl Iterator<Item = (String, &'e Entry)> {
+    let of_credential = beside.map(|terms| (format!("credential {}: ", terms.id()), terms));
+    std::iter::once((String::new(), entry)).chain(of_credential)
 }
 
 /// What a reply says, without its code: a step and the verdict give the same reason.

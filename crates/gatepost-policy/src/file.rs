@@ -1,16 +1,17 @@
 //! The policy file as it is written: a mirror of contract §2 and nothing else.
 //!
-//! Every key of the contract is here. Those whose step has not come are [`NotBuilt`] and refused by
-//! name; the step that builds one gives it a type. Nothing is required and nothing is judged here:
-//! the compiler does that, because it can name the entry.
+//! Every key of the contract is here. Nothing is required and nothing is judged here: the compiler
+//! does that, because it can name the entry.
 
+mod credential;
 mod expect;
 
 use serde::Deserialize;
 use toml::{Spanned, value::Datetime};
 
+pub(crate) use self::credential::{CredentialFile, Secret};
 pub(crate) use self::expect::{ExpectFile, OneOrMore, WordOrSwitch};
-use crate::document::{self, NotBuilt, Salvage};
+use crate::document::{self, Salvage};
 
 /// A key with text in it, and where the text is.
 pub(crate) type Text = Option<Spanned<Box<str>>>;
@@ -22,13 +23,13 @@ pub(crate) type Day = Option<Spanned<Datetime>>;
 /// The whole file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "keys that are not built have no value to read")]
 struct PolicyFile {
     #[serde(default)]
     entry: Vec<Spanned<EntryFile>>,
     #[serde(default)]
     route: Vec<Spanned<RouteFile>>,
-    credential: Option<NotBuilt>,
+    #[serde(default)]
+    credential: Vec<Spanned<CredentialFile>>,
     #[serde(default)]
     expect: Vec<Spanned<ExpectFile>>,
 }
@@ -97,6 +98,7 @@ pub(crate) struct Part<'t> {
 pub(crate) struct Tables {
     pub(crate) entries: Vec<Spanned<EntryFile>>,
     pub(crate) routes: Vec<Spanned<RouteFile>>,
+    pub(crate) credentials: Vec<Spanned<CredentialFile>>,
     pub(crate) expectations: Vec<Spanned<ExpectFile>>,
 }
 
@@ -110,7 +112,12 @@ impl Part<'_> {
     /// What it says, if all of it is well-formed.
     pub(crate) fn read(self) -> Option<Tables> {
         let file: PolicyFile = toml::from_str(self.text).ok()?;
-        Some(Tables { entries: file.entry, routes: file.route, expectations: file.expect })
+        Some(Tables {
+            entries: file.entry,
+            routes: file.route,
+            credentials: file.credential,
+            expectations: file.expect,
+        })
     }
 
     /// What can be read of it, entry by entry, and what is wrong. `first` is the number of its
@@ -169,12 +176,6 @@ mod tests {
         let [part] = parts(text)[..] else { panic!("a short text") };
         assert!(part.read().is_none(), "{text}");
         part.salvage(0).faults.iter().map(shown).collect()
-    }
-
-    #[test]
-    fn every_key_that_has_to_wait_is_refused_by_name() {
-        let text = "[[entry]]\nid = \"billing\"\n\n[[credential]]\nid = \"a\"\n";
-        assert_eq!(faults(text), ["4:1 credential: not built yet"]);
     }
 
     #[test]

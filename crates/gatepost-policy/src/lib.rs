@@ -20,6 +20,7 @@ mod atomic;
 pub mod check;
 pub mod choice;
 mod compile;
+pub mod credential;
 pub mod date;
 pub mod document;
 pub mod entry;

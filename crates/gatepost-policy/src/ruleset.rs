@@ -4,10 +4,15 @@
 //! well. Looking up is fast and silent: one longest-prefix match, no allocation, no lock. A ruleset
 //! is never changed; a new policy is a new ruleset.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use crate::{
     compile::{self, Tables},
+    credential::{Credential, Credentials},
     date::Moment,
     document::DocumentError,
     entry::{Action, Entry},
@@ -34,6 +39,7 @@ pub struct Ruleset {
     entries: Box<[Arc<Entry>]>,
     ids: Ids,
     views: Box<[View]>,
+    credentials: Credentials,
     /// Apart from the rest, because a transaction holds it: what is waited for may not pin entries.
     routes: Arc<Routes>,
     /// What it is held against before it is used.
@@ -103,7 +109,7 @@ impl Ruleset {
             proxies::warn_of_covered(&tables.entries, site, &mut report);
             if report.errors() == 0 {
                 // Routes that are wrong are not there: what misses them would be told for nothing.
-                compile::refuse_unrouted(&tables.entries, &tables.routes, site, &mut report);
+                compile::refuse_unrouted(&tables, site, &mut report);
             }
             let dormant = previous.map(|previous| previous.left_behind(&tables));
             (ContentHash::of(text), dormant.unwrap_or_default())
@@ -113,7 +119,8 @@ impl Ruleset {
         report.absorb(views_report);
         compile::warn_of_dates(&tables, &views, &mut report);
         let warnings = report.finish(text, origin)?;
-        let Tables { entries, ids, routes, expectations } = tables;
+        let Tables { entries, ids, routes, credentials, expectations } = tables;
+        let credentials = credentials.into_iter().map(|placed| placed.credential).collect();
         let routes = Routes {
             routes: routes.into_iter().map(|placed| placed.route).collect(),
             default_upstream: site.default_upstream,
@@ -125,6 +132,7 @@ impl Ruleset {
             entries: entries.into_iter().map(|placed| placed.entry).collect(),
             ids,
             views,
+            credentials: Credentials::new(credentials),
             routes: Arc::new(routes),
             expectations: Expectations::new(expectations, text, origin),
             dormant,
@@ -134,8 +142,11 @@ impl Ruleset {
 
     /// What was used up under ids that are not among the entries any more.
     fn left_behind(&self, next: &Tables) -> HashMap<Arc<str>, Arc<EntryState>> {
+        let credentials: HashSet<_> =
+            next.credentials.iter().map(|placed| &**placed.credential.id()).collect();
+        let is_known = |id: &str| next.find(id).is_some() || credentials.contains(id);
         self.states()
-            .filter(|(id, state)| state.is_used() && next.find(id).is_none())
+            .filter(|(id, state)| state.is_used() && !is_known(id))
             .take(DORMANT_MAX)
             .map(|(id, state)| (Arc::clone(id), Arc::clone(state)))
             .collect()
@@ -219,11 +230,40 @@ impl Ruleset {
         self.ids.find(id, |index| self.entries[index as usize].id()).map(|index| index as usize)
     }
 
-    /// What is counted under every id: those of the enabled entries, then those that are gone or
+    /// The enabled credentials, in the order of the file.
+    pub fn credentials(&self) -> &[Arc<Credential>] {
+        self.credentials.all()
+    }
+
+    /// The enabled credential with an id.
+    pub fn credential(&self, id: &str) -> Option<&Arc<Credential>> {
+        self.credentials.with_id(id)
+    }
+
+    /// The enabled credential that a client names on a listener.
+    pub fn credential_of(&self, listener: ListenerId, username: &[u8]) -> Option<&Arc<Credential>> {
+        self.credentials.find(self.listener_name(listener)?, username)
+    }
+
+    /// A credential of the listener to be tried in the place of one that is not there: for a name it is
+    /// always the same. `None`: the listener has none.
+    pub fn decoy(&self, listener: ListenerId, username: &[u8]) -> Option<&Arc<Credential>> {
+        self.credentials.decoy(self.listener_name(listener)?, username)
+    }
+
+    /// A credential as it is now, if who has used it then may go on.
+    pub fn renewed(&self, listener: ListenerId, then: &Credential) -> Option<&Arc<Credential>> {
+        let now = self.credential(then.id())?;
+        let name = self.listener_name(listener)?;
+        Some(now).filter(|now| now.is_same(then) && now.is_for(name))
+    }
+
+    /// What is counted under every id: those of the enabled entries and credentials, then those that are gone or
     /// disabled for now and have something left that must not be forgotten.
     pub fn states(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<EntryState>)> {
         let known = self.entries.iter().map(|entry| (&entry.id, &entry.state));
-        known.chain(&self.dormant)
+        let of_credentials = self.credentials().iter().map(|it| (it.id(), it.entry().state()));
+        known.chain(of_credentials).chain(&self.dormant)
     }
 
     /// Where messages go.
@@ -235,9 +275,10 @@ impl Ruleset {
         &self.views
     }
 
-    /// Whether no enabled entry allows anything, so that nobody is let in.
+    /// Whether no enabled entry allows anything and no credential lets anybody in, so that nobody is.
     pub fn allows_nobody(&self) -> bool {
         !self.entries.iter().any(|entry| entry.action() == Action::Allow)
+            && !self.credentials.let_anybody_in(&self.site)
     }
 }
 
@@ -260,7 +301,10 @@ impl<'r> States<'r> {
         let entries = self.ruleset.entries();
         let is_next = entries.get(self.next).is_some_and(|entry| &**entry.id() == id);
         let position = if is_next { Some(self.next) } else { self.ruleset.position(id) };
-        let Some(position) = position else { return self.ruleset.dormant.get(id) };
+        let Some(position) = position else {
+            let of_credential = self.ruleset.credential(id).map(|it| it.entry().state());
+            return of_credential.or_else(|| self.ruleset.dormant.get(id));
+        };
         self.next = position + 1;
         Some(&entries[position].state)
     }

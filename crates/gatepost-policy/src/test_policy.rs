@@ -9,17 +9,18 @@ use crate::{
     listener::ListenerId,
     report::PolicyErrors,
     ruleset::{Compiled, Ruleset},
-    site::{Site, UpstreamId},
+    site::{AuthOffer, Site, UpstreamId},
 };
 
 pub(crate) const LISTENERS: [&str; 3] = ["smtp", "submission", "submissions"];
 
-/// Two upstreams, of which the first is the default.
+/// Two upstreams, of which the first is the default. All listeners have TLS.
 pub(crate) fn site() -> Arc<Site> {
     Arc::new(Site {
         hostname: "relay.example.com".into(),
         listeners: LISTENERS.map(Into::into).to_vec(),
         proxies: Vec::new(),
+        auth: vec![AuthOffer::Required; LISTENERS.len()],
         upstreams: vec!["google".into(), "ses".into()],
         default_upstream: Some(UpstreamId::new(0)),
         max_message_size: 50 * 1024 * 1024,

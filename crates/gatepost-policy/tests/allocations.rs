@@ -51,6 +51,7 @@ fn snapshot() -> Snapshot {
         hostname: "relay.example.com".into(),
         listeners: vec!["smtp".into()],
         proxies: Vec::new(),
+        auth: Vec::new(),
         upstreams: vec!["google".into(), "ses".into()],
         default_upstream: Some(UpstreamId::new(0)),
         max_message_size: 50 << 20,
@@ -70,6 +71,7 @@ fn converse(snapshot: &Snapshot, client: IpAddr) {
     let connection = check::connect(&entry).expect("there is room");
     let sender = ReversePath::split_from(b"<x@m.a.example>").expect("a path").0;
     let facts = MailFacts {
+        login: None,
         now,
         generation: ruleset.generation(),
         tls: Some(SessionTls::Tls13),
@@ -83,7 +85,7 @@ fn converse(snapshot: &Snapshot, client: IpAddr) {
     for (recipient, named) in [&b"<1@s.b.example>"[..], b"<2@t.b.example>"].into_iter().zip(0..) {
         let recipient = ForwardPath::split_from(recipient).expect("a path").0;
         let (uptime, generation) = (now.uptime, facts.generation);
-        let asked = RcptFacts { uptime, generation, sender, recipient, named, way };
+        let asked = RcptFacts { beside: None, uptime, generation, sender, recipient, named, way };
         way = Some(check::rcpt(&entry, ruleset.routes(), &asked).expect("accepted"));
     }
     check::header_from(&entry, facts.generation, HEADER).expect("accepted");

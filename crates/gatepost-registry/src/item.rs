@@ -9,6 +9,7 @@
 use std::fmt::{self, Write as _};
 
 use gatepost_policy::{
+    credential,
     document::{self, DocumentError},
     printable::Printable,
 };
@@ -180,6 +181,21 @@ impl Item {
         // Every body was written from a table.
         self.body.parse().unwrap_or_default()
     }
+}
+
+/// A body as it may be shown: a password hash in it is masked.
+pub(crate) fn masked(kind: Kind, body: String) -> String {
+    if kind != Kind::Credential {
+        return body;
+    }
+    let mask = |line: &str| match line.strip_prefix("password_hash = ") {
+        Some(value) => {
+            format!("password_hash = {:?}\n", credential::masked(value.trim_matches('"')))
+        }
+        None => format!("{line}\n"),
+    };
+    // A body is canonical, a key a line.
+    body.lines().map(mask).collect()
 }
 
 /// Whether tables of a policy have a key of that name.

@@ -48,6 +48,9 @@ pub struct Origin<'a> {
     pub listener: &'a str,
     /// Id of the entry, if one matched.
     pub entry: Option<&'a str>,
+    /// Id of the credential, if one was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<&'a str>,
     /// Generation of the ruleset.
     pub generation: &'a str,
     /// The client's address.
@@ -360,6 +363,7 @@ mod tests {
                 session_id: "s",
                 listener: "smtp",
                 entry: Some("fleet"),
+                credential: None,
                 generation: "1-abcdef",
                 client: [127, 0, 0, 1].into(),
                 helo: Some("app"),

@@ -1,19 +1,23 @@
-//! Commands and their parameters (RFC 5321 §4.1.1, RFC 1870, RFC 3030, RFC 3461, RFC 6152, RFC 6531).
+//! Commands and their parameters (RFC 5321 §4.1.1, RFC 1870, RFC 3030, RFC 3461, RFC 4954, RFC 6152,
+//! RFC 6531).
 //!
 //! [`parse`] turns one framed line into a [`Command`] that borrows from it. It knows what a line
 //! says, not whether it may be said now: order is the business of [`crate::server`].
+
+use std::fmt;
 
 use crate::bdat::Chunk;
 use crate::dsn::{MailDsn, RcptDsn};
 use crate::path::{ForwardPath, PathError, ReversePath};
 use crate::reply::Reply;
+use crate::sasl::{self, Mechanism};
 
 /// Octets of the name a client gives itself; a domain or address literal fits (RFC 5321 §4.1.1.1).
 pub const CLIENT_NAME_OCTETS_MAX: usize = 255;
 
 /// The verbs, once: what they are called, and what is done with them.
 const VERBS: [(&[u8], Verb); 24] = [
-    (b"AUTH", Verb::NotOffered),
+    (b"AUTH", Verb::Auth),
     (b"BDAT", Verb::Bdat),
     (b"DATA", Verb::Data),
     (b"EHLO", Verb::Ehlo),
@@ -42,6 +46,7 @@ const VERBS: [(&[u8], Verb); 24] = [
 
 #[derive(Clone, Copy)]
 enum Verb {
+    Auth,
     Bdat,
     Data,
     Ehlo,
@@ -51,7 +56,6 @@ enum Verb {
     Http,
     Mail,
     Noop,
-    NotOffered,
     Quit,
     Rcpt,
     Rset,
@@ -90,6 +94,9 @@ pub struct Mail<'a> {
     pub smtputf8: bool,
     /// What the client wants to be told. Whether that is offered is not known here.
     pub dsn: MailDsn<'a>,
+    /// Whether AUTH= was given (RFC 4954 §5). It is for those who have offered AUTH; whom it names is
+    /// of no interest to anybody here.
+    pub auth: bool,
 }
 
 /// RCPT (RFC 5321 §4.1.1.3).
@@ -101,9 +108,27 @@ pub struct Rcpt<'a> {
     pub dsn: RcptDsn<'a>,
 }
 
+/// AUTH (RFC 4954 §4).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Auth<'a> {
+    /// The mechanism; none if it is not one of ours.
+    pub mechanism: Option<Mechanism>,
+    /// What was sent along, in base64; `=` is the empty one.
+    pub initial_response: Option<&'a [u8]>,
+}
+
+/// A password may be in it.
+impl fmt::Debug for Auth<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth").field("mechanism", &self.mechanism).finish_non_exhaustive()
+    }
+}
+
 /// One command line, understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
+    /// AUTH.
+    Auth(Auth<'a>),
     /// BDAT (RFC 3030 §2). Octets follow that are no commands, whatever the answer.
     Bdat(Chunk),
     /// DATA.
@@ -145,9 +170,6 @@ pub enum CommandError {
     /// HTTP.
     #[error("this is an SMTP server")]
     Http,
-    /// A verb we know and do not offer here.
-    #[error("command not offered")]
-    NotOffered,
     /// A forward-path that is none.
     #[error("recipient: {0}")]
     Recipient(PathError),
@@ -176,7 +198,6 @@ impl CommandError {
             | Self::Recipient(PathError::Brackets) => (501, (5, 5, 4)),
             Self::Sender(_) => (501, (5, 1, 7)),
             Self::Recipient(_) => (501, (5, 1, 3)),
-            Self::NotOffered => (502, (5, 5, 1)),
             Self::Parameter => (555, (5, 5, 4)),
             Self::Http | Self::Unrecognized => (500, (5, 5, 1)),
             Self::Utf8Sender => (550, (5, 6, 7)),
@@ -196,6 +217,7 @@ pub fn parse(line: &[u8], greeting: Greeting) -> Result<Command<'_>, CommandErro
     let (word, rest) = line.split_at(end);
     let argument = rest.trim_ascii();
     match verb(word).ok_or(CommandError::Unrecognized)? {
+        Verb::Auth => auth(argument).map(Command::Auth),
         Verb::Bdat => chunk(rest).map(Command::Bdat),
         Verb::Data => bare(argument, Command::Data),
         Verb::Ehlo => hello(Greeting::Ehlo, argument),
@@ -205,7 +227,6 @@ pub fn parse(line: &[u8], greeting: Greeting) -> Result<Command<'_>, CommandErro
         Verb::Http => Err(CommandError::Http),
         Verb::Mail => mail(argument, greeting).map(Command::Mail),
         Verb::Noop => Ok(Command::Noop),
-        Verb::NotOffered => Err(CommandError::NotOffered),
         Verb::Quit => bare(argument, Command::Quit),
         Verb::Rcpt => rcpt(argument, greeting).map(Command::Rcpt),
         Verb::Rset => bare(argument, Command::Rset),
@@ -253,13 +274,29 @@ fn hello(greeting: Greeting, argument: &[u8]) -> Result<Command<'_>, CommandErro
     }
 }
 
+/// `"AUTH" SP sasl-mech [SP initial-response]` (RFC 4954 §8). What the response says is read later.
+fn auth(argument: &[u8]) -> Result<Auth<'_>, CommandError> {
+    let mut words = argument.split(|&b| b == b' ').filter(|word| !word.is_empty());
+    let (Some(mechanism), initial_response, None) = (words.next(), words.next(), words.next())
+    else {
+        return Err(CommandError::Argument("expected AUTH mechanism [initial-response]"));
+    };
+    Ok(Auth { mechanism: Mechanism::of_name(mechanism), initial_response })
+}
+
 /// `"MAIL FROM:" Reverse-path [SP Mail-parameters]`, one space after the colon tolerated.
 fn mail(argument: &[u8], greeting: Greeting) -> Result<Mail<'_>, CommandError> {
     let path = after_keyword(argument, b"FROM:")
         .ok_or(CommandError::Argument("expected MAIL FROM:<sender>"))?;
     let (reverse_path, rest) = ReversePath::split_from(path).map_err(CommandError::Sender)?;
-    let mut mail =
-        Mail { reverse_path, size: None, body: None, smtputf8: false, dsn: MailDsn::default() };
+    let mut mail = Mail {
+        reverse_path,
+        size: None,
+        body: None,
+        smtputf8: false,
+        auth: false,
+        dsn: MailDsn::default(),
+    };
     for parameter in parameters(rest)? {
         if greeting == Greeting::Helo {
             return Err(CommandError::Parameter);
@@ -292,6 +329,12 @@ impl<'a> Mail<'a> {
                 return Err(CommandError::Argument("SMTPUTF8 takes no value"));
             }
             self.smtputf8 = true;
+        } else if keyword.eq_ignore_ascii_case(b"AUTH") {
+            once(!self.auth)?;
+            if !value.is_some_and(sasl::is_mailbox) {
+                return Err(CommandError::Argument("AUTH is a mailbox as xtext, or <>"));
+            }
+            self.auth = true;
         } else if !self.dsn.set((parameter, keyword, value.unwrap_or_default()))? {
             return Err(CommandError::Parameter);
         }
@@ -377,8 +420,24 @@ mod tests {
         assert_eq!(code(&[b"EHLO ".as_slice(), &[b'x'; 256]].concat()), 501);
         assert_eq!(ehlo(b"StartTLS"), Ok(Command::StartTls));
         assert_eq!(code(b"STARTTLS now"), 501);
-        assert_eq!(code(b"AUTH PLAIN"), 502);
         assert!(ehlo(b"POST / HTTP/1.1").expect_err("not SMTP").ends_session());
+    }
+
+    #[test]
+    fn auth_names_a_mechanism() {
+        let auth = |line| match ehlo(line) {
+            Ok(Command::Auth(Auth { mechanism, initial_response })) => {
+                (mechanism, initial_response)
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(auth(b"AUTH PLAIN"), (Some(Mechanism::Plain), None));
+        assert_eq!(auth(b"auth login AGE="), (Some(Mechanism::Login), Some(&b"AGE="[..])));
+        assert_eq!(auth(b"AUTH plain ="), (Some(Mechanism::Plain), Some(&b"="[..])));
+        assert_eq!(auth(b"AUTH CRAM-MD5"), (None, None));
+        assert_eq!((code(b"AUTH"), code(b"AUTH PLAIN a b")), (501, 501));
+        let shown = format!("{:?}", ehlo(b"AUTH PLAIN c2VjcmV0"));
+        assert!(!shown.contains("c2VjcmV0") && !shown.contains("115"), "{shown}");
     }
 
     #[test]
@@ -392,6 +451,14 @@ mod tests {
             (mail.size, mail.body, mail.smtputf8),
             (Some(12), Some(Body::EightBitMime), true)
         );
+        for (line, auth) in [
+            (&b"MAIL FROM:<a@b>"[..], false),
+            (b"MAIL FROM:<a@b> AUTH=<>", true),
+            (b"MAIL FROM:<a@b> auth=e+3Dmc2@example.com", true),
+        ] {
+            let Ok(Command::Mail(mail)) = ehlo(line) else { panic!("a MAIL command") };
+            assert_eq!(mail.auth, auth, "{}", line.escape_ascii());
+        }
         let Ok(Command::Mail(mail)) = ehlo(b"mail from:<> SIZE=99999999999999999999") else {
             panic!("a MAIL command")
         };
@@ -413,7 +480,11 @@ mod tests {
             (b"MAIL FROM:<a@b> BODY=BINARYMIME", 501),
             (b"MAIL FROM:<a@b> SMTPUTF8=1", 501),
             (b"MAIL FROM:<a@b> X=1", 555),
-            (b"MAIL FROM:<a@b> AUTH=<>", 555),
+            (b"MAIL FROM:<a@b> AUTH", 501),
+            (b"MAIL FROM:<a@b> AUTH=", 501),
+            (b"MAIL FROM:<a@b> AUTH=<a@b>", 501),
+            (b"MAIL FROM:<a@b> AUTH=a+zz@b", 501),
+            (b"MAIL FROM:<a@b> AUTH=<> AUTH=<>", 501),
             (b"MAIL FROM:<a@b> > X", 555),
             (b"MAIL FROM:<\xc3\xa9@b>", 550),
             (b"MAIL FROM:<\xff@b> SMTPUTF8", 501),

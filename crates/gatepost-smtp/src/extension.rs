@@ -117,6 +117,8 @@ pub struct Offer {
     pub size_octets_max: u64,
     /// STARTTLS (RFC 3207).
     pub starttls: bool,
+    /// AUTH (RFC 4954).
+    pub auth: bool,
     /// LIMITS RCPTMAX (RFC 9422): recipients of a transaction, if there are few.
     pub recipients_max: Option<u32>,
     /// DSN (RFC 3461), which only a relay that keeps messages can honour.
@@ -140,6 +142,9 @@ pub fn ehlo_reply(hostname: &str, offer: Offer) -> Reply {
     if offer.starttls {
         text.push_str("\nSTARTTLS");
     }
+    if offer.auth {
+        text.push_str("\nAUTH PLAIN LOGIN");
+    }
     Reply::plain(250, Bytes::from(text))
 }
 
@@ -149,12 +154,19 @@ mod tests {
 
     #[test]
     fn what_is_offered_is_understood() {
-        let offer =
-            Offer { size_octets_max: 1000, starttls: false, recipients_max: None, dsn: false };
+        let offer = Offer {
+            size_octets_max: 1000,
+            starttls: false,
+            auth: false,
+            recipients_max: None,
+            dsn: false,
+        };
         let plain = ehlo_reply("relay.example.com", offer);
         assert!(!plain.text().ends_with(b"STARTTLS"));
         let with_tls = ehlo_reply("relay.example.com", Offer { starttls: true, ..offer });
         assert!(with_tls.text().ends_with(b"ENHANCEDSTATUSCODES\nSTARTTLS"));
+        let with_auth = ehlo_reply("relay.example.com", Offer { auth: true, ..offer });
+        assert!(with_auth.text().ends_with(b"ENHANCEDSTATUSCODES\nAUTH PLAIN LOGIN"));
         let capabilities = Capabilities::from_ehlo(&plain);
         assert!(capabilities.pipelining && capabilities.eight_bit_mime && capabilities.smtputf8);
         assert!(capabilities.refuses_size(1001) && !capabilities.refuses_size(1000));

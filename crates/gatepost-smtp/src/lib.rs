@@ -9,6 +9,7 @@
 //! - [`client`]: the side that talks to an upstream, likewise;
 //! - [`mod@line`], [`command`], [`path`], [`reply`], [`data`], [`bdat`], [`dsn`], [`header`], [`extension`]: the words
 //!   that both are made of;
+//! - [`sasl`]: how a client says who it is;
 //! - [`proxy`]: what a load balancer says in front of a session.
 //!
 //! This crate must never depend on a runtime, a socket, TLS or a clock.
@@ -24,4 +25,5 @@ pub mod line;
 pub mod path;
 pub mod proxy;
 pub mod reply;
+pub mod sasl;
 pub mod server;

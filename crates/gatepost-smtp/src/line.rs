@@ -8,6 +8,9 @@
 /// this holds the longest path (1,000 octets) with every parameter we know, four times over.
 pub const COMMAND_OCTETS_MAX: usize = 4096;
 
+/// Octets of AUTH and of the lines that answer to it, CRLF included (RFC 4954 §4).
+pub const AUTH_OCTETS_MAX: usize = 12_288;
+
 /// Octets in which a line end must come: past them there is nothing to keep in step with.
 pub const UNENDED_OCTETS_MAX: usize = 64 * 1024;
 
@@ -33,13 +36,30 @@ pub enum LineFault {
     /// CR without LF, NUL, TAB or another control character inside a line.
     #[error("control character in a command line")]
     Control,
-    /// Longer than [`COMMAND_OCTETS_MAX`], or unended after [`UNENDED_OCTETS_MAX`].
+    /// Longer than [`COMMAND_OCTETS_MAX`] or [`AUTH_OCTETS_MAX`], or unended after [`UNENDED_OCTETS_MAX`].
     #[error("line too long")]
     TooLong,
 }
 
-/// Finds the line at the start of `input`.
+/// Finds the command line at the start of `input`.
 pub fn frame(input: &[u8]) -> Frame {
+    let is_auth = |word: &[u8]| word.eq_ignore_ascii_case(b"AUTH ");
+    match frame_within(input, AUTH_OCTETS_MAX) {
+        Frame::Line(octets)
+            if octets > COMMAND_OCTETS_MAX && !input.get(..5).is_some_and(is_auth) =>
+        {
+            Frame::Faulty(octets, LineFault::TooLong)
+        }
+        framed => framed,
+    }
+}
+
+/// Finds the line at the start of `input` that answers to a challenge of AUTH (RFC 4954 §4).
+pub fn frame_response(input: &[u8]) -> Frame {
+    frame_within(input, AUTH_OCTETS_MAX)
+}
+
+fn frame_within(input: &[u8], octets_max: usize) -> Frame {
     let Some(feed) = memchr::memchr(b'\n', input) else {
         return if input.len() >= UNENDED_OCTETS_MAX {
             Frame::Lost(LineFault::TooLong)
@@ -51,7 +71,7 @@ pub fn frame(input: &[u8]) -> Frame {
         return Frame::Lost(LineFault::BareLf);
     }
     let octets = feed + 1;
-    if octets > COMMAND_OCTETS_MAX {
+    if octets > octets_max {
         return Frame::Faulty(octets, LineFault::TooLong);
     }
     if input[..feed - 1].iter().any(u8::is_ascii_control) {
@@ -95,6 +115,18 @@ mod tests {
         assert_eq!(frame(&line), Frame::Line(COMMAND_OCTETS_MAX));
         line.insert(0, b'x');
         assert_eq!(frame(&line), Frame::Faulty(line.len(), LineFault::TooLong));
+        for (length, expected) in [
+            (AUTH_OCTETS_MAX, Frame::Line(AUTH_OCTETS_MAX)),
+            (AUTH_OCTETS_MAX + 1, Frame::Faulty(AUTH_OCTETS_MAX + 1, LineFault::TooLong)),
+        ] {
+            let mut line = b"auth plain ".to_vec();
+            line.resize(length - 2, b'x');
+            line.extend(b"\r\n");
+            assert_eq!(frame(&line), expected);
+            line[4] = b'x';
+            assert_eq!(frame_response(&line), expected);
+            assert_eq!(frame(&line), Frame::Faulty(length, LineFault::TooLong), "no AUTH");
+        }
         assert_eq!(frame(&vec![b'x'; UNENDED_OCTETS_MAX]), Frame::Lost(LineFault::TooLong));
         assert_eq!(frame(&vec![b'x'; UNENDED_OCTETS_MAX - 1]), Frame::Incomplete);
     }

@@ -76,6 +76,7 @@ impl Server {
                         Offer {
                             size_octets_max: 1000,
                             starttls: false,
+                            auth: false,
                             recipients_max: None,
                             dsn: false,
                         },

@@ -100,6 +100,12 @@ enum Command {
     /// Show the upstreams
     #[command(subcommand)]
     Upstream(UpstreamCommand),
+    /// Make the password_hash of a credential
+    ///
+    /// The password is asked for twice, and not shown. Where there is no terminal, it is one
+    /// line of standard input.
+    #[command(verbatim_doc_comment)]
+    HashPassword,
     /// Show a gateway at work, without any configuration
     Demo(DemoArguments),
 }
@@ -162,6 +168,7 @@ pub fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Denied(arguments) => commands::denied::denied(&arguments),
         Command::Doctor(arguments) => commands::doctor::doctor(&arguments),
         Command::Upstream(UpstreamCommand::List(arguments)) => commands::upstream::list(&arguments),
+        Command::HashPassword => commands::hash_password::hash_password(),
         Command::Demo(DemoArguments { once }) => demo::demo(once),
     }
 }

@@ -259,6 +259,7 @@ fd000000000000000000000000000000 40 00000000000000000000000000000000 00 00000000
             hostname: "relay.test".into(),
             listeners: vec!["smtp".into(), "submission".into()],
             proxies: Vec::new(),
+            auth: Vec::new(),
             upstreams: vec!["sink".into()],
             default_upstream: Some(UpstreamId::new(0)),
             max_message_size: 1,

@@ -100,6 +100,7 @@ pub(crate) fn ruleset(policy: &str) -> Ruleset {
         hostname: "relay.example.com".into(),
         listeners: vec!["smtp".into(), "submission".into()],
         proxies: Vec::new(),
+        auth: Vec::new(),
         upstreams: vec!["google".into(), "ses".into()],
         default_upstream: Some(UpstreamId::new(0)),
         max_message_size: 50 << 20,

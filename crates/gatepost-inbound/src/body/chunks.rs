@@ -126,7 +126,7 @@ impl<'s> Chunks<'s> {
         chunking: Chunking,
         way: Result<Handoff, Reply>,
     ) -> Self {
-        let mends = session.entry.terms().bare_newlines == BareNewlines::Normalize;
+        let mends = session.terms().all(|terms| terms.bare_newlines == BareNewlines::Normalize);
         let mut form = Form::Data;
         let body = match way {
             Ok(handoff) if !mends && handoff.takes_chunks() => {
@@ -177,14 +177,15 @@ impl<'s> Chunks<'s> {
         (self.left, self.begun) = (chunk.octets, false);
         self.announced = self.announced.saturating_add(chunk.octets);
         self.count += 1;
-        let entry = &self.body.session.entry;
-        let refusal = if self.announced > entry.terms().max_message_size {
-            check::too_large(entry)
-        } else if self.count > CHUNKS_MAX {
-            TOO_MANY_CHUNKS
-        } else {
-            return Ok(());
-        };
+        let mut entries = self.body.session.entries();
+        let refusal =
+            if let Some(entry) = entries.find(|it| self.announced > it.terms().max_message_size) {
+                check::too_large(entry)
+            } else if self.count > CHUNKS_MAX {
+                TOO_MANY_CHUNKS
+            } else {
+                return Ok(());
+            };
         self.body.refuse(self.chunking.hello(), refusal.clone(), Then::Close);
         Err(conn.say_last(&refusal))
     }

@@ -28,10 +28,8 @@ pub(crate) async fn receive(
     handoff: Handoff,
 ) -> Result<Ready, End> {
     conn.say(&replies::GO_AHEAD);
-    let receiving = match session.entry.terms().bare_newlines {
-        BareNewlines::Reject => receiving,
-        BareNewlines::Normalize => receiving.normalizing(),
-    };
+    let normalizes = session.terms().all(|terms| terms.bare_newlines == BareNewlines::Normalize);
+    let receiving = if normalizes { receiving.normalizing() } else { receiving };
     let body = Body::new(session, conn, handoff);
     let mut data = Data { receiving, body, rewritten: BytesMut::new() };
     loop {

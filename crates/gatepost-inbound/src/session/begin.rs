@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use gatepost_policy::entry::Mode;
+use gatepost_policy::check;
 use gatepost_smtp::command::Greeting;
 use gatepost_smtp::extension::{Offer, ehlo_reply};
 use gatepost_smtp::server::{Connected, Hello, Ready, replies};
@@ -13,86 +13,133 @@ use super::Session;
 use crate::conn::{Conn, End};
 use crate::listener::Listener;
 use crate::service::Service;
-use crate::tls::{self, Caller, ListenerTls, ServerTls};
+use crate::tls::{self, Caller, ListenerTls, Secured, ServerTls};
+
+/// What sessions have in common before anybody knows what their clients may do.
+#[derive(Clone, Copy)]
+pub(super) struct Door<'s> {
+    pub(super) service: &'s Service,
+    pub(super) listener: &'s Listener,
+    pub(super) client: IpAddr,
+    pub(super) caller: Caller,
+}
 
 impl Session {
     /// Greets, behind TLS where that comes first.
     pub(super) async fn begin(&mut self, conn: &mut Conn) -> Result<Ready, End> {
-        let listener = Arc::clone(&self.listener);
-        if let ListenerTls::Implicit(tls) = &listener.tls {
-            self.secure(conn, tls).await?;
-        }
+        let tls = self.door().secure_first(conn).await?;
+        self.tls = tls;
         conn.say(&self.service.greeting);
         self.greet(conn, Connected).await
     }
 
-    async fn secure(&mut self, conn: &mut Conn, tls: &ServerTls) -> Result<(), End> {
-        let handshakes = (&self.service.handshakes, self.service.config.tls_timeout);
-        let caller = (Caller::Client, self.client);
-        self.tls = Some(tls::handshake(conn, tls, handshakes, caller).await?);
-        Ok(())
-    }
-
     /// STARTTLS (RFC 3207 §4): from the handshake on, nothing that was said before is known.
     pub(super) async fn start_tls(&mut self, conn: &mut Conn, ready: Ready) -> Result<Ready, End> {
-        let listener = Arc::clone(&self.listener);
-        let tls = match (&listener.tls, &self.tls) {
+        match self.door().start_tls(conn, self.tls.as_deref()).await? {
+            None => Ok(ready),
+            Some(tls) => {
+                self.tls = Some(tls);
+                self.greet(conn, ready.start_tls()).await
+            }
+        }
+    }
+
+    async fn greet(&self, conn: &mut Conn, connected: Connected) -> Result<Ready, End> {
+        let hello = self.door().hello(conn, connected).await?;
+        self.say_hello(conn, &hello);
+        conn.idled()?;
+        Ok(connected.greet(hello))
+    }
+
+    pub(crate) fn say_hello(&self, conn: &mut Conn, hello: &Hello) {
+        let is_offered = check::auth(
+            self.listener.config.auth,
+            Some(&self.entry),
+            Some(tls::version(self.tls.as_deref())),
+        );
+        let size_octets_max = self.terms().map(|terms| terms.max_message_size).min();
+        let offer = Offer {
+            size_octets_max: size_octets_max.unwrap_or_default(),
+            starttls: self.door().offers_starttls(self.tls.as_deref()),
+            auth: self.login.is_none() && is_offered.is_ok(),
+            recipients_max: self.told_recipients_max(),
+            dsn: self.offers_dsn(),
+        };
+        self.door().say_hello(conn, hello, offer);
+    }
+
+    fn door(&self) -> Door<'_> {
+        Door {
+            service: &self.service,
+            listener: &self.listener,
+            client: self.client,
+            caller: Caller::Client,
+        }
+    }
+}
+
+impl Door<'_> {
+    /// Protects the connection, where that comes before everything else.
+    pub(super) async fn secure_first(&self, conn: &mut Conn) -> Result<Option<Box<Secured>>, End> {
+        let ListenerTls::Implicit(tls) = &self.listener.tls else { return Ok(None) };
+        self.secure(conn, tls).await.map(Some)
+    }
+
+    async fn secure(&self, conn: &mut Conn, tls: &ServerTls) -> Result<Box<Secured>, End> {
+        let handshakes = (&self.service.handshakes, self.service.config.tls_timeout);
+        tls::handshake(conn, tls, handshakes, (self.caller, self.client)).await
+    }
+
+    /// STARTTLS (RFC 3207 §4). `None`: it is refused, and the client was told.
+    pub(super) async fn start_tls(
+        &self,
+        conn: &mut Conn,
+        secured: Option<&Secured>,
+    ) -> Result<Option<Box<Secured>>, End> {
+        let tls = match (&self.listener.tls, secured) {
             (_, Some(_)) => Err(&replies::TLS_ALREADY),
-            (ListenerTls::StartTls(tls), None) => Ok(tls),
-            (ListenerTls::None | ListenerTls::Implicit(_), None) => Err(&replies::NO_STARTTLS),
+            (ListenerTls::StartTls(tls), None) => Ok(Arc::clone(tls)),
+            (ListenerTls::None | ListenerTls::Implicit(_), None) => Err(&replies::NOT_OFFERED),
         };
         let tls = match tls {
             Ok(tls) => tls,
-            Err(refusal) => return conn.fault(refusal).map(|()| ready),
+            Err(refusal) => return conn.fault(refusal).map(|()| None),
         };
         conn.say(&replies::START_TLS);
         // Whoever stands between could have put it there, to be taken for the client's own words.
         conn.forget();
         conn.flush(self.service.config.tls_timeout).await?;
-        self.secure(conn, tls).await?;
-        self.greet(conn, ready.start_tls()).await
+        self.secure(conn, &tls).await.map(Some)
     }
 
-    async fn greet(&self, conn: &mut Conn, connected: Connected) -> Result<Ready, End> {
+    /// Waits for EHLO or HELO, which is still to be answered.
+    pub(super) async fn hello(&self, conn: &mut Conn, connected: Connected) -> Result<Hello, End> {
         loop {
             let octets = conn.idle_line(self.service.config.command_timeout).await?;
             let step = connected.handle(conn.line(octets));
             conn.consume(octets);
             match step.decision() {
-                Ok(hello) => {
-                    self.say_hello(conn, &hello);
-                    conn.idled()?;
-                    return Ok(connected.greet(hello));
-                }
+                Ok(hello) => return Ok(hello),
                 Err(step) => conn.perform(step)?,
             }
         }
     }
 
-    /// Whether its client may ask to be told what became of a message: never of one that nobody
-    /// keeps. An entry without a mode of its own may be led to any.
-    pub(crate) fn offers_dsn(&self) -> bool {
-        self.entry.terms().mode.is_some_and(Mode::keeps_messages)
+    pub(super) fn offers_starttls(&self, secured: Option<&Secured>) -> bool {
+        secured.is_none() && matches!(self.listener.tls, ListenerTls::StartTls(_))
     }
 
-    pub(crate) fn say_hello(&self, conn: &mut Conn, hello: &Hello) {
-        let service = &self.service;
-        let terms = self.entry.terms();
-        let starttls = self.tls.is_none() && matches!(self.listener.tls, ListenerTls::StartTls(_));
-        let offer = Offer {
-            size_octets_max: terms.max_message_size,
-            starttls,
-            recipients_max: terms.tells_max_recipients.then_some(terms.max_recipients),
-            dsn: self.offers_dsn(),
-        };
+    pub(super) fn say_hello(&self, conn: &mut Conn, hello: &Hello, offer: Offer) {
+        let service = self.service;
         let is_usual = offer.size_octets_max == service.config.max_message_size
             && offer.recipients_max.is_none()
             && !offer.dsn;
-        match hello.greeting {
-            Greeting::Helo => conn.say(&service.helo),
-            Greeting::Ehlo if is_usual && starttls => conn.say(&service.ehlo_starttls),
-            Greeting::Ehlo if is_usual => conn.say(&service.ehlo),
-            Greeting::Ehlo => conn.say(&ehlo_reply(&service.config.hostname, offer)),
+        match (hello.greeting, offer.starttls, offer.auth) {
+            (Greeting::Helo, ..) => conn.say(&service.helo),
+            (Greeting::Ehlo, true, false) if is_usual => conn.say(&service.ehlo_starttls),
+            (Greeting::Ehlo, false, true) if is_usual => conn.say(&service.ehlo_auth),
+            (Greeting::Ehlo, false, false) if is_usual => conn.say(&service.ehlo),
+            (Greeting::Ehlo, ..) => conn.say(&ehlo_reply(&service.config.hostname, offer)),
         }
     }
 }
@@ -104,7 +151,6 @@ pub(super) async fn secure_stranger(
     listener: &Listener,
     client: IpAddr,
 ) -> Result<(), End> {
-    let ListenerTls::Implicit(tls) = &listener.tls else { return Ok(()) };
-    let handshakes = (&service.handshakes, service.config.tls_timeout);
-    tls::handshake(conn, tls, handshakes, (Caller::Stranger, client)).await.map(drop)
+    let door = Door { service, listener, client, caller: Caller::Stranger };
+    door.secure_first(conn).await.map(drop)
 }

@@ -19,6 +19,7 @@ fn ruleset() -> Ruleset {
         hostname: "relay.test".into(),
         listeners: vec!["smtp".into()],
         proxies: Vec::new(),
+        auth: Vec::new(),
         upstreams: vec!["sink".into()],
         default_upstream: Some(UpstreamId::new(0)),
         max_message_size: 1000,
@@ -33,6 +34,7 @@ fn now(seconds: u64) -> Moment {
 
 fn facts(ruleset: &Ruleset, sender: &'static [u8]) -> MailFacts<'static> {
     MailFacts {
+        login: None,
         now: now(0),
         generation: ruleset.generation(),
         tls: Some(SessionTls::Plain),
@@ -52,6 +54,7 @@ fn message(tap: Option<&ShadowTap>, ruleset: &Ruleset) {
     let facts = facts(ruleset, b"<a@app.test>");
     let mut record = Record::begin(tap, LISTENER, CLIENT, entry, &facts);
     let facts = RcptFacts {
+        beside: None,
         uptime: Duration::ZERO,
         generation: ruleset.generation(),
         sender: facts.sender.expect("is known"),

@@ -3,12 +3,13 @@
 use gatepost_smtp::{path::ReversePath, reply::Reply};
 
 use super::{
-    Check, Refusal, Spend, dates, is_refused_at_once, not_allowed, quoted, refused, too_fast,
-    too_large,
+    Check, Refusal, Spend, dates, is_refused_at_once, judge_both, not_allowed, quoted, refused,
+    too_fast, too_large,
 };
 use crate::{
+    credential::Credential,
     date::Moment,
-    entry::{Entry, RequiredTls},
+    entry::{Authentication, Entry, RequiredTls},
     generation::Generation,
 };
 
@@ -30,12 +31,34 @@ pub struct MailFacts<'a> {
     pub tls: Option<SessionTls>,
     /// Names in the certificate that the client has shown; empty if it has shown none.
     pub certificate: Option<&'a [&'a str]>,
+    /// Whether the client has authenticated, and as what.
+    pub login: Option<Login<'a>>,
     /// What the client calls itself.
     pub helo: Option<&'a [u8]>,
     /// The reverse-path.
     pub sender: Option<ReversePath<'a>>,
     /// Octets that MAIL declares (RFC 1870).
     pub size: Option<u64>,
+}
+
+/// What has come of AUTH in a session.
+#[derive(Clone, Copy, Debug)]
+pub enum Login<'a> {
+    /// The client has used a credential. If that is not what has let it in, its terms hold beside
+    /// those of the entry that has.
+    As(&'a Credential),
+    /// Nothing: the client has not authenticated.
+    None,
+}
+
+impl<'a> Login<'a> {
+    /// The name that was used.
+    pub fn username(self) -> Option<&'a str> {
+        match self {
+            Self::As(credential) => Some(credential.username()),
+            Self::None => None,
+        }
+    }
 }
 
 /// How a session is protected.
@@ -49,12 +72,21 @@ pub enum SessionTls {
     Tls13,
 }
 
-impl MailFacts<'_> {
+impl<'a> MailFacts<'a> {
+    /// The terms that hold beside those of an entry: of a credential that was used beside it.
+    pub fn beside(&self, entry: &Entry) -> Option<&'a Entry> {
+        match self.login {
+            Some(Login::As(credential)) => credential.beside(entry),
+            Some(Login::None) | None => None,
+        }
+    }
+
     /// Whether what a check looks at is known.
     pub const fn knows(&self, check: Check) -> bool {
         match check {
             Check::Tls => self.tls.is_some(),
             Check::Certificate => self.certificate.is_some(),
+            Check::Authentication => self.login.is_some(),
             Check::Helo => self.helo.is_some(),
             Check::Sender => self.sender.is_some(),
             Check::Size => self.size.is_some(),
@@ -63,9 +95,13 @@ impl MailFacts<'_> {
     }
 }
 
-/// Decides about MAIL. What it accepts is counted.
+/// Decides about MAIL. What it accepts is counted. Where a credential is used beside the entry, both
+/// must allow it, check by check.
 pub fn mail(entry: &Entry, facts: &MailFacts<'_>) -> Result<(), Refusal> {
-    Check::AT_MAIL.into_iter().try_for_each(|check| judge(check, entry, facts, Spend::Take))
+    let beside = facts.beside(entry);
+    Check::AT_MAIL.into_iter().try_for_each(|check| {
+        judge_both(entry, beside, |entry, spend| judge(check, entry, facts, spend))
+    })
 }
 
 /// One check at MAIL.
@@ -79,6 +115,7 @@ pub(crate) fn judge(
         Check::Dates => valid_now(entry, facts.now),
         Check::Tls => tls(entry, facts.tls),
         Check::Certificate => certificate(entry, facts),
+        Check::Authentication => authentication(entry, facts.login),
         Check::Helo => helo(entry, facts),
         Check::Sender => sender(entry, facts),
         Check::Size => size(entry, facts.size),
@@ -124,6 +161,17 @@ fn certificate(entry: &Entry, facts: &MailFacts<'_>) -> Result<(), Reply> {
     let text =
         format!("no name in the certificate is allowed for entry {id} (generation {generation})");
     Err(Reply::new(550, (5, 7, 1), text))
+}
+
+fn authentication(entry: &Entry, login: Option<Login<'_>>) -> Result<(), Reply> {
+    match (entry.terms().authentication, login) {
+        (Authentication::Bypass, _) | (Authentication::Required, Some(Login::As(_))) => Ok(()),
+        (Authentication::Required, None) => Err(NOT_KNOWN),
+        (Authentication::Required, Some(Login::None)) => {
+            let text = format!("entry {} must authenticate: send AUTH", entry.id());
+            Err(Reply::new(530, (5, 7, 0), text))
+        }
+    }
 }
 
 fn helo(entry: &Entry, facts: &MailFacts<'_>) -> Result<(), Reply> {

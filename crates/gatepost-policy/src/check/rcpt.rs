@@ -7,7 +7,7 @@ use gatepost_smtp::{
     reply::Reply,
 };
 
-use super::{Check, Refusal, Spend, not_allowed, too_fast};
+use super::{Check, Refusal, Spend, judge_both, not_allowed, too_fast};
 use crate::{
     entry::Entry,
     generation::Generation,
@@ -33,6 +33,8 @@ pub struct RcptFacts<'a> {
     pub recipient: ForwardPath<'a>,
     /// Recipients of this message so far.
     pub named: u32,
+    /// Terms that hold beside those of the entry: of a credential that was used beside it.
+    pub beside: Option<&'a Entry>,
     /// The way that they take; none if this is the first.
     pub way: Option<Way>,
 }
@@ -41,7 +43,9 @@ pub struct RcptFacts<'a> {
 pub fn rcpt(entry: &Entry, routes: &Routes, facts: &RcptFacts<'_>) -> Result<Way, Refusal> {
     let way = routes.way(entry, &facts.sender, &facts.recipient);
     for check in Check::AT_RCPT {
-        judge(check, entry, (routes, way), facts, Spend::Take)?;
+        judge_both(entry, facts.beside, |entry, spend| {
+            judge(check, entry, (routes, way), facts, spend)
+        })?;
     }
     way.ok_or_else(|| Check::Route.refuses(NO_WAY))
 }

@@ -23,6 +23,7 @@ fn allowed(more: &str) -> Ruleset {
 /// What a plain session knows.
 fn facts(ruleset: &Ruleset) -> MailFacts<'static> {
     MailFacts {
+        login: None,
         now: moment(0),
         generation: ruleset.generation(),
         tls: Some(SessionTls::Plain),
@@ -56,6 +57,7 @@ fn at_mail(ruleset: &Ruleset, facts: &MailFacts<'_>) -> String {
 fn greeted(ruleset: &Ruleset, client: &str, now: Moment) -> String {
     match greet(ruleset, LISTENER, client.parse().expect("an address"), now) {
         Greeting::Allowed(entry) => format!("ok: {}", entry.id()),
+        Greeting::Authenticate => "authenticate".to_owned(),
         Greeting::Refused(_, refusal) => shown::<()>(Err(refusal)),
     }
 }
@@ -235,9 +237,17 @@ fn a_message_costs_one_only_if_it_is_accepted() {
 fn the_order_at_mail_is_that_of_the_contract() {
     let ruleset = allowed(
         "expires = 2026-01-01T00:00:00Z\nexpiry = \"defer\"\ntls = \"required\"\nclient_certificate = [\"a\"]\n\
-         helo = [\"b\"]\nmax_message_size = \"1 B\"\nmessage_rate = \"1/d\"",
+         authentication = \"required\"\nhelo = [\"b\"]\nmax_message_size = \"1 B\"\nmessage_rate = \"1/d\"\n\
+         [[credential]]\nid = \"crm\"\nusername = \"crm\"\nsenders = [\"*\"]\npassword_hash = \
+         \"$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"",
     );
-    let mut facts = MailFacts { sender: Some(ReversePath::Null), size: Some(2), ..facts(&ruleset) };
+    let crm = ruleset.credential("crm").expect("there");
+    let mut facts = MailFacts {
+        login: Some(Login::None),
+        sender: Some(ReversePath::Null),
+        size: Some(2),
+        ..facts(&ruleset)
+    };
     let mut order = Vec::new();
     loop {
         let told = at_mail(&ruleset, &facts);
@@ -247,6 +257,7 @@ fn the_order_at_mail_is_that_of_the_contract() {
             "dates" => facts.now = moment(-365 * 86_400),
             "tls" => facts.tls = Some(SessionTls::Tls13),
             "certificate" => facts.certificate = Some(&["a"]),
+            "authentication" => facts.login = Some(Login::As(crm)),
             "helo" => facts.helo = Some(b"b"),
             "sender" => {
                 facts.sender = Some(reverse("<a@example.com>"));
@@ -263,7 +274,10 @@ fn the_order_at_mail_is_that_of_the_contract() {
 
 #[test]
 fn what_is_not_known_is_refused() {
-    let ruleset = allowed("tls = \"required\"\nclient_certificate = [\"a\"]\nhelo = [\"b\"]");
+    let required = "tls = \"required\"\nclient_certificate = [\"a\"]\nhelo = [\"b\"]";
+    let asks_for_auth = allowed("authentication = \"required\"");
+    assert!(at_mail(&asks_for_auth, &facts(&asks_for_auth)).contains("451 4.3.0"));
+    let ruleset = allowed(required);
     let known = MailFacts {
         tls: Some(SessionTls::Tls13),
         certificate: Some(&["a"]),
@@ -283,6 +297,7 @@ fn what_is_not_known_is_refused() {
 
 fn at_rcpt(ruleset: &Ruleset, recipient: &'static str, named: u32) -> String {
     let facts = RcptFacts {
+        beside: None,
         uptime: Duration::ZERO,
         generation: ruleset.generation(),
         sender: reverse("<a@example.com>"),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use super::{
+    credential,
     parts::PlacedEntry,
     shared, terms,
     values::{Meant, Subject, Values},
@@ -35,10 +36,10 @@ pub(super) struct Draft {
 pub(super) struct Entries<'s> {
     pub(super) values: Values<'s>,
     /// Where entries of the same id have kept count so far.
-    previous: Option<States<'s>>,
+    pub(super) previous: Option<States<'s>>,
     senders: shared::Lists<Pattern>,
     services: shared::Lists<Box<str>>,
-    terms: shared::Values<Terms>,
+    pub(super) terms: shared::Values<Terms>,
 }
 
 impl<'s> Entries<'s> {
@@ -72,7 +73,12 @@ impl<'s> Entries<'s> {
         let (senders, terms) = match action {
             Action::Allow => {
                 let senders = self.senders(subject, file.senders.take());
-                (senders, terms::of_allowed(&mut self.values, subject, &mut file))
+                let place = credential::place_of(&self.values, &file.authentication);
+                let terms = terms::of_allowed(&mut self.values, subject, &mut file);
+                let services = services.as_ref().and_then(Option::as_deref);
+                let asked = (terms.authentication, place);
+                credential::possible(&mut self.values, subject, asked, services);
+                (senders, terms)
             }
             Action::Deny => {
                 terms::of_denied(&mut self.values, subject, &file);
@@ -121,7 +127,7 @@ impl<'s> Entries<'s> {
         self.values.each(subject, "network", written.0.get_ref()).map(Vec::into_boxed_slice)
     }
 
-    fn senders(
+    pub(super) fn senders(
         &mut self,
         subject: Subject<'_>,
         written: Option<Strings>,
@@ -138,7 +144,7 @@ impl<'s> Entries<'s> {
         Some(self.senders.keep(written, senders))
     }
 
-    fn services(
+    pub(super) fn services(
         &mut self,
         subject: Subject<'_>,
         action: Action,

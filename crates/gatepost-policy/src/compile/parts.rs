@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{
+    credential::{self, CredentialDraft, PlacedCredential},
     entry::{Draft, Entries},
     expect, route,
     values::Values,
@@ -57,6 +58,8 @@ pub(crate) struct Tables {
     /// Their ids.
     pub(crate) ids: Ids,
     pub(crate) routes: Vec<PlacedRoute>,
+    /// The enabled credentials.
+    pub(crate) credentials: Vec<PlacedCredential>,
     pub(crate) expectations: Vec<PlacedExpectation>,
 }
 
@@ -78,7 +81,7 @@ pub(crate) fn tables(
             None => together.salvage(*part, report),
         }
     }
-    together.finish(report)
+    together.finish(site, report)
 }
 
 /// Does two things, at the same time if it takes long: on the thread that asks, and on one more. Mail
@@ -103,6 +106,7 @@ pub(crate) fn both<A: Send, B>(
 struct Compiled {
     drafts: Vec<Draft>,
     routes: Vec<PlacedRoute>,
+    credentials: Vec<CredentialDraft>,
     expectations: Vec<PlacedExpectation>,
     report: Report,
 }
@@ -142,6 +146,8 @@ impl<'s> Worker<'s> {
         let tables = part.read()?;
         self.entries.values.part_at = part.at;
         let drafts = tables.entries.into_iter().map(|entry| self.entries.entry(entry)).collect();
+        let credentials = tables.credentials.into_iter();
+        let credentials = credentials.map(|table| self.entries.credential(table)).collect();
         let values = &mut self.entries.values;
         let routes =
             tables.routes.into_iter().filter_map(|table| route::route(values, table)).collect();
@@ -149,7 +155,7 @@ impl<'s> Worker<'s> {
         let expectations =
             expectations.filter_map(|table| expect::expectation(values, table)).collect();
         let report = std::mem::take(&mut values.report);
-        Some(Compiled { drafts, routes, expectations, report })
+        Some(Compiled { drafts, routes, credentials, expectations, report })
     }
 }
 
@@ -161,6 +167,8 @@ struct Together<'s> {
     count: usize,
     /// Ids of entries that are disabled or wrong: they are taken all the same.
     others: HashSet<Arc<str>>,
+    /// Credentials, which are judged when all entries are known: no two of both may have the same id.
+    credentials: Vec<CredentialDraft>,
     /// Whether some part was not well-formed.
     is_salvaged: bool,
 }
@@ -172,9 +180,17 @@ impl<'s> Together<'s> {
             entries: Vec::with_capacity(expected),
             ids: Ids::with_capacity(expected),
             routes: Vec::new(),
+            credentials: Vec::new(),
             expectations: Vec::new(),
         };
-        Self { worker, tables, count: 0, others: HashSet::new(), is_salvaged: false }
+        Self {
+            worker,
+            tables,
+            count: 0,
+            others: HashSet::new(),
+            credentials: Vec::new(),
+            is_salvaged: false,
+        }
     }
 
     fn add(&mut self, compiled: Compiled, report: &mut Report) {
@@ -184,6 +200,7 @@ impl<'s> Together<'s> {
             self.draft(draft, report);
         }
         self.tables.routes.extend(compiled.routes);
+        self.credentials.extend(compiled.credentials);
         self.tables.expectations.extend(compiled.expectations);
     }
 
@@ -216,7 +233,9 @@ impl<'s> Together<'s> {
         }
     }
 
-    fn finish(self, report: &mut Report) -> Tables {
+    fn finish(mut self, site: &Site, report: &mut Report) -> Tables {
+        let of_credentials = self.credentials(report);
+        credential::refuse_twins(&self.tables.credentials, site, report);
         let mut ids = HashSet::new();
         for placed in &self.tables.routes {
             let subject = format_args!("route {}", placed.route.id());
@@ -225,7 +244,10 @@ impl<'s> Together<'s> {
                 report.error(Place::At(placed.id_at), subject, message);
             }
             for (id, at) in placed.route.entries.iter().flatten().zip(&placed.entry_places) {
-                self.known_entry(id, *at, subject, report);
+                // Who is let in by a credential has its terms for an entry.
+                if !of_credentials.contains(&**id) {
+                    self.known_entry(id, *at, subject, report);
+                }
             }
         }
         for PlacedExpectation { expectation, entry_at, .. } in &self.tables.expectations {
@@ -234,6 +256,23 @@ impl<'s> Together<'s> {
             }
         }
         self.tables
+    }
+
+    /// Takes the credentials whose ids nobody else has. All their ids, right or not.
+    fn credentials(&mut self, report: &mut Report) -> HashSet<Arc<str>> {
+        let mut ids = HashSet::new();
+        for CredentialDraft { id, id_at, credential } in std::mem::take(&mut self.credentials) {
+            let Some(id) = id else { continue };
+            let is_of_entry = self.tables.find(&id).is_some() || self.others.contains(&id);
+            if is_of_entry || !ids.insert(Arc::clone(&id)) {
+                let whose = if is_of_entry { "an entry" } else { "an earlier credential" };
+                let message = format_args!("the id is used by {whose}; give each its own");
+                report.error(Place::At(id_at), format_args!("credential {id}"), message);
+            } else {
+                self.tables.credentials.extend(credential);
+            }
+        }
+        ids
     }
 
     fn known_entry(&self, id: &str, at: usize, subject: impl fmt::Display, report: &mut Report) {

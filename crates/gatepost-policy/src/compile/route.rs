@@ -5,10 +5,11 @@ use toml::Spanned;
 
 use super::{
     entry,
-    parts::{PlacedEntry, PlacedRoute},
+    parts::{PlacedRoute, Tables},
     values::{Meant, Subject, Values},
 };
 use crate::{
+    credential,
     entry::{Action, Entry},
     file::{RouteFile, Strings, Text},
     pattern::Pattern,
@@ -93,26 +94,26 @@ fn rewrite(values: &mut Values<'_>, subject: Subject<'_>, written: Text) -> Opti
 }
 
 /// Refuses entries whose messages have no upstream: neither the entry, nor a route that takes all
-/// of them, nor the gateway names one.
-pub(crate) fn refuse_unrouted(
-    entries: &[PlacedEntry],
-    routes: &[PlacedRoute],
-    site: &Site,
-    report: &mut Report,
-) {
+/// of them, nor the gateway names one. A credential that is only used beside an entry needs none.
+pub(crate) fn refuse_unrouted(tables: &Tables, site: &Site, report: &mut Report) {
     if site.default_upstream.is_some() {
         return;
     }
-    let unrouted = |placed: &&PlacedEntry| {
-        placed.entry.action() == Action::Allow && !has_way(&placed.entry, routes)
-    };
-    for placed in entries.iter().filter(unrouted).take(UNROUTED_TOLD_MAX) {
+    let allowed = tables.entries.iter().filter(|placed| placed.entry.action() == Action::Allow);
+    let entries = allowed.map(|placed| ("entry", &placed.entry, placed.at));
+    let credentials = tables.credentials.iter().filter_map(|placed| {
+        let entry = placed.credential.entry();
+        credential::lets_in(entry, site).then_some(("credential", entry, placed.at))
+    });
+    let unrouted =
+        entries.chain(credentials).filter(|(_, entry, _)| !has_way(entry, &tables.routes));
+    for (table, entry, at) in unrouted.take(UNROUTED_TOLD_MAX) {
         let message = format_args!(
             "no upstream for some of its messages; name one here, in a route that takes all of them, or \
              in the configuration as [delivery] upstream; known are {}",
             site.upstreams.join(", "),
         );
-        report.error(Place::At(placed.at), format_args!("entry {}", placed.entry.id()), message);
+        report.error(Place::At(at), format_args!("{table} {}", entry.id()), message);
     }
 }
 

@@ -5,7 +5,7 @@ use toml::Spanned;
 use super::values::{Meant, Subject, Values};
 use crate::{
     choice::Choices,
-    entry::{BareNewlines, Expiry, HeaderFrom, MissingHeaders, RequiredTls, Terms},
+    entry::{Authentication, BareNewlines, Expiry, HeaderFrom, MissingHeaders, RequiredTls, Terms},
     file::{EntryFile, Strings, Text},
     report::Place,
     units::ByteSize,
@@ -18,8 +18,8 @@ const TLS: Choices<RequiredTls> = &[
     ("required", Some(RequiredTls::Required)),
     ("required-1.3", Some(RequiredTls::Required13)),
 ];
-/// Only one is built, so there is nothing to remember.
-const AUTHENTICATION: Choices<()> = &[("bypass", Some(())), ("required", None)];
+const AUTHENTICATION: Choices<Authentication> =
+    &[("bypass", Some(Authentication::Bypass)), ("required", Some(Authentication::Required))];
 const BARE_NEWLINES: Choices<BareNewlines> =
     &[("reject", Some(BareNewlines::Reject)), ("normalize", Some(BareNewlines::Normalize))];
 const EXPIRY: Choices<Expiry> = &[
@@ -77,8 +77,10 @@ pub(super) fn of_allowed(
     subject: Subject<'_>,
     file: &mut EntryFile,
 ) -> Terms {
-    values.choice(subject, "authentication", file.authentication.take(), AUTHENTICATION);
     let mut terms = values.terms();
+    let written = file.authentication.take();
+    let authentication = values.choice(subject, "authentication", written, AUTHENTICATION);
+    terms.authentication = authentication.unwrap_or_default();
     who_and_how(values, subject, file, &mut terms);
     limits(values, subject, file, &mut terms);
     dates(values, subject, file, &mut terms);

@@ -43,7 +43,9 @@ id = "a"
         "13:1: entry: networks is missing",
         "13:1: entry: senders is missing",
         r#"18:13: entry off: network "10.0.0.0/0": covers every address"#,
-        "20:1: credential: not built yet",
+        "20:1: credential a: senders is missing",
+        "20:1: credential a: username is missing",
+        "20:1: credential a: password_hash is missing",
     ];
     for (error, start) in errors.iter().zip(expected) {
         assert!(error.starts_with(&format!("policy.toml:{start}")), "{error}");
@@ -118,9 +120,9 @@ fn each_key_says_what_is_wrong_and_how_it_is_mended() {
         ("client_certificate = []", 22, "client_certificate is empty; name what must be in"),
         ("client_certificate = [\"<>\"]", 23, "client_certificate \"<>\": is not a name"),
         (
-            "authentication = \"required\"",
+            "authentication = \"maybe\"",
             18,
-            "authentication \"required\" is not built yet; write",
+            "authentication \"maybe\" is unknown; write \"bypass\" or \"required\"",
         ),
         ("upstream = \"gogle\"", 12, "there is no upstream \"gogle\"; known are google, ses"),
         ("mode = \"hybrid\"", 8, "mode \"hybrid\" is not built yet; write \"sync\""),

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use gatepost_smtp::path::{Mailbox, ReversePath};
 
 use crate::{
-    check::{Check, MailFacts, RcptFacts, SessionTls},
+    check::{Check, Login, MailFacts, RcptFacts, SessionTls},
     entry::{Entry, HeaderFrom, RequiredTls, Standing},
     pattern::Pattern,
     rate::Rate,
@@ -42,6 +42,12 @@ pub(super) fn mail(check: Check, entry: &Entry, facts: &MailFacts<'_>) -> String
         Check::Certificate => match &terms.client_certificate {
             None => "none is required".to_owned(),
             Some(patterns) => format!("a name matches one of {}", list(patterns)),
+        },
+        Check::Authentication => match facts.login {
+            Some(Login::As(credential)) => {
+                format!("{} is credential {}", credential.username(), credential.id())
+            }
+            Some(Login::None) | None => "none is required".to_owned(),
         },
         Check::Helo => {
             let name = String::from_utf8_lossy(facts.helo.unwrap_or_default());

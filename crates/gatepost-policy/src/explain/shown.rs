@@ -10,7 +10,7 @@ use crate::printable::Printable;
 /// One step of the way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// What was looked at: `client`, `listener`, `network`, `hidden`, `entry`, `allowed`, `upstream`, or the name
+    /// What was looked at: `client`, `listener`, `network`, `hidden`, `entry`, `credential`, `allowed`, `upstream`, or the name
     /// of a [check](crate::check::Check).
     pub name: &'static str,
     /// How it ended.

@@ -54,6 +54,7 @@ fn ruleset() -> Ruleset {
 /// Nothing but the time is known.
 fn nothing(ruleset: &Ruleset) -> MailFacts<'static> {
     MailFacts {
+        login: None,
         now: moment(0),
         generation: ruleset.generation(),
         tls: None,
@@ -77,6 +78,7 @@ fn explained(client: &str, sender: Option<&str>, recipients: &[&str]) -> (Explan
     let facts = MailFacts { sender: sender.map(reverse), ..nothing(&ruleset) };
     let recipients: Vec<_> = recipients.iter().copied().map(forward).collect();
     let question = Question {
+        username: None,
         client: client.parse().expect("an address"),
         listener: ListenerId::new(0),
         facts,
@@ -94,6 +96,7 @@ fn a_proxy_is_told_as_what_it_is() {
     let ruleset = Ruleset::compile(POLICY, "policy.toml", &Arc::new(site)).expect("good").ruleset;
     let verdict = |listener| {
         let question = Question {
+            username: None,
             client: [10, 20, 0, 5].into(),
             listener: ListenerId::new(listener),
             facts: nothing(&ruleset),
@@ -161,8 +164,14 @@ fn everything_that_can_be_known_is_told() {
         .map(|m| m.expect("a mailbox"));
     let client = "10.30.0.1".parse().expect("an address");
     let listener = ListenerId::new(1);
-    let question =
-        Question { client, listener, facts, recipients: &recipients, header_from: &from };
+    let question = Question {
+        username: None,
+        client,
+        listener,
+        facts,
+        recipients: &recipients,
+        header_from: &from,
+    };
     let explanation = explain(&ruleset, &question);
     let generation = ruleset.generation();
     let refused = format!(
@@ -251,6 +260,7 @@ verdict         reject: 554 5.7.1 relay.example.com: 10.20.99.7 is blocked by en
 fn a_listener_that_does_not_exist_sees_nothing() {
     let ruleset = ruleset();
     let question = Question {
+        username: None,
         client: "10.20.1.1".parse().expect("an address"),
         listener: ListenerId::new(3),
         facts: nothing(&ruleset),
@@ -291,6 +301,7 @@ fn session(ruleset: &Ruleset, question: &Question<'_>) -> (Verdict, Option<Arc<E
     let entry = match check::greet(ruleset, listener, client, facts.now) {
         Greeting::Refused(entry, refusal) => return (Verdict::of_refusal(refusal.reply), entry),
         Greeting::Allowed(entry) => entry,
+        Greeting::Authenticate => unreachable!("no listener of these tests asks for it"),
     };
     let conversation = || {
         let _connection = check::connect(&entry)?;
@@ -298,6 +309,7 @@ fn session(ruleset: &Ruleset, question: &Question<'_>) -> (Verdict, Option<Arc<E
         let (mut refused, mut named, mut way) = (None, 0, None);
         for recipient in question.recipients {
             let asked = RcptFacts {
+                beside: None,
                 uptime: facts.now.uptime,
                 generation: facts.generation,
                 sender: facts.sender.expect("a session knows it"),
@@ -355,10 +367,10 @@ proptest! {
         let mut uptime = std::time::Duration::ZERO;
         for pause in seconds {
             uptime += std::time::Duration::from_secs(pause);
-            let question = Question {
+            let question = Question { username: None,
                 client: client.parse().expect("an address"),
                 listener: ListenerId::new(listener),
-                facts: MailFacts {
+                facts: MailFacts { login: None,
                     now: Moment { uptime, ..moment(day * 86_400) },
                     generation: ruleset.generation(),
                     tls: Some(tls),

@@ -10,7 +10,8 @@ use super::{
     is_counted,
 };
 use crate::{
-    check::{self, Check, Greeting, MailFacts, RcptFacts, Refusal, Spend},
+    check::{self, Check, Greeting, Login, MailFacts, RcptFacts, Refusal, Spend},
+    credential::Credential,
     entry::Entry,
     route::Way,
     ruleset::Ruleset,
@@ -46,8 +47,10 @@ pub fn compare(candidate: &Ruleset, envelope: &Envelope) -> Vec<Flip> {
     if !envelope.is_comparable() {
         return Vec::new();
     }
-    let (entry, judged) = before_recipients(candidate, envelope);
-    let mut comparison = Comparison { site: candidate.site(), entry, flips: Vec::new() };
+    let login = envelope.login().and_then(|name| candidate.credential_of(envelope.listener, name));
+    let login = login.map(|credential| &**credential);
+    let (entry, judged) = before_recipients(candidate, envelope, login);
+    let mut comparison = Comparison { site: candidate.site(), entry, login, flips: Vec::new() };
     let said = envelope.refused.map_or(Ok(None), Err);
     match (said, judged) {
         (Ok(_), Ok(())) => comparison.recipients(candidate, envelope),
@@ -60,22 +63,39 @@ pub fn compare(candidate: &Ruleset, envelope: &Envelope) -> Vec<Flip> {
 ///
 /// An open session was greeted before, perhaps under another policy: what counts is what it would
 /// have come to by now.
+///
+/// Whoever has authenticated is taken to have the same password there. Who has not is not asked why:
+/// perhaps it was never offered.
 fn before_recipients(
     candidate: &Ruleset,
     envelope: &Envelope,
+    login: Option<&Credential>,
 ) -> (Option<Arc<Entry>>, Result<(), Refusal>) {
-    match check::greet(candidate, envelope.listener, envelope.client, envelope.now) {
-        Greeting::Refused(entry, refusal) => (entry, Err(refusal)),
-        Greeting::Allowed(entry) => {
-            let judged = mail(candidate, &entry, envelope);
-            (Some(entry), judged)
+    let greeting = check::greet(candidate, envelope.listener, envelope.client, envelope.now);
+    let entry = match (greeting, login) {
+        (Greeting::Refused(entry, refusal), _) => return (entry, Err(refusal)),
+        (Greeting::Allowed(entry), None) if envelope.login().is_some() => {
+            return (Some(entry), Err(check::auth_failed()));
         }
-    }
+        (Greeting::Allowed(entry), _) => entry,
+        (Greeting::Authenticate, Some(credential)) => Arc::clone(credential.entry()),
+        (Greeting::Authenticate, None) if envelope.login().is_some() => {
+            return (None, Err(check::auth_failed()));
+        }
+        (Greeting::Authenticate, None) => return (None, Err(check::unauthenticated())),
+    };
+    let judged = mail(candidate, &entry, envelope, login);
+    (Some(entry), judged)
 }
 
 /// The checks at MAIL, as far as what they look at is known: a client that was refused with the
 /// greeting has said nothing yet.
-fn mail(candidate: &Ruleset, entry: &Entry, envelope: &Envelope) -> Result<(), Refusal> {
+fn mail(
+    candidate: &Ruleset,
+    entry: &Entry,
+    envelope: &Envelope,
+    login: Option<&Credential>,
+) -> Result<(), Refusal> {
     let mail = envelope.mail.as_ref();
     let names = mail.and_then(|mail| mail.certificate.as_deref());
     let names: Option<Vec<&str>> = names.map(|names| names.iter().map(|name| &**name).collect());
@@ -84,6 +104,7 @@ fn mail(candidate: &Ruleset, entry: &Entry, envelope: &Envelope) -> Result<(), R
         generation: candidate.generation(),
         tls: mail.and_then(|mail| mail.tls),
         certificate: names.as_deref(),
+        login: login.map(Login::As),
         helo: mail.and_then(|mail| mail.helo.as_deref()),
         sender: mail.and_then(Mail::sender),
         size: mail.and_then(|mail| mail.size),
@@ -91,13 +112,17 @@ fn mail(candidate: &Ruleset, entry: &Entry, envelope: &Envelope) -> Result<(), R
     Check::AT_MAIL
         .into_iter()
         .filter(|check| !is_counted(*check) && facts.knows(*check))
-        .try_for_each(|check| check::judge_mail(check, entry, &facts, Spend::Look(0)))
+        .flat_map(|check| {
+            [Some(entry), facts.beside(entry)].into_iter().flatten().map(move |of| (check, of))
+        })
+        .try_for_each(|(check, of)| check::judge_mail(check, of, &facts, Spend::Look(0)))
 }
 
 struct Comparison<'c> {
     site: &'c Site,
     /// The candidate's.
     entry: Option<Arc<Entry>>,
+    login: Option<&'c Credential>,
     flips: Vec<Flip>,
 }
 
@@ -108,7 +133,9 @@ impl Comparison<'_> {
         else {
             return;
         };
-        let mut asked = Asked { candidate, entry: &entry, sender, more: 0, fewer: 0, way: None };
+        let beside = self.login.and_then(|credential| credential.beside(&entry));
+        let mut asked =
+            Asked { candidate, entry: &entry, beside, sender, more: 0, fewer: 0, way: None };
         for recipient in &envelope.recipients {
             if recipient.said.is_err_and(|refused| is_counted(refused.check)) {
                 continue;
@@ -180,6 +207,8 @@ impl Comparison<'_> {
 struct Asked<'a> {
     candidate: &'a Ruleset,
     entry: &'a Entry,
+    /// Of a credential that is used beside it.
+    beside: Option<&'a Entry>,
     sender: ReversePath<'a>,
     /// Recipients that only the candidate accepts, and that only the policy in use does.
     more: u32,
@@ -200,13 +229,16 @@ impl Asked<'_> {
             sender: self.sender,
             recipient: path,
             named,
+            beside: self.beside,
             // As in a session: nobody has to be shared with while nobody stands.
             way: self.way.filter(|_| named > 0),
         };
         let way = routes.way(self.entry, &self.sender, &path);
         let judged =
             Check::AT_RCPT.into_iter().filter(|check| !is_counted(*check)).try_for_each(|check| {
-                check::judge_rcpt(check, self.entry, (routes, way), &facts, Spend::Look(0))
+                [Some(self.entry), self.beside].into_iter().flatten().try_for_each(|of| {
+                    check::judge_rcpt(check, of, (routes, way), &facts, Spend::Look(0))
+                })
             });
         match (&recipient.said, &judged) {
             (Ok(_), Err(_)) => self.fewer += 1,

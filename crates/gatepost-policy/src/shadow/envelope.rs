@@ -6,7 +6,7 @@ use gatepost_smtp::path::{ForwardPath, Mailbox, ReversePath, ReversePathBuf};
 
 use super::{Word, is_counted};
 use crate::{
-    check::{Check, MailFacts, RcptFacts, Refusal, SessionTls},
+    check::{Check, Login, MailFacts, RcptFacts, Refusal, SessionTls},
     date::Moment,
     entry::Entry,
     generation::Generation,
@@ -43,6 +43,8 @@ pub struct Envelope {
 pub(super) struct Mail {
     pub(super) tls: Option<SessionTls>,
     pub(super) certificate: Option<Box<[Box<str>]>>,
+    /// The name with which the client has authenticated.
+    login: Option<Box<str>>,
     pub(super) helo: Option<Box<[u8]>>,
     sender: Option<ReversePathBuf>,
     pub(super) size: Option<u64>,
@@ -104,6 +106,7 @@ impl Envelope {
             mail: Some(Mail {
                 tls: facts.tls,
                 certificate: facts.certificate.map(names),
+                login: facts.login.and_then(Login::username).map(Box::from),
                 helo: facts.helo.map(Box::from),
                 sender: facts.sender.map(ReversePathBuf::from),
                 size: facts.size,
@@ -136,6 +139,11 @@ impl Envelope {
     /// The id of the entry that served its client.
     pub const fn entry(&self) -> Option<&Arc<str>> {
         self.entry.as_ref()
+    }
+
+    /// The name with which its client has authenticated, if it has.
+    pub(super) fn login(&self) -> Option<&[u8]> {
+        Some(self.mail.as_ref()?.login.as_ref()?.as_bytes())
     }
 
     /// Whether a candidate can be asked about it: not if it was refused for what was used before.

@@ -139,3 +139,23 @@ fn what_is_no_item_is_refused_with_its_mend() {
     assert!(error("[[entrys]]\n").starts_with("\"entrys\" is not a table of a policy"));
     assert!(error("[[entry]\n").starts_with("p.toml:1:"));
 }
+
+#[test]
+fn a_credential_is_shown_without_its_hash() {
+    let hash = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let body = |hash: &str| {
+        let text =
+            format!("username = \"crm\"\nid = \"crm\"\npassword_hash = {hash:?}\nsenders = []\n");
+        Item::from_body(Kind::Credential, &text, "policy.toml").expect("one").body().to_owned()
+    };
+    let shown = masked(Kind::Credential, body(hash));
+    let lines: Vec<_> = shown.lines().collect();
+    assert_eq!(lines[..2], ["id = \"crm\"", "username = \"crm\""]);
+    assert!(lines[2].starts_with("password_hash = \"$argon2id$… (") && lines[2].ends_with(")\""));
+    assert_eq!((lines[3], lines.len()), ("senders = []", 4));
+    assert!(!shown.contains("AAAA") && !shown.contains("c2Fsd"), "{shown}");
+    let other = masked(Kind::Credential, body(&hash.replace('A', "B")));
+    assert_ne!(other, shown, "a change is seen");
+    let entry = "password_hash = \"x\"\n".to_owned();
+    assert_eq!(masked(Kind::Entry, entry.clone()), entry);
+}

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, types::Type};
 use serde::{Deserialize, Serialize};
 
-use crate::item::Kind;
+use crate::item::{self, Kind};
 
 /// Revisions of one answer. Older ones are asked for with [`HistoryWanted::before`].
 pub const REVISIONS_MAX: u32 = 1000;
@@ -88,6 +88,16 @@ pub struct Difference {
     pub before: Option<String>,
     /// What it says, if it is there.
     pub after: Option<String>,
+}
+
+impl Difference {
+    /// The same as it may be shown: without password hashes, but for what tells one from another.
+    #[must_use]
+    pub fn masked(self) -> Self {
+        let masked = |body: Option<String>| body.map(|body| item::masked(self.kind, body));
+        let (before, after) = (masked(self.before), masked(self.after));
+        Self { before, after, ..self }
+    }
 }
 
 impl What {

@@ -20,6 +20,7 @@ impl HealthCheck {
             Ok(Command::Mail(_)) => Step::Fault(NO_CLIENT),
             // Octets follow that are no commands.
             Ok(Command::Bdat(_)) => Step::Close(NO_CLIENT),
+            Ok(Command::Auth(_)) => Step::Fault(replies::NOT_OFFERED),
             Ok(_) => Step::Fault(replies::NEEDS_MAIL),
             Err(step) => step,
         }

@@ -9,6 +9,7 @@
 //!                         │                        │ BDAT
 //!                         └─── last chunk ───── Chunking
 //! Ready, after STARTTLS and the handshake: Connected again (RFC 3207 §4.2).
+//! Locked: as Ready, until AUTH has succeeded, and without transactions (RFC 4954 §6).
 //! Refused: a client that is not allowed; only QUIT is heard.
 //! HealthCheck: a proxy that speaks for itself; everything but mail is answered.
 //! ```
@@ -36,6 +37,7 @@
 mod chunking;
 mod connected;
 mod health_check;
+mod locked;
 mod open;
 mod ready;
 mod receiving;
@@ -45,6 +47,7 @@ pub mod replies;
 pub use chunking::{Chunking, ChunkingEvent};
 pub use connected::Connected;
 pub use health_check::HealthCheck;
+pub use locked::{Locked, LockedEvent};
 pub use open::{Open, OpenEvent};
 pub use ready::{Ready, ReadyEvent};
 pub use receiving::Receiving;

@@ -53,6 +53,7 @@ impl Open {
             Ok(Command::Hello(greeting, name)) => {
                 Step::Take(OpenEvent::Hello(Hello { greeting, name: name.into() }))
             }
+            Ok(Command::Auth(_)) => Step::Fault(replies::AUTH_IN_TRANSACTION),
             // RFC 3207 §4: between transactions only.
             Ok(Command::StartTls) => Step::Fault(replies::STARTTLS_IN_TRANSACTION),
             Ok(_) => Step::Fault(replies::NESTED_MAIL),

@@ -1,8 +1,8 @@
 //! The client has said who it is; no transaction is open.
 
 use crate::bdat::Chunk;
-use crate::command::{Command, Mail};
-use crate::server::{Connected, Hello, Open, Step, parse, replies};
+use crate::command::{Auth, Command, Mail};
+use crate::server::{Connected, Hello, Locked, Open, Step, parse, replies};
 
 /// A session between transactions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Ready {
 pub enum ReadyEvent<'a> {
     /// A chunk of no message: its octets are to be read past, and refused.
     Chunk(Chunk),
+    /// May it say who it is, beyond its name? The machine stays as it is, whatever comes of it.
+    Auth(Auth<'a>),
     /// Who the client is, said again.
     Hello(Hello),
     /// May a message from this reverse-path begin?
@@ -37,6 +39,7 @@ impl Ready {
     pub fn handle<'a>(&self, line: &'a [u8]) -> Step<ReadyEvent<'a>> {
         match parse(line, self.hello.greeting) {
             Ok(Command::Mail(mail)) => Step::Take(ReadyEvent::Mail(mail)),
+            Ok(Command::Auth(auth)) => Step::Take(ReadyEvent::Auth(auth)),
             Ok(Command::Hello(greeting, name)) => {
                 Step::Take(ReadyEvent::Hello(Hello { greeting, name: name.into() }))
             }
@@ -57,6 +60,11 @@ impl Ready {
     /// TLS has begun: nothing is known any more that was said before (RFC 3207 §4.2).
     pub fn start_tls(self) -> Connected {
         Connected
+    }
+
+    /// Nothing is done before AUTH.
+    pub fn lock(self) -> Locked {
+        Locked::new(self)
     }
 
     /// MAIL was accepted.

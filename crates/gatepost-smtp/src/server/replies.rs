@@ -2,6 +2,26 @@
 
 use crate::reply::Reply;
 
+/// AUTH in a session that has used it (RFC 4954 §4).
+pub const AUTH_ALREADY: Reply = Reply::fixed(503, (5, 5, 1), "authenticated already");
+/// AUTH inside a transaction (RFC 4954 §4).
+pub const AUTH_IN_TRANSACTION: Reply =
+    Reply::fixed(503, (5, 5, 1), "a transaction is open: send RSET before AUTH");
+/// AUTH in plain text, where it is offered behind TLS (RFC 4954 §4).
+pub const AUTH_NEEDS_TLS: Reply =
+    Reply::fixed(538, (5, 7, 11), "AUTH needs encryption: send STARTTLS first");
+/// Octets right behind AUTH or a response, which must end a group (RFC 4954 §4): they were sent
+/// before anybody knew how it would end, so they are not believed.
+pub const AUTH_NOT_AWAITED: Reply =
+    Reply::fixed(503, (5, 5, 0), "wait for the reply to AUTH before going on");
+/// AUTH with a mechanism that is not ours.
+pub const AUTH_MECHANISM: Reply =
+    Reply::fixed(504, (5, 5, 4), "mechanism not offered; PLAIN and LOGIN are");
+/// Success of AUTH.
+pub const AUTHENTICATED: Reply = Reply::fixed(235, (2, 7, 0), "authenticated");
+/// Anything that needs AUTH before (RFC 4954 §6).
+pub const AUTHENTICATION_REQUIRED: Reply =
+    Reply::fixed(530, (5, 7, 0), "authentication required: send AUTH");
 /// QUIT.
 pub const BYE: Reply = Reply::fixed(221, (2, 0, 0), "bye");
 /// BDAT after a chunk of the same message was refused.
@@ -33,8 +53,8 @@ pub const NEEDS_MAIL: Reply =
     Reply::fixed(503, (5, 5, 1), "no transaction is open: send MAIL first");
 /// DATA after every recipient was refused (RFC 5321 §3.3).
 pub const NO_VALID_RECIPIENTS: Reply = Reply::fixed(554, (5, 5, 1), "no valid recipients");
-/// STARTTLS where it is not offered.
-pub const NO_STARTTLS: Reply = Reply::fixed(502, (5, 5, 1), "command not offered");
+/// AUTH or STARTTLS where it is not offered.
+pub const NOT_OFFERED: Reply = Reply::fixed(502, (5, 5, 1), "command not offered");
 /// Success without more to say.
 pub const OK: Reply = Reply::fixed(250, (2, 0, 0), "Ok");
 /// RSET.

@@ -26,6 +26,7 @@ fn nothing_is_relayed_before_hello() {
         (b"VRFY a", 252),
         (b"EXPN a", 502),
         (b"STARTTLS", 503),
+        (b"AUTH PLAIN", 503),
         (b"HELP", 214),
         (b"QUIT", 221),
         (b"NONSENSE", 500),
@@ -149,9 +150,43 @@ fn a_health_check_takes_no_mail() {
         (b"MAIL FROM:<a@b>", 554),
         (b"RCPT TO:<a@b>", 503),
         (b"DATA", 503),
+        (b"AUTH PLAIN", 502),
         (b"QUIT", 221),
         (b"NONSENSE", 500),
     ] {
         assert_eq!(code(HealthCheck.handle(line)), expected, "{}", line.escape_ascii());
     }
+}
+
+/// RFC 4954 §6: what may be said before AUTH where nothing is done without it.
+#[test]
+fn a_locked_session_takes_no_mail() {
+    let locked = ready().lock();
+    for (line, expected) in [
+        (&b"EHLO a"[..], 0),
+        (b"AUTH PLAIN", 0),
+        (b"STARTTLS", 0),
+        (b"MAIL FROM:<a@b>", 0),
+        (b"NOOP", 250),
+        (b"RSET", 250),
+        (b"RCPT TO:<a@b>", 530),
+        (b"DATA", 530),
+        (b"VRFY a", 530),
+        (b"HELP", 530),
+        (b"QUIT", 221),
+        (b"MAIL", 501),
+        (b"NONSENSE", 500),
+    ] {
+        assert_eq!(code(locked.handle(line)), expected, "{}", line.escape_ascii());
+    }
+    assert!(matches!(locked.handle(b"BDAT 6 LAST"), Step::Close(_)));
+    assert_eq!(code(locked.clone().start_tls().handle(b"AUTH PLAIN")), 503);
+    assert_eq!(code(locked.unlock().handle(b"MAIL FROM:<a@b>")), 0);
+}
+
+#[test]
+fn auth_is_between_transactions() {
+    assert!(matches!(ready().handle(b"AUTH PLAIN AA=="), Step::Take(ReadyEvent::Auth(_))));
+    assert_eq!(code(ready().open().handle(b"AUTH PLAIN AA==")), 503);
+    assert_eq!(code(ready().handle(b"AUTH")), 501);
 }

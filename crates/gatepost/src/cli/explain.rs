@@ -6,7 +6,6 @@ use clap::{Args, ValueEnum};
 use gatepost_policy::{
     check::SessionTls,
     date::{Date, DateError},
-    document::NotBuilt,
     units::ByteSize,
 };
 use gatepost_smtp::{
@@ -67,8 +66,9 @@ pub struct ExplainArguments {
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) at: Option<i64>,
 
-    #[command(flatten)]
-    later: Later,
+    /// Name with which the client has authenticated; the password is taken to be right
+    #[arg(long, value_name = "USERNAME")]
+    pub(crate) auth: Option<String>,
 }
 
 /// How the session is protected.
@@ -80,13 +80,6 @@ enum TlsArgument {
     Tls12,
     #[value(name = "1.3")]
     Tls13,
-}
-
-/// Inputs of checks that have to wait: refused by name, like keys of a file.
-#[derive(Debug, Args)]
-struct Later {
-    #[arg(long, hide = true, value_parser = not_built)]
-    auth: Option<NotBuilt>,
 }
 
 impl ExplainArguments {
@@ -176,8 +169,4 @@ fn mailbox(text: &str) -> Result<String, String> {
 fn time(text: &str) -> Result<i64, String> {
     let written: Datetime = text.parse().map_err(|_| DateError.to_string())?;
     Date::try_from(&written).map(|date| date.unix_seconds()).map_err(|error| error.to_string())
-}
-
-fn not_built(_: &str) -> Result<NotBuilt, &'static str> {
-    Err("not built yet")
 }

@@ -95,12 +95,17 @@ pub(super) fn contents(ruleset: &Ruleset) -> String {
         1 => ", 1 route".to_owned(),
         count => format!(", {count} routes"),
     };
+    let credentials = match ruleset.credentials().len() {
+        0 => String::new(),
+        1 => ", 1 credential".to_owned(),
+        count => format!(", {count} credentials"),
+    };
     let expectations = match ruleset.expectations() {
         0 => String::new(),
         1 => ", 1 expectation holds".to_owned(),
         count => format!(", {count} expectations hold"),
     };
-    format!("{entries}{routes}{expectations}, generation {}", ruleset.generation())
+    format!("{entries}{routes}{credentials}{expectations}, generation {}", ruleset.generation())
 }
 
 fn line(f: &mut fmt::Formatter<'_>, name: &str, detail: fmt::Arguments<'_>) -> fmt::Result {

@@ -31,16 +31,20 @@ pub fn explain(arguments: &ExplainArguments) -> anyhow::Result<Exit> {
             generation: ruleset.generation(),
             tls: arguments.tls(),
             certificate: certificate.as_deref(),
+            login: None,
             helo: arguments.helo.as_deref().map(str::as_bytes),
             sender: arguments.sender(),
             size: arguments.size,
         },
+        username: arguments.auth.as_deref(),
         recipients: &arguments.recipients(),
         header_from: &arguments.header_from(),
     };
     let explanation = explain::explain(&ruleset, &question);
     let entry = explanation.entry().and_then(|id| ruleset.entry(id));
-    if entry.is_some_and(|entry| entry.terms().counts()) {
+    let credential = explanation.credential().and_then(|id| ruleset.credential(id));
+    let mut entries = entry.into_iter().chain(credential.map(|credential| credential.entry()));
+    if entries.any(|entry| entry.terms().counts()) {
         tell_note(
             "read from the files: what a running gateway has counted for limits is not known here",
         );

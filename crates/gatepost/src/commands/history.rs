@@ -58,7 +58,8 @@ pub fn diff(arguments: &DiffArguments) -> anyhow::Result<Exit> {
             let last = store.revision().map_err(LoadError::Store)?;
             let to = arguments.to.unwrap_or(last);
             let from = arguments.from.unwrap_or_else(|| last.saturating_sub(1));
-            store.difference(from, to).map_err(LoadError::Store)?
+            let differences = store.difference(from, to).map_err(LoadError::Store)?;
+            differences.into_iter().map(Difference::masked).collect()
         }
     };
     match arguments.output {

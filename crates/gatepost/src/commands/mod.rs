@@ -10,6 +10,7 @@ pub mod edit;
 pub mod entry;
 pub mod exchange;
 pub mod explain;
+pub mod hash_password;
 pub mod history;
 pub mod report;
 mod running;

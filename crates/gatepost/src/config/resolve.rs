@@ -43,6 +43,9 @@ const LEVELS: Choices<&str> = &[
 const FORMATS: Choices<LogFormat> =
     &[("pretty", Some(LogFormat::Pretty)), ("json", Some(LogFormat::Json))];
 
+/// What a first wrong password costs: nothing to a person, and much to a program that tries many.
+const AUTH_PAUSE: Duration = Duration::from_secs(1);
+
 /// The configuration, or everything that is wrong with it. Relative paths begin at `base`.
 pub(crate) fn resolve(
     mut file: ConfigFile,
@@ -89,6 +92,7 @@ pub(crate) fn resolve(
         proxy_timeout: values.span("timeouts.proxy", timeouts.proxy, Duration::from_secs(5)),
         tls_timeout: values.span("timeouts.tls", timeouts.tls, Duration::from_secs(10)),
         session_timeout: values.span("timeouts.session", timeouts.session, minutes(60)),
+        auth_pause: AUTH_PAUSE,
     };
     let drain_timeout = values.span("timeouts.drain", timeouts.drain, Duration::from_secs(20));
     let log = log(&mut values, file.log, base);
@@ -96,6 +100,7 @@ pub(crate) fn resolve(
         hostname: Arc::clone(&hostname),
         listeners: listeners.iter().map(|listener| Arc::clone(&listener.config.name)).collect(),
         proxies: listeners.iter().map(|listener| proxies(&listener.config)).collect(),
+        auth: listeners.iter().map(|listener| listener.config.auth).collect(),
         upstreams: upstreams.iter().map(|upstream| Arc::clone(&upstream.name)).collect(),
         default_upstream,
         max_message_size: session.max_message_size,

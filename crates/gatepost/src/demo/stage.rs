@@ -116,9 +116,11 @@ fn decision(scene: &Scene, talk: &Talk, ruleset: &Ruleset) -> String {
         Line::Gateway(_) => None,
     });
     let question = Question {
+        username: None,
         client: scene.from,
         listener: ListenerId::new(0),
         facts: MailFacts {
+            login: None,
             now: Moment { unix_seconds: 0, uptime: Duration::ZERO },
             generation: ruleset.generation(),
             tls: None,

@@ -75,7 +75,8 @@ impl UsageKeeper {
     fn forget(&self) -> Result<usize, UsageError> {
         let ruleset = Arc::clone(&self.snapshot.load());
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        store.prune(policy::now().unix_seconds, |id| ruleset.entry(id).is_some())
+        let is_known = |id: &str| ruleset.entry(id).is_some() || ruleset.credential(id).is_some();
+        store.prune(policy::now().unix_seconds, is_known)
     }
 
     fn write(&self) -> Result<(), UsageError> {

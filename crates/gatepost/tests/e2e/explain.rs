@@ -102,9 +102,11 @@ fn explained(harness: &Harness, asked: &Asked, uptime: Duration) -> (String, Str
     let from: Vec<_> =
         asked.from.iter().map(|from| Mailbox::parse(from.as_bytes()).expect("a mailbox")).collect();
     let question = Question {
+        username: None,
         client: asked.client,
         listener: ListenerId::new(0),
         facts: MailFacts {
+            login: None,
             now: Moment { unix_seconds: unix.cast_signed(), uptime },
             generation: ruleset.generation(),
             tls: Some(SessionTls::Plain),

@@ -1,5 +1,6 @@
 //! End to end: real sockets, a scripted upstream, and a gateway between them.
 
+mod auth;
 mod candidate;
 mod chunking;
 mod commands;

@@ -19,6 +19,7 @@ fn compile(text: &str) -> Ruleset {
         hostname: "relay.test".into(),
         listeners: vec!["smtp".into(), "submission".into()],
         proxies: Vec::new(),
+        auth: Vec::new(),
         upstreams: vec!["sink".into()],
         default_upstream: Some(UpstreamId::new(0)),
         max_message_size: 1 << 20,

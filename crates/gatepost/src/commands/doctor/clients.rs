@@ -199,6 +199,6 @@ fn entry(patient: &Patient, view: &ClientsView, address: IpAddr) -> String {
     let Some(listener) = ruleset.listener(&view.listener) else { return String::new() };
     match check::greet(ruleset, listener, address, policy::now()) {
         Greeting::Allowed(entry) => format!(", which entry {} lets in", Printable(entry.id())),
-        Greeting::Refused(..) => String::new(),
+        Greeting::Authenticate | Greeting::Refused(..) => String::new(),
     }
 }

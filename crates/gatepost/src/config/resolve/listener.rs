@@ -7,6 +7,7 @@ use gatepost_policy::{
     choice::Choices,
     listener::ListenerId,
     network::{Network, NetworkError},
+    site::AuthOffer,
 };
 use toml::Spanned;
 
@@ -26,13 +27,23 @@ const HIDDEN_CLIENTS: Choices<OnHiddenClients> = &[
     ("warn", Some(OnHiddenClients::Warn)),
     ("refuse", Some(OnHiddenClients::Refuse)),
 ];
-const UNKNOWN_CLIENTS: Choices<()> = &[("reject", Some(())), ("authenticate", None)];
+const UNKNOWN_CLIENTS: Choices<UnknownClients> = &[
+    ("reject", Some(UnknownClients::Reject)),
+    ("authenticate", Some(UnknownClients::Authenticate)),
+];
 
 /// What `proxy_protocol` may be.
 #[derive(Clone, Copy)]
 enum ProxyMode {
     Off,
     Required,
+}
+
+/// What `unknown_clients` may be.
+#[derive(Clone, Copy)]
+enum UnknownClients {
+    Authenticate,
+    Reject,
 }
 
 /// Every listener, in the order of the file.
@@ -68,7 +79,7 @@ fn one(
         sni: file.sni,
         client_ca: file.client_ca,
     };
-    values.choice(format_args!("{item}.unknown_clients"), file.unknown_clients, UNKNOWN_CLIENTS);
+    let tls = tls::resolve(values, item, tls, base);
     Listener {
         config: ListenerConfig {
             name: values.name(item, file.name, names),
@@ -77,6 +88,7 @@ fn one(
             hidden_clients: values
                 .choice(format_args!("{item}.hidden_clients"), file.hidden_clients, HIDDEN_CLIENTS)
                 .unwrap_or_default(),
+            auth: auth(values, item, file.unknown_clients, tls.is_some()),
             max_connections: values.count(
                 format_args!("{item}.max_connections"),
                 file.max_connections,
@@ -88,8 +100,24 @@ fn one(
                 100,
             ) as usize,
         },
-        tls: tls::resolve(values, item, tls, base),
+        tls,
         bind: addresses(values, item, file.bind),
+    }
+}
+
+/// Passwords are not asked for in plain text, so without TLS nobody could ever authenticate.
+fn auth(values: &mut Values<'_>, item: Item, unknown_clients: Text, has_tls: bool) -> AuthOffer {
+    let key = format_args!("{item}.unknown_clients");
+    let place = unknown_clients.as_ref().and_then(at);
+    match (values.choice(key, unknown_clients, UNKNOWN_CLIENTS), has_tls) {
+        (Some(UnknownClients::Authenticate), true) => AuthOffer::Everybody,
+        (Some(UnknownClients::Authenticate), false) => {
+            let message = r#"needs TLS, because AUTH is not offered in plain text; write tls = "starttls" or "implicit""#;
+            values.error(place, key, message);
+            AuthOffer::Nobody
+        }
+        (Some(UnknownClients::Reject) | None, true) => AuthOffer::Required,
+        (Some(UnknownClients::Reject) | None, false) => AuthOffer::Nobody,
     }
 }
 

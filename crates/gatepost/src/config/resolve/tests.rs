@@ -488,3 +488,27 @@ fn an_empty_file_lacks_everything() {
         assert!(errors.contains(&format!("etc/g.toml: {key}: ")), "{key} in {errors}");
     }
 }
+
+#[test]
+fn passwords_are_asked_for_behind_tls_only() {
+    use gatepost_policy::site::AuthOffer;
+    let tls = "tls = \"starttls\"\ncertificate = \"a\"\nprivate_key = \"b\"\n";
+    for (lines, offer) in [
+        (String::new(), AuthOffer::Nobody),
+        ("unknown_clients = \"reject\"\n".to_owned(), AuthOffer::Nobody),
+        (tls.to_owned(), AuthOffer::Required),
+        (format!("{tls}unknown_clients = \"authenticate\"\n"), AuthOffer::Everybody),
+    ] {
+        let config = good(&GOOD.replace("[[upstream]]", &format!("{lines}[[upstream]]")));
+        assert_eq!((config.listeners[0].config.auth, &config.site.auth[..]), (offer, &[offer][..]));
+    }
+    let told = error("[[upstream]]", "unknown_clients = \"authenticate\"\n[[upstream]]");
+    assert!(
+        told.starts_with(
+            "etc/g.toml:7:19: listener[0].unknown_clients: needs TLS, because AUTH is not"
+        ),
+        "{told}"
+    );
+    let told = error("[[upstream]]", "unknown_clients = \"maybe\"\n[[upstream]]");
+    assert!(told.ends_with("\"maybe\" is unknown; write \"reject\" or \"authenticate\""), "{told}");
+}
