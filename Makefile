@@ -4,11 +4,13 @@
 
 target := $(or $(CARGO_TARGET_DIR),target)
 gatepost := $(target)/release/gatepost
+# A client of the checks against foreign peers, a workspace of its own.
+lettre := tests/foreign/senders/lettre
 # How long each of the long jobs goes on.
 SECONDS_EACH ?= 600
 
 CI_JOBS := fmt architecture sizes dependencies rules clippy tests networks docs release unit demo foreign bench-smoke fuzz
-LONG_JOBS := release-all bench properties soak fuzz-long
+LONG_JOBS := release-all bench properties soak fuzz-long foreign-long
 
 .PHONY: ci long $(CI_JOBS) $(LONG_JOBS)
 
@@ -21,6 +23,7 @@ long:
 fmt:
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo fmt --manifest-path $(lettre)/Cargo.toml --check
 
 # Who may depend on whom, what the pure crates may not touch, and where the promises live.
 architecture:
@@ -64,9 +67,10 @@ unit: release
 demo:
 	cargo run --release --locked -- demo --once
 
-# Gatepost among Postfix, swaks, curl, HAProxy, Python and Prometheus.
+# Gatepost among programs that other people wrote: each client once with each protection, the upstreams and
+# their faults, HAProxy, sslscan, Prometheus.
 foreign: release
-	tests/foreign/run $(gatepost)
+	tests/foreign/run $(gatepost) --report $(target)/foreign
 
 # Each bench runs once, to see that it does.
 bench-smoke:
@@ -87,6 +91,13 @@ properties:
 
 fuzz-long:
 	scripts/fuzz $(SECONDS_EACH)
+
+# Every client with every protection to every upstream, and every fault; writes the page that
+# docs/interoperability.md is a copy of.
+foreign-long: release
+	cargo clippy --locked --manifest-path $(lettre)/Cargo.toml --target-dir $(target)/lettre -- -D warnings
+	cargo build --locked --manifest-path $(lettre)/Cargo.toml --target-dir $(target)/lettre
+	tests/foreign/run $(gatepost) --report $(target)/foreign --long $(target)/lettre/debug/send-with-lettre
 
 soak: release-all
 	tests/foreign/soak $(target)/release $(SECONDS_EACH)

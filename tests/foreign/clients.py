@@ -136,7 +136,7 @@ def openssl_clients(program):
     """curl, openssl and smtplib: STARTTLS and implicit TLS, octet for octet"""
     for tls, scheme in [("starttls", "smtp"), ("implicit", "smtps")]:
         with Keeper() as keeper, Gatepost(program, keeper.port, tls=tls) as gatepost:
-            data, ca = gatepost.directory / "message", str(gatepost.certificate)
+            data, ca = gatepost.directory / "message", str(gatepost.ca)
             data.write_bytes(AWKWARD)
             for version in ["1.2", "1.3"]:
                 call(

@@ -2,13 +2,17 @@
 a sink that keeps every octet. Each is a context manager; what it started ends with its block. All
 of them listen on loopback only."""
 
+import atexit
 import dataclasses
+import functools
 import http.client
 import json
 import os
 import pathlib
 import queue
+import random
 import re
+import shutil
 import socket
 import socketserver
 import subprocess
@@ -18,6 +22,8 @@ import time
 
 START_SECONDS = 10
 STOP_SECONDS = 15
+# Above those of services that a machine may have.
+PORT_MIN, PORT_MAX = 15_000, 65_536
 
 CONFIG = """
 hostname = "relay.test"
@@ -35,6 +41,7 @@ tls = "none"
 file = "policy.toml"
 [delivery]
 mode = "sync"
+{delivery}
 [log]
 format = "json"
 mail = "mail.jsonl"
@@ -50,6 +57,8 @@ id = "fleet"
 networks = ["127.0.0.1"]
 senders = ["app.test"]
 """
+
+CERTIFICATE_FILES = ["ca.pem", "ca.key", "relay.pem", "relay.key"]
 
 # Everything that a relay must leave alone: dots, octets above 127, long lines, blanks at line ends.
 AWKWARD = b"".join(
@@ -96,14 +105,45 @@ def same(what, found, wanted):
 
 
 def free_port():
-    """A port that nothing listens on. (smtp-sink cannot choose one and tell.)"""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nothing listens on, for programs that cannot choose one and tell.
+
+    It lies below those that the kernel hands out: some of these programs take seconds to bind it, and whoever
+    asks for any port meanwhile must not get this one."""
+    handed_out = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    lowest = int(handed_out[0])
+    while True:
+        # A machine that hands out nearly all of them leaves no choice.
+        port = random.randrange(PORT_MIN, lowest if lowest > 2 * PORT_MIN else PORT_MAX)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
+@functools.cache
+def certificates():
+    """The folder of a certificate authority and of what it has signed for Gatepost, made once."""
+    folder = tempfile.TemporaryDirectory(prefix="gatepost-foreign-")
+    atexit.register(folder.cleanup)
+    new_key = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "2"]
+    made = [str(pathlib.Path(folder.name) / name) for name in CERTIFICATE_FILES]
+    ca, ca_key, relay, relay_key = made
+    call(*new_key, "-subj", "/CN=Throw-away CA", "-keyout", ca_key, "-out", ca)
+    call(
+        *[*new_key, "-CA", ca, "-CAkey", ca_key, "-subj", "/CN=relay.test"],
+        *["-addext", "subjectAltName=DNS:localhost,DNS:relay.test,IP:127.0.0.1"],
+        *["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", relay_key, "-out", relay],
+    )
+    return pathlib.Path(folder.name)
 
 
 class Program:
     """A child process in a directory of its own; what it prints goes to files there."""
+
+    # What it logs beside that.
+    logs = []
 
     def start(self, *arguments):
         self.stdout = self.directory / "stdout"
@@ -133,13 +173,31 @@ class Program:
             self.child.kill()
             self.child.wait()
         finally:
-            self.temporary.cleanup()
+            try:
+                wait_for("all processes that it started have ended", self.at_rest)
+            finally:
+                self.temporary.cleanup()
+
+    def at_rest(self):
+        """Whether nothing works in the directory any more: some servers have children of their own."""
+        return not any(self.works_here(process) for process in pathlib.Path("/proc").glob("[0-9]*"))
+
+    def works_here(self, process):
+        try:
+            return (process / "cwd").readlink().is_relative_to(self.directory)
+        except OSError:  # it has ended, or is somebody else's
+            return False
 
     def listens(self):
         # Without a connection: each one would be counted, and some modes hang up on it.
         self.alive()
         listening = f" 0100007F:{self.port:04X} 00000000:0000 0A "
         return listening in pathlib.Path("/proc/net/tcp").read_text()
+
+    def told(self):
+        """The end of what it has told, for a failure that has to be understood afterwards."""
+        logs = [self.directory / name for name in ["stderr", *self.logs]]
+        return "\n".join(log.read_text(errors="replace")[-1500:] for log in logs if log.exists())
 
     def alive(self):
         if self.child.poll() is not None:
@@ -149,24 +207,26 @@ class Program:
 class Gatepost(Program):
     """`gatepost run` in front of the upstream on a port of loopback."""
 
-    def __init__(self, program, upstream_port, listener="", tls="none"):
+    def __init__(self, program, upstream_port, listener="", tls="none", policy=POLICY, delivery=""):
         self.program, self.upstream_port = str(program), upstream_port
-        self.listener, self.tls = listener, tls
+        self.listener, self.tls, self.policy, self.delivery = listener, tls, policy, delivery
+
+    ca = ""
+    logs = ["mail.jsonl"]
 
     def run(self):
         listener = f'tls = "{self.tls}"'
         if self.tls != "none":
-            self.certificate = self.directory / "relay.pem"
-            call(
-                *["openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "2"],
-                *["-subj", "/CN=relay.test", "-addext", "subjectAltName=DNS:localhost"],
-                *["-keyout", str(self.directory / "relay.key"), "-out", str(self.certificate)],
-            )
+            self.ca = certificates() / "ca.pem"
+            for name in ["relay.pem", "relay.key"]:
+                shutil.copy(certificates() / name, self.directory)
             listener += '\ncertificate = "relay.pem"\nprivate_key = "relay.key"'
-        config = CONFIG.format(upstream=self.upstream_port, listener=self.listener)
+        config = CONFIG.format(
+            upstream=self.upstream_port, listener=self.listener, delivery=self.delivery
+        )
         config = config.replace('tls = "none"', listener, 1)
         (self.directory / "gatepost.toml").write_text(config)
-        (self.directory / "policy.toml").write_text(POLICY)
+        (self.directory / "policy.toml").write_text(self.policy)
         self.start(self.program, "run", "--config", "gatepost.toml")
         self.port = wait_for("Gatepost listens", lambda: self.port_told("listening"))
         self.metrics_port = wait_for("metrics", lambda: self.port_told("metrics and health"))
@@ -174,7 +234,9 @@ class Gatepost(Program):
     def port_told(self, message):
         self.alive()
         for line in self.stderr.read_text().splitlines(keepends=True):
-            fields = json.loads(line)["fields"] if line.endswith("\n") else {}
+            # An error in the configuration is told in plain words, and is the end.
+            whole = line.endswith("\n") and line.startswith("{")
+            fields = json.loads(line)["fields"] if whole else {}
             if fields.get("message") == message:
                 return int(fields["address"].rpartition(":")[2])
         return None
@@ -214,7 +276,10 @@ class SmtpSink(Program):
         self.options = options
 
     def run(self):
-        self.port = free_port()
+        self.listen(free_port())
+
+    def listen(self, port):
+        self.port = port
         user = ("-u", "nobody") if os.geteuid() == 0 else ()
         self.start("smtp-sink", "-c", *user, *self.options, f"127.0.0.1:{self.port}", "1000")
         wait_for("smtp-sink listens", self.listens)
