@@ -168,7 +168,7 @@ def openssl_clients(program):
 
 def prometheus_reads(program):
     """promtool: the metrics page, with every metric that an alert rule names"""
-    with SmtpSink() as sink, Gatepost(program, sink.port) as gatepost:
+    with SmtpSink() as sink, Gatepost(program, sink.port, tls="starttls") as gatepost:
         page = gatepost.metrics_page()
         lint = subprocess.run(
             ["promtool", "check", "metrics"],

@@ -4,13 +4,9 @@ import json
 import re
 import subprocess
 
-import not_yet
-from senders import SENDERS
 from servers import SERVER_VERSIONS
 
 COLUMNS = ["plain", "STARTTLS", "implicit TLS", "AUTH PLAIN", "AUTH LOGIN", "BDAT", "faults"]
-NEEDED = {"AUTH PLAIN": "AUTH", "AUTH LOGIN": "AUTH", "BDAT": "CHUNKING"}
-CHUNKING_PEERS = ["smtpping", "Exim", "Postfix"]
 OTHER_VERSIONS = {
     "HAProxy": ["haproxy", "-v"],
     "sslscan": ["sslscan", "--version", "--no-colour"],
@@ -79,31 +75,26 @@ def cells(results):
     return clients, upstreams
 
 
-def rows(table, told, versions_known, mechanisms):
+def rows(table, told, versions_known):
     """A Markdown table; a dash where a program cannot, or nothing was tried."""
     lines = [f"| {told} | version | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 2) + "|"]
     for name, found in table.items():
-        words = [word(found.get(column), column, name, mechanisms) for column in COLUMNS]
+        words = [word(found.get(column)) for column in COLUMNS]
         lines.append(f"| {name} | {versions_known.get(name, '')} | {' | '.join(words)} |")
     return lines
 
 
-def word(counts, column, name, mechanisms):
-    if counts:
-        return f"{counts[0]}/{counts[1]}"
-    waits = NEEDED.get(column) in not_yet.NOT_YET
-    able = CHUNKING_PEERS if column == "BDAT" else mechanisms
-    return "not yet" if waits and name in able else "–"
+def word(counts):
+    return f"{counts[0]}/{counts[1]}" if counts else "–"
 
 
 def tables(results, versions_known):
     clients, upstreams = cells(results)
-    mechanisms = {sender.name for sender in SENDERS if sender.mechanisms} | {"lettre"}
     return (
-        ["", "## Clients", "", *rows(clients, "client", versions_known, mechanisms)]
+        ["", "## Clients", "", *rows(clients, "client", versions_known)]
         + ["", "## Upstreams", ""]
         + ["`keeper` is a stand-in of the checks, which keeps the octets as they are on the wire.", ""]
-        + rows(upstreams, "upstream", versions_known, [])
+        + rows(upstreams, "upstream", versions_known)
         + ["", "## Beside them", ""]
         + [f"- {name} {versions_known[name]}" for name in OTHER_VERSIONS]
         + [""]
@@ -113,7 +104,7 @@ def tables(results, versions_known):
 
 def write(folder, results, versions_known):
     folder.mkdir(parents=True, exist_ok=True)
-    found = {"versions": versions_known, "not_yet": not_yet.NOT_YET, "checks": results}
+    found = {"versions": versions_known, "checks": results}
     (folder / "results.json").write_text(json.dumps(found, indent=1) + "\n")
     page = PAGE + "\n".join(tables(results, versions_known)) + "\n" + REMARKS
     (folder / "interoperability.md").write_text(page)
