@@ -19,6 +19,8 @@ use gatepost_registry::{
     exchange::{self, Defaults, Format},
     item::{self, Item, Kind},
 };
+use gatepost_testkit::ThrowAwayCa;
+use tempfile::TempDir;
 use toml::Table;
 
 const COOKBOOK: &str = include_str!("../../../docs/cookbook.md");
@@ -59,6 +61,19 @@ fn config(name: &str) -> Config {
 fn sources(config: &Config) -> Vec<Source> {
     let candidate = config.shadow.clone().map(Source::File);
     [config.policy.clone()].into_iter().chain(candidate).collect()
+}
+
+/// A copy of an example as it would be installed: with a certificate, which no example has.
+fn installed(name: &str) -> TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    for file in fs::read_dir(examples().join(name)).expect("is there") {
+        let file = file.expect("is readable");
+        fs::copy(file.path(), directory.path().join(file.file_name())).expect("copies");
+    }
+    let issued = ThrowAwayCa::new().issue(&["relay.example.com"]);
+    fs::write(directory.path().join("relay.pem"), &issued.certificate).expect("writes");
+    fs::write(directory.path().join("relay.key"), &issued.key).expect("writes");
+    directory
 }
 
 /// The program, with nothing in its environment.
@@ -150,8 +165,9 @@ fn the_program_finds_nothing_to_say_about_any_example() {
         let mut policies = vec!["policy.toml"];
         policies.extend(config(&name).shadow.map(|_| "candidate.toml"));
         for policy in policies {
+            let directory = installed(&name);
             let mut check = gatepost();
-            check.current_dir(examples().join(&name)).env("GATEPOST_POLICY__FILE", policy);
+            check.current_dir(directory.path()).env("GATEPOST_POLICY__FILE", policy);
             let assert = check.args(["check", "--config", "gatepost.toml"]).assert();
             assert.success().stderr("");
         }
