@@ -68,9 +68,41 @@ fn binary(header: &[u8]) -> Option<Proxied> {
     let source = match (header[12], header[13]) {
         (0x20, _) | (0x21, 0x00) => return Some(Proxied::Nobody),
         (0x21, 0x31) if rest.len() >= 216 => return Some(Proxied::Nobody),
-        (0x21, 0x11) if rest.len() >= 12 => IpAddr::from(<[u8; 4]>::try_from(&rest[..4]).ok()?),
-        (0x21, 0x21) if rest.len() >= 36 => IpAddr::from(<[u8; 16]>::try_from(&rest[..16]).ok()?),
+        (0x21, 0x11) if rest.len() >= 12 && is_list(header, 28) => {
+            IpAddr::from(<[u8; 4]>::try_from(&rest[..4]).ok()?)
+        }
+        (0x21, 0x21) if rest.len() >= 36 && is_list(header, 52) => {
+            IpAddr::from(<[u8; 16]>::try_from(&rest[..16]).ok()?)
+        }
         _ => return None,
     };
     Some(Proxied::Client(source))
+}
+
+/// Whether TLVs from this place on fill the header, and each checksum among them is right.
+fn is_list(header: &[u8], at: usize) -> bool {
+    match &header[at..] {
+        [] => true,
+        [kind, high, low, rest @ ..] => {
+            let octets = usize::from(*high) * 256 + usize::from(*low);
+            let Some(value) = rest.get(..octets) else { return false };
+            let is_right = *kind != 3 || value == crc32c_without(header, at + 3, octets);
+            is_right && is_list(header, at + 3 + octets)
+        }
+        _ => false,
+    }
+}
+
+/// CRC-32C bit by bit, with zeros where the checksum stands.
+fn crc32c_without(header: &[u8], at: usize, octets: usize) -> Vec<u8> {
+    let mut header = header.to_vec();
+    header.splice(at..at + octets, [0; 4]);
+    let mut crc = u32::MAX;
+    for octet in header {
+        crc ^= u32::from(octet);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+        }
+    }
+    (!crc).to_be_bytes().to_vec()
 }

@@ -10,6 +10,7 @@ use gatepost_smtp::reply::Reply;
 use metrics::{describe_gauge, gauge};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 use crate::admission::Room;
 use crate::config::{ListenerConfig, ProxyProtocol};
@@ -23,6 +24,8 @@ use crate::tls::ListenerTls;
 const BACKLOG: i32 = 4096;
 /// How long to wait when accepting fails, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often it is told that accepting fails: it goes on failing, and strangers can see to that.
+const TELL_AGAIN: Duration = Duration::from_mins(1);
 /// Silence after which the kernel asks whether a client is still there. One that has vanished is
 /// let go within [`KEEPALIVE_PROBES`] further intervals, however long its session may be silent; and
 /// the load balancers and NATs on the way, which forget a silent connection after four minutes or
@@ -90,6 +93,7 @@ impl Listener {
         let drain = service.drain.clone();
         let begun = drain.begun();
         tokio::pin!(begun);
+        let mut told: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 accepted = socket.accept() => accepted,
@@ -98,7 +102,11 @@ impl Listener {
             match accepted {
                 Ok((stream, peer)) => self.welcome(stream, peer, &service),
                 Err(error) => {
-                    tracing::warn!(listener = &*self.config.name, %error, "cannot accept a connection");
+                    if told.is_none_or(|then| then.elapsed() >= TELL_AGAIN) {
+                        told = Some(Instant::now());
+                        let listener = &*self.config.name;
+                        tracing::warn!(listener, %error, "cannot accept connections");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

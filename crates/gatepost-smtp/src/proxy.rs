@@ -5,9 +5,13 @@
 //! hello, perhaps. [`parse`] reads the whole header. The rules are those of HAProxy's
 //! proxy-protocol.txt, and the reader is the library's, which is lenient in version 1; here a header
 //! that can be read in two ways is refused, since the address in it is all that a client is known by.
+//! So is one that is not whole: what version 2 says besides has to end where the header ends, and a
+//! checksum has to be right. Nothing else of it is believed.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
+use crc::{CRC_32_ISCSI, Crc};
 use proxy_header::{ParseConfig, Protocol, ProxyHeader};
 
 /// Octets of a version 1 header, CRLF included: the longest that there can be (§2.1).
@@ -26,6 +30,11 @@ const V2_LOCAL: u8 = 0x20;
 /// The transport that a version 2 header names, in the lower half of its octet.
 const V2_TRANSPORT: u8 = 0x0f;
 const V2_DATAGRAM: u8 = 0x02;
+/// What a TLV is, and how long: three octets in front of its value (§2.2.3).
+const TLV_FIXED_OCTETS: usize = 3;
+const TLV_CRC32C: u8 = 0x03;
+/// What the protocol calls CRC32c, others know as the one of iSCSI.
+static CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
 /// What stands at the start of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +97,9 @@ pub fn parse(header: &[u8]) -> Result<Proxied, ProxyFault> {
         if transport == V2_DATAGRAM {
             return Err(ProxyFault::Datagram);
         }
+        if !is_whole_v2(header) {
+            return Err(ProxyFault::Malformed);
+        }
     } else if !is_strict_v1(header) {
         return Err(ProxyFault::Malformed);
     }
@@ -129,6 +141,37 @@ fn frame_v2(input: &[u8]) -> Result<Framed, ProxyFault> {
         octets if octets > input.len() => Ok(Framed::Incomplete),
         octets => Ok(Framed::Whole(octets)),
     }
+}
+
+/// Whether what stands behind the addresses ends where the header does, and has a right checksum if
+/// it has one (§2.2.3, §2.2.4).
+fn is_whole_v2(header: &[u8]) -> bool {
+    let mut at = V2_FIXED_OCTETS
+        + match header.get(V2_SIGNATURE.len() + 1) {
+            Some(0x11) => 12,
+            Some(0x21) => 36,
+            // AF_UNIX and AF_UNSPEC name no client: there is nothing to be sure of.
+            _ => return true,
+        };
+    while at < header.len() {
+        let Some(&[kind, high, low]) = header.get(at..at + TLV_FIXED_OCTETS) else { return false };
+        let value = at + TLV_FIXED_OCTETS;
+        at = value + usize::from(u16::from_be_bytes([high, low]));
+        if at > header.len() || kind == TLV_CRC32C && !has_checksum(header, value..at) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether the checksum of a header stands at this place in it. It is that of the header with zeros
+/// there.
+fn has_checksum(header: &[u8], place: Range<usize>) -> bool {
+    let mut digest = CRC32C.digest();
+    digest.update(&header[..place.start]);
+    digest.update(&[0; size_of::<u32>()]);
+    digest.update(&header[place.end..]);
+    header[place] == digest.finalize().to_be_bytes()
 }
 
 /// What the library does not ask of a line: CRLF, UNKNOWN as a word, and ports without a sign and

@@ -34,7 +34,7 @@ fn good() -> Vec<(Vec<u8>, Proxied)> {
     let longest_unknown = format!("PROXY UNKNOWN{}\r\n", " x".repeat(46));
     assert_eq!(longest_unknown.len(), V1_OCTETS_MAX);
     // AWS adds the id of the endpoint, others an authority; nobody has to understand them.
-    let aws = b"\xea\x00\x16\x01vpce-08d2bf15fac5001c9\x02\x00\x03app";
+    let aws = b"\xea\x00\x17\x01vpce-08d2bf15fac5001c9\x02\x00\x03app";
     vec![
         (IPV4.to_vec(), client("203.0.113.9")),
         (IPV6.to_vec(), client("2001:db8::9")),
@@ -46,9 +46,11 @@ fn good() -> Vec<(Vec<u8>, Proxied)> {
         (longest_unknown.into_bytes(), Proxied::Nobody),
         (v2_ipv4(b""), client("203.0.113.9")),
         (v2_ipv4(aws), client("203.0.113.9")),
-        // What follows the addresses is skipped, whatever it is.
-        (v2_ipv4(b"\x01"), client("203.0.113.9")),
-        (v2_ipv4(&[0; 4096 - 12]), client("203.0.113.9")),
+        // What follows the addresses is passed over, if it is whole.
+        (v2_ipv4(&[0; 3 * 1361]), client("203.0.113.9")),
+        // As HAProxy sends it with `proxy-v2-options crc32c`: the checksum, with others around it.
+        (v2_ipv4(&with_checksum(b"", b"")), client("203.0.113.9")),
+        (v2_ipv4(&with_checksum(aws, b"\x04\x00\x02\0\0")), client("203.0.113.9")),
         (v2_ipv6("2001:db8::9"), client("2001:db8::9")),
         (v2_ipv6("::ffff:203.0.113.9"), client("::ffff:203.0.113.9")),
         // LOCAL, bare and with what is to be ignored: addresses, kinds that nobody knows, TLVs.
@@ -61,6 +63,13 @@ fn good() -> Vec<(Vec<u8>, Proxied)> {
         (v2(0x21, 0x00, &[7; 40]), Proxied::Nobody),
         (v2(0x21, 0x31, &[0; 216]), Proxied::Nobody),
     ]
+}
+
+/// TLVs of [`v2_ipv4`], with a right checksum between them.
+fn with_checksum(before: &[u8], behind: &[u8]) -> Vec<u8> {
+    let tlvs = |checksum: [u8; 4]| [before, b"\x03\x00\x04", &checksum, behind].concat();
+    let checksum = CRC32C.checksum(&v2_ipv4(&tlvs([0; 4])));
+    tlvs(checksum.to_be_bytes())
 }
 
 /// What comes of some input, if it is all that comes.
@@ -232,4 +241,33 @@ proptest! {
             prop_assert_eq!(read(&written), Ok(Some((Proxied::Client(source), written.len()))));
         }
     }
+}
+
+/// What is not whole was cut or put together by somebody who cannot count; what has a wrong checksum
+/// is not what the proxy has sent.
+#[test]
+fn what_is_not_whole_is_refused() {
+    let mut wrong = with_checksum(b"", b"");
+    wrong[5] ^= 1;
+    for tlvs in [
+        &b"\x01"[..],
+        b"\x02\x00",
+        b"\x02\x00\x05four",
+        b"\x02\xff\xffx",
+        b"\x02\x00\x01a\x05\x00\xff",
+        b"\x03\x00\x04\xde\xad\xbe\xef",
+        b"\x03\x00\x00",
+        b"\x03\x00\x05\0\0\0\0\0",
+        &wrong,
+    ] {
+        let header = v2_ipv4(tlvs);
+        assert_eq!(read(&header), Err(ProxyFault::Malformed), "{}", header.escape_ascii());
+        // A proxy that speaks for itself may say what it likes (CVE-2024-23327).
+        assert_eq!(
+            read(&v2(0x20, 0x11, tlvs)).map(|it| it.map(|it| it.0)),
+            Ok(Some(Proxied::Nobody))
+        );
+    }
+    // The value that is known of CRC-32C.
+    assert_eq!(CRC32C.checksum(b"123456789"), 0xe306_9283);
 }

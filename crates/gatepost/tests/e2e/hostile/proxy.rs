@@ -56,22 +56,27 @@ async fn a_header_that_nobody_asked_for_makes_nobody_a_client() {
     upstream.stop().await;
 }
 
-/// CVE-2024-23324 (an authority that is not UTF-8), CVE-2024-23325, TLVs that run over their end, a
-/// checksum that is wrong, a certificate that was never shown: TLVs are passed over, and who the
-/// client is and what it has shown do not depend on them.
+/// TLVs that run over the end of their header, and a checksum that is wrong.
+#[tokio::test]
+async fn a_header_that_is_not_whole_is_none() {
+    let upstream = ScriptedUpstream::start();
+    let harness = start(&upstream, "", "");
+    for tlvs in [&b"\x02\xff\xffx"[..], b"\x02", b"\x03\x00\x04\xde\xad\xbe\xef", b"\x05\x00\xff"] {
+        let mut client = connect(&harness, PROXY, &v2("203.0.113.9", tlvs)).await;
+        client.expect_closed().await;
+    }
+    harness.drain().await;
+    upstream.stop().await;
+}
+
+/// CVE-2024-23324 (an authority that is not UTF-8), CVE-2024-23325, a certificate that was never shown:
+/// TLVs are passed over, and who the client is and what it has shown do not depend on them.
 #[tokio::test]
 async fn what_stands_behind_the_addresses_says_nothing() {
     let upstream = ScriptedUpstream::start();
     let harness = start(&upstream, "", "");
-    let certificate = b"\x20\x00\x15\x07\x00\x00\x00\x00\x22\x00\x05admin\x21\x00\x07TLSv1.3";
-    for tlvs in [
-        &b"\x02\x00\x02\xff\xfe"[..],
-        b"\x02\xff\xffx",
-        b"\x02",
-        b"\x03\x00\x04\xde\xad\xbe\xef",
-        certificate,
-        b"\x05\x00\xff",
-    ] {
+    let certificate = b"\x20\x00\x17\x07\x00\x00\x00\x00\x22\x00\x05admin\x21\x00\x07TLSv1.3";
+    for tlvs in [&b"\x02\x00\x02\xff\xfe"[..], b"\x02\x00\x00\x04\x00\x03\0\0\0", certificate] {
         let mut client = connect(&harness, PROXY, &v2("203.0.113.9", tlvs)).await;
         client.expect("220").await;
         converse(&mut client, &[("EHLO app.test", "250")]).await;
