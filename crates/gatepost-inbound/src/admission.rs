@@ -211,12 +211,12 @@ pub(crate) fn readmit(
 }
 
 /// Counts a connection of a client that is let in, if its entry may have one more, and if its address
-/// does not stand for others that nobody has let in.
+/// does not stand for others that nobody has let in, where it is all that lets it in.
 pub(crate) fn connect(
     allowed: Allowed,
     (hidden, hostname, client): (&HiddenClients, &str, IpAddr),
 ) -> Result<(Allowed, Connection), Refused> {
-    let connected = if hidden.refuses(client) {
+    let connected = if !allowed.entry.asks_for_proof() && hidden.refuses(client) {
         Err(check::hides_clients(hostname, client))
     } else {
         check::connect(&allowed.entry)

@@ -6,6 +6,7 @@
 //! and then somebody has it judged ([`judge`]): an address is found out if it has many names that send
 //! as many different senders, and if together with its like it has nearly all clients of the listener.
 //! One program with a thousand senders has one name, and a fleet has an address for each.
+//! Clients that authenticate, or have to, are not among them: they prove who they are.
 //!
 //! Nothing of this is policy: an address that is judged so is told, and refused if the listener says
 //! so. It is forgotten with the process.

@@ -303,7 +303,9 @@ impl Session {
                 return Err(refuse(conn, &self.service, self.client).await);
             }
         };
-        if !std::mem::replace(&mut self.is_known, true) {
+        // Who proves who it is cannot be taken for another, whatever address it has.
+        let proves = self.login.is_some() || self.entry.asks_for_proof();
+        if !proves && !std::mem::replace(&mut self.is_known, true) {
             self.listener.hidden.see(self.client, &ready.hello().name, mail.reverse_path);
         }
         let record = match self.judge(&mail, ready.hello(), moment) {

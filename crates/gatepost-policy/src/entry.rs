@@ -238,6 +238,11 @@ impl Entry {
         &self.terms
     }
 
+    /// Whether the address alone lets nobody send, so that it does not matter who else comes by it.
+    pub fn asks_for_proof(&self) -> bool {
+        self.terms.authentication == Authentication::Required
+    }
+
     /// What its clients have used up.
     pub const fn state(&self) -> &Arc<EntryState> {
         &self.state
@@ -254,7 +259,12 @@ impl Entry {
         if connection.is_of(&self.state) {
             return connection;
         }
-        self.state.connect(None).unwrap_or(connection)
+        self.join().unwrap_or(connection)
+    }
+
+    /// Counts a connection that goes on, over the limit if need be.
+    pub fn join(&self) -> Option<Connection> {
+        self.state.connect(None)
     }
 }
 

@@ -198,6 +198,11 @@ impl Gateway {
         &self.shadow
     }
 
+    /// Who comes by which address.
+    pub const fn self_test(&self) -> &Arc<SelfTest> {
+        &self.self_test
+    }
+
     /// Where it listens: name of the listener, and address.
     pub fn addresses(&self) -> &[(Arc<str>, SocketAddr)] {
         &self.addresses

@@ -97,14 +97,17 @@ impl Surroundings {
         self.0.iter().find(|place| place.address == address)
     }
 
-    /// Entries that let a gateway or a bridge in. That one lets the machine itself in is nothing to be
-    /// told: it may have mail of its own.
+    /// Entries that let a gateway or a bridge in, whoever is behind it. That one lets the machine itself
+    /// in is nothing to be told: it may have mail of its own.
     pub fn covered(&self, ruleset: &Ruleset, now: Moment) -> Vec<Covered> {
         let mut all: Vec<Covered> = Vec::new();
         for place in self.0.iter().filter(|place| place.kind != PlaceKind::Own) {
             for (index, listener) in ruleset.site().listeners.iter().enumerate() {
                 let greeting = check::greet(ruleset, ListenerId::new(index), place.address, now);
                 let Greeting::Allowed(entry) = greeting else { continue };
+                if entry.asks_for_proof() {
+                    continue;
+                }
                 let around = entry.networks().iter().filter(|it| it.contains(place.address));
                 let Some(network) = around.max_by_key(|it| it.prefix_length()) else { continue };
                 let is_same = |it: &&mut Covered| it.place == *place && it.entry == **entry.id();
@@ -193,7 +196,7 @@ fn default_gateways_v6(table: &str) -> Vec<Place> {
 mod tests {
     use std::sync::Arc;
 
-    use gatepost_policy::site::{Site, UpstreamId};
+    use gatepost_policy::site::{AuthOffer, Site, UpstreamId};
 
     use super::*;
     use crate::policy;
@@ -259,7 +262,7 @@ fd000000000000000000000000000000 40 00000000000000000000000000000000 00 00000000
             hostname: "relay.test".into(),
             listeners: vec!["smtp".into(), "submission".into()],
             proxies: Vec::new(),
-            auth: Vec::new(),
+            auth: vec![AuthOffer::Required; 2],
             upstreams: vec!["sink".into()],
             default_upstream: Some(UpstreamId::new(0)),
             max_message_size: 1,
@@ -294,5 +297,7 @@ fd000000000000000000000000000000 40 00000000000000000000000000000000 00 00000000
         let deny = "[[entry]]\nid = \"no\"\nnetworks = [\"10.0.0.1\"]\naction = \"deny\"\n";
         assert_eq!(covered(&format!("{lan}{deny}")), [""; 0], "the longest prefix wins");
         assert_eq!(covered(&entry("own", r#""10.0.0.7""#, "")), [""; 0]);
+        let asking = entry("asking", r#""10.0.0.1""#, "authentication = \"required\"");
+        assert_eq!(covered(&asking), [""; 0], "who is behind it has to prove who it is");
     }
 }

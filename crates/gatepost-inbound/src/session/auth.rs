@@ -131,7 +131,8 @@ impl Claim<'_> {
         if authenticator.failures.are_too_many(self.client, Instant::now()) {
             return self.put_off(conn, &TOO_MANY_FAILURES);
         }
-        let attempt = match self.hear(conn, begun).await? {
+        let said = self.hear(conn, begun).await;
+        let attempt = match said.inspect_err(|_| metrics.aborted.increment(1))? {
             Said::Attempt(attempt) => attempt,
             Said::Nonsense => return self.fail(conn, None, failures).await,
             Said::Nothing => {
@@ -144,7 +145,7 @@ impl Claim<'_> {
         let Ok(verified) = authenticator.verify(against, attempt.into_password()).await else {
             metrics.overload.increment(1);
             conn.say(&TOO_MANY_LOGINS);
-            return Ok(None);
+            return conn.idled().map(|()| None);
         };
         // Many may have been asked at once: nobody learns from more than are allowed.
         if authenticator.failures.are_too_many(self.client, Instant::now()) {
@@ -164,7 +165,6 @@ impl Claim<'_> {
         loop {
             // RFC 4954 §4: it ends a group, and so does every answer to a challenge.
             if !conn.input().is_empty() {
-                self.listener.metrics.auth.aborted.increment(1);
                 return Err(conn.say_last(&replies::AUTH_NOT_AWAITED));
             }
             let exchange = match advance {
@@ -219,7 +219,9 @@ impl Claim<'_> {
         answer::log_login(self, &FailedLogin { refusal: &refusal, known });
         let of_address = self.service.authenticator.failures.count(self.client, Instant::now());
         let pauses = 1 << of_address.saturating_sub(1).min(PAUSES_MAX.ilog2());
-        tokio::time::sleep(self.service.config.auth_pause * pauses).await;
+        let pause = self.service.config.auth_pause * pauses;
+        // It is cut short when service ends: the session is over then, and nothing is guessed in it.
+        let _ = tokio::time::timeout(pause, self.service.drain.begun()).await;
         conn.say(&refusal.reply);
         *failures += 1;
         if *failures >= FAILURES_MAX {

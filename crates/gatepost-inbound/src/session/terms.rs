@@ -66,9 +66,12 @@ impl Session {
         let Readmitted { entry, credential, generation } = readmitted;
         self.connection = self.connection.take().map(|held| entry.adopt(held));
         if let (Some(login), Some(credential)) = (&mut self.login, credential) {
+            // A client that was on no list had only the one that is the entry's from here on.
             let held = login.connection.take();
-            let beside = credential.beside(&entry);
-            login.connection = held.and_then(|held| Some(beside?.adopt(held)));
+            login.connection = credential.beside(&entry).and_then(|beside| match held {
+                Some(held) => Some(beside.adopt(held)),
+                None => beside.join(),
+            });
             login.credential = credential;
         }
         (self.entry, self.generation) = (entry, generation);

@@ -128,6 +128,15 @@ fn a_hash_is_not_shown() {
     assert!(masked("my secret password").starts_with("$?$… ("));
     let ruleset = ruleset(&credential("crm", "crm", ""));
     assert!(!format!("{ruleset:?}").contains("AAAA"));
+    // Nor is what stands in its place, and may be the password.
+    let number = credential("a", "crm", "").replace(&format!("{:?}", good_hash()), "4711");
+    assert_eq!(
+        errors(&number),
+        ["policy.toml:4:17: credential[0].password_hash: it is not a string"]
+    );
+    let bare = credential("a", "crm", "").replace(&format!("{:?}", good_hash()), "hunter2");
+    let told = errors(&bare).join("\n");
+    assert!(told.starts_with("policy.toml:4:17:") && !told.contains("hunter2"), "{told}");
 }
 
 #[test]
@@ -462,4 +471,13 @@ fn a_candidate_is_asked_with_the_name_that_was_used() {
     let silent = MailFacts { now, ..facts(&free, None) };
     let envelope = Envelope::at_mail(SUBMISSION, "10.0.0.1".parse().expect("one"), fleet, &silent);
     assert!(compare(&ruleset(&required), &envelope).is_empty());
+    // Who was refused because of it is known not to have authenticated.
+    let asked = ruleset(&required);
+    let fleet = asked.entry("fleet").expect("there");
+    let silent = facts(&asked, None);
+    let mut envelope =
+        Envelope::at_mail(SUBMISSION, "10.0.0.1".parse().expect("one"), fleet, &silent);
+    envelope.refuse(&check::mail(fleet, &silent).expect_err("has not authenticated"));
+    assert!(compare(&asked, &envelope).is_empty(), "the same policy says the same");
+    assert_eq!(compare(&free, &envelope).len(), 1, "another one would have let it in");
 }

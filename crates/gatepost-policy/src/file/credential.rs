@@ -1,7 +1,7 @@
 //! One `[[credential]]`: who knows its password, and the keys of an entry that are not about where
 //! its clients are.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{Day, EntryFile, Number, Strings, Text};
 
@@ -11,6 +11,7 @@ use super::{Day, EntryFile, Number, Strings, Text};
 pub(crate) struct CredentialFile {
     id: Text,
     username: Text,
+    #[serde(default, deserialize_with = "untold")]
     password_hash: Text,
     description: Option<Box<str>>,
     owner: Option<Box<str>>,
@@ -40,6 +41,11 @@ pub(crate) struct CredentialFile {
 pub(crate) struct Secret {
     pub(crate) username: Text,
     pub(crate) password_hash: Text,
+}
+
+/// A text that is not repeated when it is none: it may be the password itself.
+fn untold<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
+    Text::deserialize(deserializer).map_err(|_| D::Error::custom("it is not a string"))
 }
 
 impl CredentialFile {

@@ -64,8 +64,8 @@ pub fn compare(candidate: &Ruleset, envelope: &Envelope) -> Vec<Flip> {
 /// An open session was greeted before, perhaps under another policy: what counts is what it would
 /// have come to by now.
 ///
-/// Whoever has authenticated is taken to have the same password there. Who has not is not asked why:
-/// perhaps it was never offered.
+/// Whoever has authenticated is taken to have the same password there. Who has not is not asked why,
+/// perhaps it was never offered, unless that is what it was refused for.
 fn before_recipients(
     candidate: &Ruleset,
     envelope: &Envelope,
@@ -104,7 +104,10 @@ fn mail(
         generation: candidate.generation(),
         tls: mail.and_then(|mail| mail.tls),
         certificate: names.as_deref(),
-        login: login.map(Login::As),
+        login: login.map(Login::As).or_else(|| {
+            let refused = envelope.refused.filter(|it| it.check == Check::Authentication);
+            refused.map(|_| Login::None)
+        }),
         helo: mail.and_then(|mail| mail.helo.as_deref()),
         sender: mail.and_then(Mail::sender),
         size: mail.and_then(|mail| mail.size),

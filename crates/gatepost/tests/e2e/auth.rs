@@ -564,9 +564,12 @@ async fn a_client_may_come_onto_the_list_and_leave_it() {
             &[("MAIL FROM:<a@new.test>", told), ("MAIL FROM:<a@app.test>", "250"), ("RSET", "250")],
         )
         .await;
+        // Beside an entry or alone, it is one of the credential's connections.
+        let ruleset = stage.harness.gateway.policy().load().clone();
+        assert_eq!(ruleset.credential("crm").expect("there").entry().state().connections(), 1);
+        let new = ruleset.entry("new").map(|entry| entry.state().connections());
+        assert!(matches!(new, None | Some(1)), "{new:?}");
     }
-    let ruleset = stage.harness.gateway.policy().load().clone();
-    assert_eq!(ruleset.credential("crm").expect("there").entry().state().connections(), 1);
     // One that is known, and does not have to authenticate, is not asked to when it no longer is.
     let (mut free, _) = stage.client_from(2).await;
     stage.harness.write_policy(&policy().replace("127.0.0.2", "127.0.0.22"));
@@ -619,4 +622,103 @@ async fn a_client_that_nobody_knows_is_written_down_when_it_wants_to_send() {
         log.contains("refused by check authentication") && log.contains("\"entry\":null"),
         "{log}"
     );
+}
+
+/// Who proves who it is does not come "by one address": an office may, and so may an entry that asks.
+#[tokio::test]
+async fn clients_that_authenticate_hide_behind_no_address() {
+    let listener = "unknown_clients = \"authenticate\"\nhidden_clients = \"refuse\"";
+    let policy = policy().replace("max_connections = 2", "");
+    let stage = Stage::with("implicit", listener, &policy);
+    // More names and senders than a NAT needs to be found out.
+    for (last, number) in [1, 3].into_iter().flat_map(|last| (0..24).map(move |n| (last, n))) {
+        let (mut client, _) = stage.client_from(last).await;
+        let mail = format!("MAIL FROM:<a{number}@app.test>");
+        converse(&mut client, &[(&format!("EHLO host{number}.test"), "250")]).await;
+        if last == 3 {
+            converse(&mut client, &[(&mail, "530 5.7.0")]).await;
+        }
+        log_in(&mut client, "crm-user").await;
+        converse(&mut client, &[(&mail, "250"), ("QUIT", "221")]).await;
+    }
+    assert_eq!(stage.harness.gateway.self_test().look()[0].1.clients, 0);
+    let (_, offered) = stage.client_from(3).await;
+    assert!(offered.contains("AUTH"), "{offered}");
+    stage.end().await;
+}
+
+/// An address that was found out is not refused any more when it has to prove who it is.
+#[tokio::test]
+async fn an_address_of_many_is_let_in_to_prove_who_it_is() {
+    let open = policy().replace("authentication = \"required\"", "");
+    let stage = Stage::with("implicit", "hidden_clients = \"refuse\"", &open);
+    for number in 0..24 {
+        let (mut client, _) = stage.client_from(3).await;
+        converse(
+            &mut client,
+            &[
+                (&format!("EHLO host{number}.test"), "250"),
+                (&format!("MAIL FROM:<a{number}@app.test>"), "250"),
+                ("QUIT", "221"),
+            ],
+        )
+        .await;
+    }
+    assert_eq!(stage.harness.gateway.self_test().look()[0].1.found().count(), 1);
+    let source = IpAddr::from([127, 0, 0, 3]);
+    let mut client = ByteClient::connect_from(source, stage.harness.addr()).await;
+    client.secure(&stage.tls).await;
+    client.expect("554 5.7.1 relay.test: 127.0.0.3 stands for many clients").await;
+    stage.harness.write_policy(&policy());
+    stage.harness.gateway.reload().await.expect("no panic");
+    let (mut client, _) = stage.client_from(3).await;
+    log_in(&mut client, "crm-user").await;
+    converse(&mut client, &[("MAIL FROM:<a@app.test>", "250"), ("QUIT", "221")]).await;
+    stage.end().await;
+}
+
+/// The pause of a failure is over when service is: nobody is cut off in it.
+#[tokio::test]
+async fn who_waits_after_a_failure_is_told_when_service_ends() {
+    let listener = "unknown_clients = \"authenticate\"";
+    let stage = Stage::pausing("implicit", listener, &policy(), Duration::from_mins(2));
+    let mut client = stage.client().await;
+    client.send_line(&auth_plain("crm-user", "wrong")).await;
+    while stage.attempts("failed").await == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let begun = std::time::Instant::now();
+    let heard = async {
+        client.expect(FAILED).await;
+        client.expect("421 4.3.2").await;
+        client.expect_closed().await;
+    };
+    tokio::join!(stage.end(), heard);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+/// Nothing is kept of a client that goes away, and a wrong password counts although nobody hears so.
+#[tokio::test]
+async fn a_login_that_is_abandoned_is_counted_and_holds_nothing() {
+    let stage = Stage::start("implicit");
+    let wrong = auth_plain("crm-user", "wrong");
+    for (line, result, count) in
+        [("AUTH PLAIN", "aborted", 1), (&*wrong, "failed", 1), (&*wrong, "failed", 2)]
+    {
+        let mut client = stage.client().await;
+        client.send_line(line).await;
+        client.reset();
+        while stage.attempts(result).await < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    let mut client = stage.client().await;
+    client.send_line(&auth_plain("crm-user", "secret")).await;
+    client.reset();
+    while stage.attempts("ok").await == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let begun = std::time::Instant::now();
+    stage.end().await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "nobody is left to wait for");
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use gatepost_delivery::UpstreamConfig;
 use gatepost_policy::entry::{Action, Entry, RequiredTls};
 use gatepost_policy::network::Network;
+use gatepost_policy::ruleset::Ruleset;
 use tokio::task::JoinSet;
 
 use super::Patient;
@@ -20,7 +21,8 @@ const EXAMPLES: [&str; 6] =
     ["example", "example.com", "example.net", "example.org", "invalid", "test"];
 
 pub(super) fn checks(patient: &Patient) -> Vec<Checked> {
-    vec![hostname(&patient.config), listeners(patient), metrics(patient)]
+    let Patient { config, policy, .. } = patient;
+    vec![hostname(config), listeners(config, &policy.ruleset), metrics(patient)]
 }
 
 fn hostname(config: &Config) -> Checked {
@@ -44,21 +46,27 @@ fn hostname(config: &Config) -> Checked {
     checked
 }
 
-/// What an entry asks for and no listener has.
-fn listeners(patient: &Patient) -> Checked {
-    let config = &patient.config;
+/// What an entry or a credential asks for and no listener has.
+fn listeners(config: &Config, ruleset: &Ruleset) -> Checked {
     let plain = config.listeners.iter().filter(|listener| listener.tls.is_none()).count();
     let text = match (config.listeners.len(), plain) {
         (count, 0) => format!("{}, with TLS", counted(count, "listener")),
         (count, plain) => format!("{}, {plain} in plain text", counted(count, "listener")),
     };
     let mut checked = Checked::new("listeners", text);
-    for entry in patient.policy.ruleset.entries() {
+    let entries = ruleset.entries().iter().map(|entry| ("entry", entry));
+    let credentials = ruleset.credentials().iter().map(|it| ("credential", it.entry()));
+    for (table, entry) in entries.chain(credentials) {
         if let Some(reason) = unreachable(entry, config) {
             checked.warn(
-                format!("entry {} {reason}, and no listener that it is for has it: it may not send", entry.id()),
-                "give a listener tls = \"starttls\" (and client_ca for certificates), or take that out \
-                 of the entry",
+                format!(
+                    "{table} {} {reason}, and no listener that it is for has it: it may not send",
+                    entry.id()
+                ),
+                format!(
+                    "give a listener tls = \"starttls\" (and client_ca for certificates), or take that \
+                     out of the {table}"
+                ),
             );
         }
     }
@@ -186,7 +194,7 @@ fn leads_back(address: SocketAddr, config: &Config, surroundings: &Surroundings)
 mod tests {
     use std::path::Path;
 
-    use super::super::check::Status;
+    use super::super::check::{Status, table};
     use super::*;
 
     fn config(hostname: &str, bind: &str) -> Config {
@@ -228,6 +236,30 @@ mod tests {
         assert!(
             !leads_back("10.0.0.7:25", "10.0.0.7:26") && !leads_back("10.0.0.7:25", "10.0.0.8:25")
         );
+    }
+
+    #[test]
+    fn a_certificate_that_nobody_asks_for_cannot_be_shown() {
+        let config = config("relay.test", "127.0.0.1:25");
+        let told = |more: &str| {
+            let hash = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHRzYWx0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\
+                        AAAAAAAAAAA";
+            let text = format!(
+                "[[credential]]\nid = \"crm\"\nusername = \"crm\"\npassword_hash = \"{hash}\"\n\
+                 senders = []\n{more}\n[[entry]]\nid = \"app\"\nnetworks = [\"10.0.0.1\"]\n\
+                 senders = []\n{more}\n"
+            );
+            let ruleset =
+                Ruleset::compile(&text, "policy.toml", &config.site).expect("good").ruleset;
+            table(&[listeners(&config, &ruleset)])
+        };
+        assert!(!told("").contains("warning: listeners"));
+        let both = told("client_certificate = [\"app.test\"]");
+        for (of, from) in [("entry app", "the entry"), ("credential crm", "the credential")] {
+            let found =
+                format!("warning: listeners: {of} must show a certificate, and no listener");
+            assert!(both.contains(&found) && both.contains(&format!("out of {from}")), "{both}");
+        }
     }
 
     #[test]
