@@ -527,7 +527,7 @@ async fn a_credential_that_goes_ends_its_sessions_at_their_next_message() {
         let goes_on = edited.contains("as before");
         for client in [&mut listed, &mut unknown] {
             if goes_on {
-                converse(client, &[("MAIL FROM:<a@app.test>", "250")]).await;
+                converse(client, &[("MAIL FROM:<a@app.test>", "250"), ("QUIT", "221")]).await;
                 continue;
             }
             converse(
