@@ -253,8 +253,7 @@ impl Transaction {
         stream.flush().await?;
         let reply = self.lease.connection.reply().await?;
         match chunk.handle(&reply)? {
-            // One that is leaving is not even asked to forget.
-            Chunked::More(_) if is_leaving(&reply) => {}
+            Chunked::More(_) if is_beyond_reset(&reply) => {}
             Chunked::More(chunks) => self.state = State::Chunks(chunks),
             Chunked::Ready(_) => return Err(Desync.into()),
         }
@@ -310,7 +309,7 @@ impl Transaction {
         let ended = last.handle(&reply).map_err(|desync| Unfinished::AfterDot(desync.into()))?;
         match ended {
             Chunked::Ready(ready) => keep(self.lease, ready, &reply),
-            Chunked::More(_) if is_leaving(&reply) => {}
+            Chunked::More(_) if is_beyond_reset(&reply) => {}
             Chunked::More(chunks) => {
                 self.state = State::Chunks(chunks);
                 self.abandon();
@@ -332,9 +331,10 @@ impl Transaction {
     }
 
     async fn end(mut self) {
+        // With a recipient, a 354 leaves no way back but the data: it is not waited for.
         if let State::Envelope(envelope) = &self.state
             && envelope.data_owed()
-            && self.go_ahead().await.is_err()
+            && (envelope.standing() > 0 || self.go_ahead().await.is_err())
         {
             return;
         }
@@ -423,6 +423,7 @@ pub enum Unfinished {
 }
 
 async fn ask(lease: &mut Lease) -> Option<Reply> {
+    lease.connection.expect_quiet().ok()?;
     lease.connection.stream.flush().await.ok()?;
     lease.connection.reply().await.ok()
 }
@@ -430,6 +431,13 @@ async fn ask(lease: &mut Lease) -> Option<Reply> {
 /// Whether the upstream has said that it will close the connection (RFC 5321 §3.8).
 fn is_leaving(reply: &Reply) -> bool {
     reply.code().as_u16() == 421
+}
+
+/// Whether an upstream that has refused a chunk is not even asked to forget the message: it is
+/// leaving, or it did not understand BDAT. Then it may have read the octets behind it as commands,
+/// and what it says to them is not the answer to RSET.
+fn is_beyond_reset(reply: &Reply) -> bool {
+    is_leaving(reply) || (500..=504).contains(&reply.code().as_u16())
 }
 
 /// Back into the pool, unless the upstream is leaving.

@@ -60,7 +60,7 @@ pub(crate) fn log_deferred(session: &Session, hello: &Hello, handoff: &Handoff, 
     log_message(session, hello, handoff, reply.to_string(), String::from_utf8_lossy(reply.text()));
 }
 
-/// The client went away, or fell silent, in the middle of its data.
+/// The client went away, fell silent or changed its mind in the middle of its data.
 pub(crate) fn log_aborted(session: &Session, hello: &Hello, handoff: &Handoff) {
     session.listener.metrics.aborted.increment(1);
     log_message(
@@ -68,7 +68,7 @@ pub(crate) fn log_aborted(session: &Session, hello: &Hello, handoff: &Handoff) {
         hello,
         handoff,
         String::new(),
-        Cow::from("client gone in the middle of the data"),
+        Cow::from("given up by the client in the middle of the data"),
     );
 }
 

@@ -105,12 +105,12 @@ impl<'s> Body<'s> {
     /// Hands content on, or throws it away. `received` octets of the client have become it.
     async fn pass_on(&mut self, conn: &mut Conn, content: Bytes, received: u64) -> Result<(), End> {
         if let Some(handoff) = &mut self.relayed {
+            let asked = conn.mark(Duration::ZERO);
             if !content.is_empty() {
                 handoff.content(content).await;
             }
             let earned = Duration::from_millis(received * 1000 / STALL_OCTETS_PER_SECOND);
-            let most = conn.mark(handoff.client_stall());
-            self.stall = self.stall.later(earned, most);
+            self.put_off_stall(conn, earned, asked);
         } else if let Some(refusal) = &mut self.refusal {
             refusal.discarded_octets += received;
             if refusal.discarded_octets > DISCARD_OCTETS_MAX {
@@ -118,6 +118,15 @@ impl<'s> Body<'s> {
             }
         }
         Ok(())
+    }
+
+    /// Lets the client be silent for longer by what it has `earned`, and by the time since the
+    /// upstream was `asked`: that was not the client's.
+    fn put_off_stall(&mut self, conn: &Conn, earned: Duration, asked: Mark) {
+        let Some(handoff) = &self.relayed else { return };
+        let taken = conn.mark(Duration::ZERO).since(asked);
+        let most = conn.mark(handoff.client_stall());
+        self.stall = self.stall.later(earned.saturating_add(taken), most);
     }
 
     /// Waits for more. A client that is silent does not keep a connection of the upstream.
@@ -138,10 +147,15 @@ impl<'s> Body<'s> {
             Ok(None) => conn.timed_out(),
             Err(end) => end,
         };
-        if let Some(handoff) = &self.relayed {
-            answer::log_aborted(self.session, hello, handoff);
-        }
+        drop(self.abort(hello));
         Err(end)
+    }
+
+    /// The client has given the message up: what it leaves behind upstream, if anything.
+    fn abort(&mut self, hello: &Hello) -> Option<Handoff> {
+        let handoff = self.relayed.take()?;
+        answer::log_aborted(self.session, hello, &handoff);
+        Some(handoff)
     }
 
     fn count(&mut self, hello: &Hello, more: u64) {

@@ -45,7 +45,8 @@ impl<'a> MailDsn<'a> {
             let known = value.eq_ignore_ascii_case(b"FULL") || value.eq_ignore_ascii_case(b"HDRS");
             once(&mut self.ret, parameter, known.then_some(()).ok_or("RET is FULL or HDRS"))
         } else if keyword.eq_ignore_ascii_case(b"ENVID") {
-            let known = value.len() <= ENVID_OCTETS_MAX && is_xtext(value);
+            let has_value = parameter.len() > keyword.len();
+            let known = has_value && value.len() <= ENVID_OCTETS_MAX && is_xtext(value);
             let known = known.then_some(()).ok_or("ENVID is up to 100 octets of xtext");
             once(&mut self.envid, parameter, known)
         } else {
@@ -165,6 +166,18 @@ mod tests {
         ] {
             assert_eq!(is_xtext(value), expected, "{}", value.escape_ascii());
         }
+    }
+
+    /// A keyword alone would go upstream as it stands, and no server knows it.
+    #[test]
+    fn a_keyword_alone_asks_for_nothing() {
+        for keyword in [&b"RET"[..], b"ENVID"] {
+            assert!(MailDsn::default().set((keyword, keyword, b"")).is_err());
+        }
+        for keyword in [&b"NOTIFY"[..], b"ORCPT"] {
+            assert!(RcptDsn::default().set((keyword, keyword, b"")).is_err());
+        }
+        assert!(MailDsn::default().set((b"ENVID=", b"ENVID", b"")).is_ok());
     }
 
     #[test]

@@ -22,6 +22,12 @@ impl Mark {
     pub fn later(self, by: Duration, most: Self) -> Self {
         Self(self.0.plus(by)).min(most)
     }
+
+    /// How long this mark is after an `earlier` one.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.since(earlier.0)
+    }
 }
 
 #[derive(Debug)]

@@ -7,6 +7,8 @@
 //! A chunk that is refused is read to its end, and so are those that the client has sent behind it:
 //! only its length tells it from commands.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use gatepost_policy::check;
 use gatepost_policy::entry::BareNewlines;
@@ -76,7 +78,7 @@ pub(crate) async fn receive(
         }
         let event = chunks.next(conn).await;
         if !matches!(event, Ok(ChunkingEvent::Chunk(_)))
-            && let Some(handoff) = chunks.body.relayed.take()
+            && let Some(handoff) = chunks.body.abort(chunks.chunking.hello())
         {
             handoff.abandon();
         }
@@ -84,10 +86,12 @@ pub(crate) async fn receive(
             ChunkingEvent::Chunk(next) => chunk = next,
             ChunkingEvent::Reset => {
                 conn.say(&replies::RESET);
+                conn.idled()?;
                 return Ok(chunks.chunking.end());
             }
             ChunkingEvent::Hello(hello) => {
                 session.say_hello(conn, &hello);
+                conn.idled()?;
                 return Ok(chunks.chunking.end().greet(hello));
             }
         }
@@ -257,8 +261,12 @@ impl<'s> Chunks<'s> {
     async fn end_chunk(&mut self, conn: &mut Conn, last: Piece) -> Result<(), End> {
         self.pass_on(conn, last, Chunk { octets: 0, last: false }).await?;
         let Some(handoff) = &mut self.body.relayed else { return self.refuse(conn) };
+        let asked = conn.mark(Duration::ZERO);
         match handoff.end_chunk().await {
-            Ok(reply) => conn.say(reply.as_ref().unwrap_or(&replies::OK)),
+            Ok(reply) => {
+                self.body.put_off_stall(conn, Duration::ZERO, asked);
+                conn.say(reply.as_ref().unwrap_or(&replies::OK));
+            }
             Err(_) => self.complete(conn, Last::OfChunk(Bytes::new())).await,
         }
         Ok(())
@@ -339,6 +347,11 @@ impl<'s> Chunks<'s> {
         }
         match refusal.then {
             Then::Close => Err(conn.say_last(&refusal.reply)),
+            // The upstream was lost before the first chunk: no fault of the client.
+            Then::GoOn if refusal.reply.is_transient() => {
+                conn.say(&refusal.reply);
+                Ok(())
+            }
             Then::GoOn => conn.fault(&refusal.reply),
         }
     }

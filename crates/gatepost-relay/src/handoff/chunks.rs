@@ -1,6 +1,6 @@
 //! A message that comes in chunks and goes on in chunks (RFC 3030 §2).
 
-use gatepost_smtp::bdat::Chunk;
+use gatepost_smtp::bdat::{Chunk, Transparency};
 use gatepost_smtp::reply::Reply;
 
 use super::{Handoff, Link};
@@ -18,6 +18,7 @@ impl Handoff {
         let Link::Open(transaction) = &mut self.link else { return };
         let front: &[u8] = if self.data_begun { b"" } else { &self.message.received };
         let octets = chunk.octets.saturating_add(front.len() as u64);
+        self.header.turn(Transparency::Plain);
         match transaction.begin_chunk(Chunk { octets, ..chunk }) {
             Ok(()) => {
                 transaction.prefix().extend_from_slice(front);

@@ -106,15 +106,14 @@ impl Handoff {
         data: DataFollows,
     ) -> Result<(), Trouble> {
         self.answers = Answers::default();
-        let askable = Askable::new(&transaction.capabilities(), self.asked_before);
-        if (0..).zip(self.asked.iter()).all(|(nth, path)| askable.refusal(nth, path).is_none()) {
+        let askable = || Askable::new(&transaction.capabilities(), self.asked_before);
+        let mut all = askable();
+        if self.asked.iter().all(|path| all.refusal(path).is_none()) {
             return transaction.exchange(&self.asked, data, &mut self.answers).await;
         }
-        let sayable: Paths = (0..)
-            .zip(self.asked.with_parameters())
-            .filter(|(nth, (path, _))| askable.refusal(*nth, path).is_none())
-            .map(|(_, recipient)| recipient)
-            .collect();
+        let mut some = askable();
+        let recipients = self.asked.with_parameters();
+        let sayable: Paths = recipients.filter(|(path, _)| some.refusal(path).is_none()).collect();
         transaction.exchange(&sayable, data, &mut self.answers).await
     }
 
@@ -126,15 +125,16 @@ impl Handoff {
             transaction.abandon();
             return Err(reply);
         }
-        let askable = Askable::new(&transaction.capabilities(), self.asked_before);
+        let mut askable = Askable::new(&transaction.capabilities(), self.asked_before);
         let mut answers = self.answers.recipients.drain(..);
-        for (nth, (path, dsn)) in (0..).zip(self.asked.with_parameters()) {
-            if let Some(refusal) = askable.refusal(nth, path) {
+        for (path, dsn) in self.asked.with_parameters() {
+            if let Some(refusal) = askable.refusal(path) {
                 self.replies.push(refusal);
                 continue;
             }
             // One answer for each that was asked for, or the exchange would have failed.
             let Some(reply) = answers.next() else { break };
+            self.asked_before = self.asked_before.saturating_add(1);
             if reply.is_positive() {
                 self.accepted.push(path, dsn);
                 self.replies.push(reply.with_status());
@@ -144,7 +144,6 @@ impl Handoff {
             }
         }
         drop(answers);
-        self.asked_before = self.asked_before.saturating_add(self.asked.len() as u32);
         Ok(transaction)
     }
 
@@ -194,7 +193,6 @@ impl Handoff {
 }
 
 /// What an upstream can be asked for at all, by what it has said of itself.
-#[derive(Clone, Copy)]
 struct Askable {
     smtputf8: bool,
     /// Recipients that it still takes (RFC 9422 §4.2).
@@ -207,13 +205,16 @@ impl Askable {
         Self { smtputf8: offered.smtputf8, room: most.saturating_sub(asked_before) }
     }
 
-    /// Why the `nth` recipient of a group is not even asked for.
-    fn refusal(self, nth: u32, path: &[u8]) -> Option<Reply> {
+    /// Why the next recipient of a group is not even asked for. One that is takes room.
+    fn refusal(&mut self, path: &[u8]) -> Option<Reply> {
         if !self.smtputf8 && !path.is_ascii() {
-            Some(UTF8_RECIPIENT_REFUSED)
-        } else {
-            (nth >= self.room).then_some(TOO_MANY_RECIPIENTS)
+            return Some(UTF8_RECIPIENT_REFUSED);
         }
+        match self.room.checked_sub(1) {
+            Some(room) => self.room = room,
+            None => return Some(TOO_MANY_RECIPIENTS),
+        }
+        None
     }
 }
 

@@ -4,12 +4,15 @@
 //! which a next hop without SMTPUTF8 cannot take in a header section. Content is looked at in
 //! place, in whatever pieces it comes, only up to the empty line, and nothing of it is kept.
 
+use crate::bdat::Transparency;
+
 const RECEIVED: &[u8] = b"received:";
 
 /// What has been seen of a header section so far.
 #[derive(Clone, Debug)]
 pub struct HeaderScan {
     state: State,
+    transparency: Transparency,
     received: u32,
     eight_bit: bool,
 }
@@ -30,14 +33,20 @@ enum State {
 
 impl Default for HeaderScan {
     fn default() -> Self {
-        Self { state: State::LineStart, received: 0, eight_bit: false }
+        let transparency = Transparency::Stuffed;
+        Self { state: State::LineStart, transparency, received: 0, eight_bit: false }
     }
 }
 
 impl HeaderScan {
-    /// A scan at the first octet of the content.
+    /// A scan at the first octet of content that goes on as DATA.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// From here on, content goes on in another way.
+    pub const fn turn(&mut self, transparency: Transparency) {
+        self.transparency = transparency;
     }
 
     /// How many `Received:` fields there are so far.
@@ -73,7 +82,8 @@ impl HeaderScan {
             State::LineStart => {
                 self.state = State::Matching(0);
                 // RFC 5321 §4.5.2: the receiver takes this dot off.
-                return usize::from(content[0] == b'.');
+                let stuffed = self.transparency == Transparency::Stuffed;
+                return usize::from(stuffed && content[0] == b'.');
             }
             State::Matching(0) if content[0] == b'\r' => self.state = State::EmptyLine,
             State::Matching(matched) if content[0].eq_ignore_ascii_case(&RECEIVED[matched]) => {
@@ -127,6 +137,19 @@ mod tests {
                 scan.scan(piece);
             }
             assert_eq!((scan.received(), scan.is_over()), (2, true), "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn in_chunks_no_dot_is_stuffed() {
+        let message = b"A: b\r\n.\r\n.Received: a\r\nReceived: b\r\n\r\nReceived: body\r\n";
+        for size in 1..=message.len() {
+            let mut scan = HeaderScan::new();
+            scan.turn(Transparency::Plain);
+            for piece in message.chunks(size) {
+                scan.scan(piece);
+            }
+            assert_eq!((scan.received(), scan.is_over()), (1, true), "pieces of {size}");
         }
     }
 

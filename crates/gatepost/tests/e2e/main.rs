@@ -2,6 +2,7 @@
 
 mod auth;
 mod candidate;
+mod chunk_trouble;
 mod chunking;
 mod commands;
 mod denied;
