@@ -23,9 +23,11 @@ use crate::answer;
 use crate::conn::{Buffered, Conn, End};
 use crate::session::Session;
 
-/// Chunks of one message. The largest message of the default limit fits in chunks of 2.5 KiB; a
-/// client that sends octet by octet costs a round trip upstream for each.
-const CHUNKS_MAX: u32 = 20_000;
+/// Chunks of one message that may be small: each costs a round trip upstream. The largest message of
+/// the default limit fits in that many of 2.5 KiB.
+const CHUNKS_MAX: u64 = 20_000;
+/// Octets of a chunk on average, where there are more of them.
+const CHUNK_OCTETS_MIN: u64 = 1024;
 
 const TOO_MANY_CHUNKS: Reply = Reply::fixed(554, (5, 5, 0), "too many chunks: send larger ones");
 /// The terminator behind a line that the client did not end.
@@ -51,7 +53,7 @@ struct Chunks<'s> {
     rewritten: BytesMut,
     /// Octets that all chunks have announced.
     announced: u64,
-    count: u32,
+    count: u64,
     /// Of the chunk that is being received, those that have not come yet.
     left: u64,
     /// The upstream was told of the chunk that is being received.
@@ -185,7 +187,7 @@ impl<'s> Chunks<'s> {
         let refusal =
             if let Some(entry) = entries.find(|it| self.announced > it.terms().max_message_size) {
                 check::too_large(entry)
-            } else if self.count > CHUNKS_MAX {
+            } else if self.count > CHUNKS_MAX && self.announced / self.count < CHUNK_OCTETS_MIN {
                 TOO_MANY_CHUNKS
             } else {
                 return Ok(());

@@ -337,8 +337,11 @@ async fn auth_has_its_place_and_is_used_once() {
     client.send_line("EHLO app.test").await;
     let offered = client.read_reply().await;
     assert!(!offered.contains("AUTH"), "{offered}");
-    converse(&mut client, &[("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250")])
-        .await;
+    converse(
+        &mut client,
+        &[("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "250"), ("QUIT", "221")],
+    )
+    .await;
     stage.end().await;
 }
 
@@ -353,6 +356,7 @@ async fn auth_is_offered_where_it_is_of_use() {
             ("AUTH LOGIN", "502 5.5.1"),
             ("MAIL FROM:<a@app.test> AUTH=<>", "555 5.5.4"),
             ("MAIL FROM:<a@app.test>", "250"),
+            ("QUIT", "221"),
         ],
     )
     .await;
