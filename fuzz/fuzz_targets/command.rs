@@ -14,10 +14,15 @@ use bytes::BytesMut;
 use gatepost_fuzz::replies;
 use gatepost_smtp::{
     command::{self, Body, Command, CommandError, Greeting, Mail},
+    dsn::{MailDsn, RcptDsn},
     line::{COMMAND_OCTETS_MAX, Frame, LineFault, UNENDED_OCTETS_MAX, frame},
 };
 use libfuzzer_sys::fuzz_target;
-use smtp_proto::{MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_SMTPUTF8, MailFrom, Request};
+use smtp_proto::{
+    MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_RET_FULL, MAIL_RET_HDRS, MAIL_SMTPUTF8, MailFrom,
+    RCPT_NOTIFY_DELAY, RCPT_NOTIFY_FAILURE, RCPT_NOTIFY_NEVER, RCPT_NOTIFY_SUCCESS, RcptTo,
+    Request,
+};
 
 fuzz_target!(|input: &[u8]| {
     let mut rest = input;
@@ -59,7 +64,12 @@ fn understood(line: &[u8]) {
     match (&ehlo, &helo) {
         (Ok(Command::Mail(mail)), Err(error)) => {
             assert_eq!(*error, CommandError::Parameter);
-            assert!(mail.size.is_some() || mail.body.is_some() || mail.smtputf8);
+            let is_dsn = mail.dsn != MailDsn::default();
+            assert!(mail.size.is_some() || mail.body.is_some() || mail.smtputf8 || is_dsn);
+        }
+        (Ok(Command::Rcpt(rcpt)), Err(error)) => {
+            assert_eq!(*error, CommandError::Parameter);
+            assert_ne!(rcpt.dsn, RcptDsn::default());
         }
         (Err(_), Err(_)) => {}
         (one, other) => assert_eq!(one, other, "only parameters are for those who say EHLO"),
@@ -102,6 +112,7 @@ fn alike(line: &[u8], command: &Command<'_>) {
         (Command::Mail(mail), Request::Mail { from }) => {
             handed_on(mail.reverse_path.as_bytes(), &line);
             assert_eq!(from.address.as_bytes(), unquoted(mail.reverse_path.as_bytes()));
+            mail.dsn.parameters().for_each(|word| is_word(word, &line));
             parameters(mail, from);
         }
         (Command::Rcpt(rcpt), Request::Rcpt { to }) => {
@@ -111,6 +122,11 @@ fn alike(line: &[u8], command: &Command<'_>) {
             let is_postmaster = path.eq_ignore_ascii_case(b"postmaster");
             let expected = if is_postmaster { Vec::new() } else { unquoted(path) };
             assert_eq!(to.address.as_bytes(), expected);
+            rcpt.dsn.parameters().for_each(|word| is_word(word, &line));
+            notifications(&rcpt.dsn, to);
+        }
+        (Command::Bdat(chunk), Request::Bdat { chunk_size, is_last }) => {
+            assert_eq!((chunk.octets, chunk.last), (*chunk_size as u64, *is_last));
         }
         (Command::Hello(Greeting::Ehlo, name), Request::Ehlo { host })
         | (Command::Hello(Greeting::Helo, name), Request::Helo { host }) => {
@@ -134,11 +150,15 @@ fn alike(line: &[u8], command: &Command<'_>) {
 /// - a path of more than 256 octets (RFC 5321 §4.5.3.1.3; ours may have 1,000);
 /// - an address literal, which it does not know;
 /// - an empty quoted local-part, `""@example.com`, which RFC 5321 §4.1.2 allows;
-/// - a size of twenty digits (RFC 1870 §3), which it cannot hold and we saturate;
+/// - a size of twenty digits (RFC 1870 §3, RFC 3030 §2), which it cannot hold and we saturate;
+/// - an ORCPT of another type than rfc822, or of an address of more than 256 octets (RFC 3461 §4.2 has
+///   500 for both);
 /// - VRFY and EXPN, whose arguments we do not look at.
 fn is_beyond_theirs(command: &Command<'_>, argument: &[u8]) -> bool {
     let path = match command {
+        Command::Bdat(_) => return argument.split(|octet| *octet == b' ').any(|it| it.len() == 20),
         Command::Mail(mail) => mail.reverse_path.as_bytes(),
+        Command::Rcpt(rcpt) if rcpt.dsn.orcpt.is_some_and(is_another_orcpt) => return true,
         Command::Rcpt(rcpt) => rcpt.forward_path.as_bytes(),
         Command::Expn | Command::Vrfy => return true,
         _ => return false,
@@ -148,6 +168,12 @@ fn is_beyond_theirs(command: &Command<'_>, argument: &[u8]) -> bool {
         || path.ends_with(b"]")
         || path.starts_with(b"\"\"@")
         || argument.split(|octet| *octet == b' ').skip(1).any(is_size)
+}
+
+fn is_another_orcpt(parameter: &[u8]) -> bool {
+    const RFC822: &[u8] = b"ORCPT=rfc822;";
+    !parameter[..RFC822.len().min(parameter.len())].eq_ignore_ascii_case(RFC822)
+        || parameter.len() > RFC822.len() + 256
 }
 
 /// The octets of a path are those of the line, and say nothing but a path.
@@ -164,10 +190,61 @@ fn parameters(mail: &Mail<'_>, from: &MailFrom<Cow<'_, str>>) {
         Some(Body::EightBitMime) => MAIL_BODY_8BITMIME,
         Some(Body::SevenBit) => MAIL_BODY_7BIT,
     };
-    assert_eq!(from.flags, body | if mail.smtputf8 { MAIL_SMTPUTF8 } else { 0 });
+    let ret = mail.dsn.ret.map_or(0, |ret| match &*ret.to_ascii_uppercase() {
+        b"RET=FULL" => MAIL_RET_FULL,
+        b"RET=HDRS" => MAIL_RET_HDRS,
+        _ => panic!("{}", ret.escape_ascii()),
+    });
+    assert_eq!(from.flags, body | ret | if mail.smtputf8 { MAIL_SMTPUTF8 } else { 0 });
     let MailFrom { trans_id, env_id, solicit, mtrk, auth, .. } = from;
-    let others = [trans_id, env_id, solicit, auth];
+    assert_eq!(mail.dsn.envid.map(decoded), env_id.as_deref().map(Vec::from));
+    let others = [trans_id, solicit, auth];
     assert!(others.iter().all(|it| it.is_none()) && mtrk.is_none(), "a parameter that is not ours");
+}
+
+fn notifications(dsn: &RcptDsn<'_>, to: &RcptTo<Cow<'_, str>>) {
+    let value = dsn.notify.map(|notify| value(notify).to_ascii_uppercase()).unwrap_or_default();
+    let flag = |word: &[u8]| match word {
+        b"NEVER" => RCPT_NOTIFY_NEVER,
+        b"SUCCESS" => RCPT_NOTIFY_SUCCESS,
+        b"FAILURE" => RCPT_NOTIFY_FAILURE,
+        b"DELAY" => RCPT_NOTIFY_DELAY,
+        _ => 0,
+    };
+    let flags = value.split(|octet| *octet == b',').fold(0, |flags, word| flags | flag(word));
+    assert_eq!(to.flags, flags);
+    let address = |orcpt: &[u8]| decoded(&[b"=", &orcpt[b"ORCPT=rfc822;".len()..]].concat());
+    assert_eq!(dsn.orcpt.map(address), to.orcpt.as_deref().map(Vec::from));
+}
+
+/// What is handed on is a word of the line, with a value that hides nothing in it.
+fn is_word(parameter: &[u8], line: &[u8]) {
+    let mut words = line.trim_ascii_end().split(|octet| *octet == b' ');
+    assert!(words.any(|word| word == parameter), "{}", parameter.escape_ascii());
+    let decoded = decoded(parameter);
+    assert!(!decoded.is_empty() && decoded.iter().all(|octet| (b' '..=b'~').contains(octet)));
+}
+
+fn value(parameter: &[u8]) -> &[u8] {
+    let equals = parameter.iter().position(|octet| *octet == b'=');
+    &parameter[equals.expect("a parameter has a value") + 1..]
+}
+
+/// The value of a parameter, out of xtext (RFC 3461 §4).
+fn decoded(parameter: &[u8]) -> Vec<u8> {
+    let mut rest = value(parameter);
+    let mut decoded = Vec::new();
+    while let Some((octet, behind)) = rest.split_first() {
+        rest = behind;
+        if *octet == b'+' {
+            let digits = std::str::from_utf8(&rest[..2]).expect("two digits");
+            decoded.push(u8::from_str_radix(digits, 16).expect("two digits"));
+            rest = &rest[2..];
+        } else {
+            decoded.push(*octet);
+        }
+    }
+    decoded
 }
 
 /// A path without its quotes, as smtp-proto hands it on.

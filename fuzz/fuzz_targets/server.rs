@@ -5,17 +5,22 @@
 //! transaction that has ended. Every reply is one that a client can read, with an enhanced status
 //! code.
 //!
-//! Lines are those of the input. Where there is something to decide about a line, it is yes, or no if
-//! a `-` stands in front of it.
+//! Lines are those of the input; the octets of a chunk are not in it, because the machine never sees
+//! them. Where there is something to decide about a line, it is yes, or no if a `-` stands in front.
 #![no_main]
 
 use bytes::BytesMut;
-use gatepost_fuzz::replies;
+use gatepost_fuzz::{grammar, replies};
 use gatepost_smtp::{
+    bdat::Chunk,
     command::Greeting,
     data::{Scan, TERMINATOR},
+    dsn::{MailDsn, RcptDsn},
     reply::Reply,
-    server::{Connected, Hello, Open, OpenEvent, Ready, ReadyEvent, Receiving, Step},
+    server::{
+        Chunking, ChunkingEvent, Connected, Hello, Open, OpenEvent, Ready, ReadyEvent, Receiving,
+        Step,
+    },
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -47,12 +52,15 @@ struct Model {
     standing: u32,
     /// 354 was said.
     is_receiving: bool,
+    /// BDAT was said, and LAST was not.
+    is_chunking: bool,
 }
 
 enum State {
     Connected(Connected),
     Ready(Ready),
     Open(Open),
+    Chunking(Chunking),
     Receiving(Box<Receiving>),
 }
 
@@ -60,12 +68,12 @@ impl State {
     /// Gives a line to the machine and to the model. `None`: the session is over.
     fn hear(self, line: &[u8], yes: bool, model: &mut Model) -> Option<Self> {
         match self {
-            Self::Connected(state) => Some(match said(state.handle(line)) {
+            Self::Connected(state) => Some(match said(line, state.handle(line)) {
                 Said::Last => return None,
                 Said::Nothing => Self::Connected(state),
                 Said::Decide(hello) => Self::Ready(model.greet(hello, |hello| state.greet(hello))),
             }),
-            Self::Ready(state) => Some(match said(state.handle(line)) {
+            Self::Ready(state) => Some(match said(line, state.handle(line)) {
                 Said::Last => return None,
                 Said::Nothing => Self::Ready(state),
                 Said::Decide(ReadyEvent::Hello(hello)) => {
@@ -74,11 +82,18 @@ impl State {
                 Said::Decide(ReadyEvent::Mail(mail)) => {
                     model.expects(line, "MAIL");
                     assert!(model.greeting.is_some() && !model.has_sender, "{model:?}");
-                    let has_parameter = mail.size.is_some() || mail.body.is_some() || mail.smtputf8;
+                    let has_parameter = mail.size.is_some()
+                        || mail.body.is_some()
+                        || mail.smtputf8
+                        || mail.dsn != MailDsn::default();
                     let is_ehlo = matches!(model.greeting, Some((Greeting::Ehlo, _)));
                     assert!(is_ehlo || !has_parameter, "parameters in a HELO session");
                     model.has_sender = yes;
                     if yes { Self::Open(state.open()) } else { Self::Ready(state) }
+                }
+                Said::Decide(ReadyEvent::Chunk(chunk)) => {
+                    model.announces(line, chunk);
+                    Self::Ready(state)
                 }
                 Said::Decide(ReadyEvent::StartTls) => {
                     model.expects(line, "STARTTLS");
@@ -91,21 +106,34 @@ impl State {
                 }
             }),
             Self::Open(state) => Self::in_transaction(state, line, yes, model),
+            Self::Chunking(state) => Self::between_chunks(state, line, model),
             Self::Receiving(state) => Some(Self::in_data(state, line, model)),
         }
     }
 
     fn in_transaction(mut state: Open, line: &[u8], yes: bool, model: &mut Model) -> Option<Self> {
-        Some(match said(state.handle(line)) {
+        Some(match said(line, state.handle(line)) {
             Said::Last => return None,
             Said::Nothing => Self::Open(state),
-            Said::Decide(OpenEvent::Rcpt(_)) => {
+            Said::Decide(OpenEvent::Rcpt(rcpt)) => {
                 model.expects(line, "RCPT");
+                let is_ehlo = matches!(model.greeting, Some((Greeting::Ehlo, _)));
+                assert!(is_ehlo || rcpt.dsn == RcptDsn::default(), "parameters in a HELO session");
                 assert!(model.has_sender, "a recipient without a sender");
                 model.named += 1;
                 model.standing += u32::from(yes);
                 state.count_recipient(yes);
                 Self::Open(state)
+            }
+            Said::Decide(OpenEvent::Chunk(chunk)) => {
+                model.announces(line, chunk);
+                let (state, standing) = state.chunks();
+                match standing {
+                    Ok(()) => assert!(model.has_sender && model.standing > 0, "{model:?}"),
+                    Err(reply) => model.is_for_nobody(&reply),
+                }
+                model.is_chunking = true;
+                Self::behind_chunk(state, chunk, model)
             }
             Said::Decide(OpenEvent::Data) => {
                 model.expects(line, "DATA");
@@ -116,10 +144,7 @@ impl State {
                         Self::Receiving(Box::new(receiving))
                     }
                     Err((open, reply)) => {
-                        assert_eq!(model.standing, 0, "data is refused for want of a recipient");
-                        let code = if model.named == 0 { 503 } else { 554 };
-                        assert_eq!(reply.code().as_u16(), code);
-                        is_sayable(&reply);
+                        model.is_for_nobody(&reply);
                         Self::Open(open)
                     }
                 }
@@ -128,6 +153,34 @@ impl State {
                 Self::Ready(model.greet(hello, |hello| state.end().greet(hello)))
             }
             Said::Decide(OpenEvent::Reset) => {
+                model.expects(line, "RSET");
+                model.forget();
+                Self::Ready(state.end())
+            }
+        })
+    }
+
+    /// Whatever was said to a chunk: there is another, or it was the last.
+    fn behind_chunk(state: Chunking, chunk: Chunk, model: &mut Model) -> Self {
+        if !chunk.last {
+            return Self::Chunking(state);
+        }
+        model.forget();
+        Self::Ready(state.end())
+    }
+
+    fn between_chunks(state: Chunking, line: &[u8], model: &mut Model) -> Option<Self> {
+        Some(match said(line, state.handle(line)) {
+            Said::Last => return None,
+            Said::Nothing => Self::Chunking(state),
+            Said::Decide(ChunkingEvent::Chunk(chunk)) => {
+                model.announces(line, chunk);
+                Self::behind_chunk(state, chunk, model)
+            }
+            Said::Decide(ChunkingEvent::Hello(hello)) => {
+                Self::Ready(model.greet(hello, |hello| state.end().greet(hello)))
+            }
+            Said::Decide(ChunkingEvent::Reset) => {
                 model.expects(line, "RSET");
                 model.forget();
                 Self::Ready(state.end())
@@ -177,6 +230,20 @@ impl Model {
         assert!(begins && !self.is_receiving, "{} as {verb}", line.escape_ascii());
     }
 
+    /// BDAT says how many octets are no commands: as many as it says to anybody.
+    fn announces(&self, line: &[u8], chunk: Chunk) {
+        self.expects(line, "BDAT");
+        assert!(self.greeting.is_some(), "octets of a stranger");
+        assert_eq!(grammar::chunk(line), Some((chunk.octets, chunk.last)));
+    }
+
+    /// A message is refused for want of a recipient.
+    fn is_for_nobody(&self, reply: &Reply) {
+        assert_eq!(self.standing, 0, "{reply:?}");
+        assert_eq!(reply.code().as_u16(), if self.named == 0 { 503 } else { 554 });
+        is_sayable(reply);
+    }
+
     /// The machine knows no more and no less.
     fn agrees_with(&self, state: &State) {
         let hello = match state {
@@ -186,13 +253,16 @@ impl Model {
                 assert_eq!(open.standing(), self.standing);
                 Some(open.hello())
             }
+            State::Chunking(chunking) => Some(chunking.hello()),
             State::Receiving(receiving) => Some(receiving.hello()),
         };
         let hello = hello.map(|hello| (hello.greeting, hello.name.to_string()));
         assert_eq!(hello, self.greeting);
-        assert_eq!(self.has_sender, matches!(state, State::Open(_) | State::Receiving(_)));
+        let is_between = matches!(state, State::Connected(_) | State::Ready(_));
+        assert_eq!(self.has_sender, !is_between);
         assert_eq!(self.is_receiving, matches!(state, State::Receiving(_)));
-        if matches!(state, State::Connected(_) | State::Ready(_)) {
+        assert_eq!(self.is_chunking, matches!(state, State::Chunking(_)));
+        if is_between {
             assert_eq!((self.named, self.standing), (0, 0), "something is left of a transaction");
         }
     }
@@ -208,8 +278,11 @@ enum Said<T> {
     Nothing,
 }
 
-/// What the machine says itself can be said.
-fn said<T>(step: Step<T>) -> Said<T> {
+/// What the machine says itself can be said. Behind BDAT come octets: somebody has to decide about
+/// them, or nothing is heard any more.
+fn said<T>(line: &[u8], step: Step<T>) -> Said<T> {
+    let is_nothing = matches!(step, Step::Fault(_) | Step::Reply(_));
+    assert!(!is_nothing || *grammar::verb(line).0 != *b"BDAT", "{}", line.escape_ascii());
     match step {
         Step::Close(reply) => {
             assert!(matches!(reply.code().as_u16(), 221 | 421 | 500..600));

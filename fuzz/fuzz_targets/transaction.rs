@@ -14,8 +14,8 @@ use gatepost_fuzz::{
     gateway::{Entry, Gateway, Manners, Outcome},
     received_lines,
     replies::{self, Heard},
-    sink::Arrival,
-    strict::{self, Decision, Message, Session},
+    sink::{self, Arrival},
+    strict::{self, Content, Decision, Message, Session},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -59,7 +59,7 @@ fn was_told_to_wait(heard: &[Heard]) -> bool {
     heard.last().is_some_and(|last| last.code == 503 && last.lines[0].starts_with("5.5.0 "))
 }
 
-/// One reply to each command and one to each message; a yes where the upstream said yes.
+/// One reply to each command, to each chunk and to each message; a yes where the upstream said yes.
 fn replied(session: &Session, heard: &[Heard], is_whole: bool) {
     assert_eq!(heard[0].code, 220, "{heard:?}");
     if is_whole {
@@ -74,6 +74,12 @@ fn replied(session: &Session, heard: &[Heard], is_whole: bool) {
         };
         assert_eq!(reply.code == 250, *decision == Decision::Granted, "{at}: {heard:?}");
     }
+    for (at, codes) in &session.chunks {
+        let Some(reply) = heard.get(*at).filter(|_| is_whole || at + 1 < heard.len()) else {
+            break;
+        };
+        assert!(codes.contains(&reply.code), "{at} is none of {codes:?}: {heard:?}");
+    }
     for (at, reply) in heard.iter().enumerate() {
         let is_data = session.pauses.iter().any(|(_, replies)| *replies == at + 1);
         assert!(reply.code != 354 || is_data, "data is awaited for nothing: {heard:?}");
@@ -87,14 +93,26 @@ fn arrived(messages: &[Message], arrivals: Vec<Arrival>, is_whole: bool) {
     assert!(arrivals.len() <= messages.len(), "more than was sent: {arrivals:?}");
     assert!(!is_whole || arrivals.len() == messages.len(), "less than was sent: {arrivals:?}");
     for (message, arrival) in messages.iter().zip(arrivals) {
-        let end = arrival.content.windows(2).position(|octets| octets == b"\r\n");
-        let (received, content) = arrival.content.split_at(end.expect("a line in front") + 2);
+        let octets = match &arrival.content {
+            sink::Content::Chunks(chunks) => &chunks[0],
+            sink::Content::Data(octets) => octets,
+        };
+        let end = octets.windows(2).position(|octets| octets == b"\r\n");
+        let (received, first) = octets.split_at(end.expect("a line in front") + 2);
         assert!(received.starts_with(b"Received: from "), "{}", received.escape_ascii());
         assert_eq!(mail(message, received.len()), arrival.mail, "what stood behind MAIL FROM");
         assert_eq!(message.forward_paths, arrival.forward_paths);
-        assert_eq!(message.lines, received_lines(content));
-        if let Some(octets) = &message.octets {
-            assert_eq!(octets, content);
+        match (&message.content, &arrival.content) {
+            (Content::Chunks(expected), sink::Content::Chunks(chunks)) => {
+                let chunks: Vec<&[u8]> =
+                    [first].into_iter().chain(chunks[1..].iter().map(|it| &**it)).collect();
+                assert_eq!(*expected, chunks, "a chunk is a chunk");
+            }
+            (Content::Data { lines, octets }, sink::Content::Data(_)) => {
+                assert_eq!(*lines, received_lines(first));
+                assert!(octets.as_ref().is_none_or(|octets| octets == first), "{octets:?}");
+            }
+            (expected, came) => panic!("{expected:?} came as {came:?}"),
         }
     }
 }

@@ -12,8 +12,8 @@ use std::{
 
 use gatepost_delivery::{IpVersion, Upstream, UpstreamConfig};
 use gatepost_inbound::{
-    Drain, Listener, ListenerConfig, ListenerTls, ProxyProtocol, ReceivedStyle, Service,
-    SessionConfig, bind,
+    Drain, Listener, ListenerConfig, ListenerTls, OnHiddenClients, ProxyProtocol, ReceivedStyle,
+    Service, SessionConfig, bind,
 };
 use gatepost_policy::{listener::ListenerId, ruleset::Ruleset, site::Site, snapshot::Snapshot};
 use gatepost_relay::{MailLog, MailLogTarget, Relay, RelayConfig};
@@ -189,6 +189,7 @@ async fn assemble(record: &Arc<Record>) -> (SocketAddr, Vec<Arc<Upstream>>) {
         name: LISTENER.into(),
         id: ListenerId::new(0),
         proxy_protocol: ProxyProtocol::Off,
+        hidden_clients: OnHiddenClients::Off,
         max_connections: 100,
         max_connections_per_address: 100,
     };

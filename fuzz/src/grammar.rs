@@ -89,11 +89,25 @@ pub fn mail_words(words: Vec<&[u8]>) -> Option<Mail> {
 
 /// `SIZE=` and 1 to 20 digits (RFC 1870 §3).
 fn size(word: &[u8]) -> Option<u64> {
-    let digits = word.strip_prefix(b"SIZE=")?;
-    let text = std::str::from_utf8(digits).ok()?;
-    let valid = (1..=20).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
-    // Twenty digits may be more than any number that is kept, and are too many in any case.
+    number(std::str::from_utf8(word.strip_prefix(b"SIZE=")?).ok()?)
+}
+
+/// `1*20DIGIT`. Twenty digits may be more than any number that is kept, and are too many in any case.
+fn number(text: &str) -> Option<u64> {
+    let valid = (1..=20).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_digit());
     valid.then(|| text.parse().unwrap_or(u64::MAX))
+}
+
+/// `"BDAT" SP chunk-size [ SP "LAST" ]` (RFC 3030 §2), with spaces behind it: how many octets follow, and
+/// whether they are the last.
+pub fn chunk(line: &[u8]) -> Option<(u64, bool)> {
+    let text = std::str::from_utf8(line).ok()?.trim_end_matches(' ');
+    let words: Vec<&str> = text.split(' ').skip(1).collect();
+    match words[..] {
+        [size] => Some((number(size)?, false)),
+        [size, last] if last.eq_ignore_ascii_case("LAST") => Some((number(size)?, true)),
+        _ => None,
+    }
 }
 
 /// `Local-part "@" ( Domain / address-literal )` (RFC 5321 §4.1.2, RFC 6531 §3.3).

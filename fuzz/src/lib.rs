@@ -1,10 +1,11 @@
-//! What the targets share: how an input is cut into pieces, readers to compare with, and a whole
-//! gateway between clients and upstreams that are no part of it.
+//! What the targets share: how an input is cut into pieces, readers to compare with, a conversation
+//! with an upstream, and a whole gateway between clients and upstreams that are no part of it.
 //!
 //! The readers are other ways to the same answer, as plain as possible and slow. They share no code
 //! with what they judge, or both would be wrong alike.
 #![forbid(unsafe_code)]
 
+pub mod conversation;
 pub mod gateway;
 pub mod grammar;
 mod pieces;

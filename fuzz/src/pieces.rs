@@ -21,6 +21,11 @@ impl<'a> Pieces<'a> {
         }
     }
 
+    /// Something else that is cut in the same way.
+    pub const fn cut_alike(self, whole: &[u8]) -> Pieces<'_> {
+        Pieces { whole, lengths: self.lengths }
+    }
+
     /// Where each piece ends, the last at the end of the whole.
     pub fn ends(self) -> impl Iterator<Item = usize> {
         let lengths = self.lengths.map(|octet| usize::from(octet.wrapping_sub(b'0').max(1)));

@@ -20,21 +20,30 @@ use tokio::{
 use crate::{
     grammar,
     strict::Newlines,
-    upstream::{self, Offer, OnData, OnEnd},
+    upstream::{self, Offer, OnChunk, OnData, OnEnd},
 };
 
 /// Octets of a command that Gatepost may need: a path with every parameter.
 const LINE_OCTETS_MAX: usize = 2048;
 
-/// A message that came with its final dot, whatever was answered to it.
+/// A message that came with its final dot or its last chunk, whatever was answered to it.
 #[derive(Debug)]
 pub struct Arrival {
     /// What stood behind MAIL FROM.
     pub mail: Vec<u8>,
     /// What stood between the brackets, of those that were accepted.
     pub forward_paths: Vec<Vec<u8>>,
-    /// The very octets, without the final dot.
-    pub content: Vec<u8>,
+    /// The very octets.
+    pub content: Content,
+}
+
+/// How a message came.
+#[derive(Debug)]
+pub enum Content {
+    /// Chunk by chunk.
+    Chunks(Vec<Vec<u8>>),
+    /// As DATA, without the final dot.
+    Data(Vec<u8>),
 }
 
 /// What all connections of all upstreams have come to.
@@ -89,13 +98,28 @@ enum State {
     Ready,
     Open(Envelope),
     Data(Envelope),
+    /// BDAT was said; its octets come.
+    Chunk(Chunk),
+    /// A chunk was accepted: there is another.
+    Chunks(Envelope),
+    /// A chunk was refused: there is nothing left to say but RSET.
+    Refused,
     Closed,
+}
+
+struct Chunk {
+    envelope: Envelope,
+    octets: usize,
+    last: bool,
+    /// The answer is given already.
+    is_refused: bool,
 }
 
 struct Envelope {
     mail: Vec<u8>,
     is_granted: bool,
     forward_paths: Vec<Vec<u8>>,
+    chunks: Vec<Vec<u8>>,
 }
 
 impl Receiver {
@@ -134,7 +158,19 @@ impl Receiver {
                 };
                 let mut content: Vec<u8> = input.drain(..end + b".\r\n".len()).collect();
                 content.truncate(end);
-                self.state = self.message(content, envelope);
+                let octets = content.clone();
+                (self.state, _) = self.message(&octets, Content::Data(content), envelope);
+                true
+            }
+            State::Chunk(chunk) if input.len() < chunk.octets => {
+                if !drops(own(&chunk.envelope, input)) {
+                    self.state = State::Chunk(chunk);
+                }
+                false
+            }
+            State::Chunk(chunk) => {
+                let content = input.drain(..chunk.octets).collect();
+                self.state = self.chunk(content, chunk);
                 true
             }
             state => {
@@ -165,7 +201,8 @@ impl Receiver {
             State::Connected if line == b"EHLO relay.test" => {
                 self.say(match self.offer {
                     Offer::Everything => {
-                        "250-sink\r\n250-PIPELINING\r\n250-SIZE\r\n250-8BITMIME\r\n250 SMTPUTF8"
+                        "250-sink\r\n250-PIPELINING\r\n250-SIZE\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n\
+                         250 CHUNKING"
                     }
                     Offer::Nothing => "250 sink",
                 });
@@ -175,13 +212,21 @@ impl Receiver {
                 let mail = rest("MAIL FROM:").expect("nothing but MAIL").to_vec();
                 let is_granted = !upstream::refuses_sender(&mail[1..]);
                 self.say(if is_granted { "250 2.1.0 sender" } else { "550 5.1.0 sender" });
-                State::Open(Envelope { mail, is_granted, forward_paths: Vec::new() })
+                State::Open(Envelope {
+                    mail,
+                    is_granted,
+                    forward_paths: Vec::new(),
+                    chunks: Vec::new(),
+                })
+            }
+            State::Open(_) | State::Chunks(_) | State::Refused if line == b"RSET" => {
+                self.say("250 2.0.0 forgotten");
+                State::Ready
+            }
+            State::Open(envelope) | State::Chunks(envelope) if line.starts_with(b"BDAT ") => {
+                self.on_bdat(line, envelope)
             }
             State::Open(mut envelope) => {
-                if line == b"RSET" {
-                    self.say("250 2.0.0 forgotten");
-                    return State::Ready;
-                }
                 if line == b"DATA" {
                     return self.on_data(envelope);
                 }
@@ -216,16 +261,65 @@ impl Receiver {
         State::Open(envelope)
     }
 
-    fn message(&mut self, content: Vec<u8>, envelope: Envelope) -> State {
-        assert!(!grammar::is_spoilt(&content, Newlines::Reject), "{}", content.escape_ascii());
+    fn on_bdat(&mut self, line: &[u8], envelope: Envelope) -> State {
+        assert_eq!(self.offer, Offer::Everything, "CHUNKING is not offered");
+        assert!(!envelope.forward_paths.is_empty(), "a chunk for nobody");
+        let (octets, last) = grammar::chunk(line).expect("a size");
+        let octets = usize::try_from(octets).expect("what was sent had a limit");
+        let mut chunk = Chunk { envelope, octets, last, is_refused: false };
+        match upstream::on_data(&chunk.envelope.mail[1..]) {
+            OnData::GoAhead => {}
+            OnData::HangUp => return State::Closed,
+            OnData::Refuse => {
+                self.say("554 5.6.0 no data");
+                chunk.is_refused = true;
+            }
+        }
+        State::Chunk(chunk)
+    }
+
+    fn chunk(&mut self, content: Vec<u8>, chunk: Chunk) -> State {
+        let Chunk { mut envelope, last, is_refused, .. } = chunk;
+        if is_refused {
+            return State::Refused;
+        }
+        assert!(last || !content.is_empty(), "a chunk of nothing");
+        let on_chunk = upstream::on_chunk(own(&envelope, &content));
+        envelope.chunks.push(content);
+        match on_chunk {
+            OnChunk::Accept | OnChunk::AcceptTwice if last => {
+                let octets = envelope.chunks.concat();
+                let chunks = mem::take(&mut envelope.chunks);
+                return match self.message(&octets, Content::Chunks(chunks), envelope) {
+                    // It may be that the envelope is still there.
+                    (State::Ready, false) => State::Refused,
+                    (state, _) => state,
+                };
+            }
+            OnChunk::Accept => self.say("250 2.0.0 chunk"),
+            OnChunk::AcceptTwice => {
+                self.say("250 2.0.0 chunk\r\n250 2.0.0 chunk");
+                self.is_spoilt = true;
+            }
+            OnChunk::HangUp => return State::Closed,
+            OnChunk::Refuse => {
+                self.say("552 5.2.2 no chunk");
+                return State::Refused;
+            }
+        }
+        State::Chunks(envelope)
+    }
+
+    /// Answers a message, and says whether it was a yes.
+    fn message(&mut self, octets: &[u8], content: Content, envelope: Envelope) -> (State, bool) {
+        assert!(!grammar::is_spoilt(octets, Newlines::Reject), "{}", octets.escape_ascii());
+        let on_end = upstream::on_end(own(&envelope, octets));
         let Envelope { mail, forward_paths, .. } = envelope;
         if forward_paths.is_empty() {
-            assert!(content.is_empty(), "content for nobody: {}", content.escape_ascii());
+            assert!(octets.is_empty(), "content for nobody: {}", octets.escape_ascii());
             self.say("554 5.5.1 nobody");
-            return State::Ready;
+            return (State::Ready, false);
         }
-        let own = content.split_inclusive(|octet| *octet == b'\n').skip(1);
-        let on_end = upstream::on_end(&own.collect::<Vec<_>>().concat());
         self.record.keep(Arrival { mail, forward_paths, content });
         match on_end {
             OnEnd::Accept => self.say("250 2.0.0 taken"),
@@ -234,13 +328,27 @@ impl Receiver {
                 self.is_spoilt = true;
             }
             OnEnd::Defer => self.say("451 4.0.0 later"),
-            OnEnd::HangUp => return State::Closed,
+            OnEnd::HangUp => return (State::Closed, false),
             OnEnd::Refuse => self.say("554 5.0.0 never"),
         }
-        State::Ready
+        (State::Ready, matches!(on_end, OnEnd::Accept | OnEnd::AcceptTwice))
     }
 
     fn say(&mut self, reply: &str) {
         self.replies.extend([reply.as_bytes(), b"\r\n"].concat());
     }
+}
+
+/// Content less the line that Gatepost has put in front of the first.
+fn own<'a>(envelope: &Envelope, content: &'a [u8]) -> &'a [u8] {
+    if !envelope.chunks.is_empty() {
+        return content;
+    }
+    let feed = content.iter().position(|octet| *octet == b'\n');
+    feed.map_or(b"", |feed| &content[feed + 1..])
+}
+
+/// Whether the connection is closed in the middle of a chunk.
+fn drops(content: &[u8]) -> bool {
+    upstream::on_chunk(content) == OnChunk::HangUp
 }

@@ -6,7 +6,8 @@
 //! answers it is to judge.
 //!
 //! Where a command is added to Gatepost, [`Reader::command`] gets an arm; where it brings octets
-//! that are no lines (BDAT, AUTH), [`State`] gets a variant and [`Reader::step`] a reader of it.
+//! that are no commands (AUTH), [`State`] gets a variant and [`Reader::step`] a reader of it. Those of
+//! BDAT have a known end and are read with it (`chunks`).
 
 use crate::{
     grammar::{self, Mail},
@@ -14,8 +15,17 @@ use crate::{
     upstream::{self, Offer, OnData, OnEnd},
 };
 
+mod chunks;
+
+use self::chunks::Chunks;
+
 /// Octets of a command line (contract §3).
 const LINE_OCTETS_MAX: usize = 4096;
+
+/// What a browser says: what follows it is not SMTP.
+const HTTP: [&[u8]; 10] = [
+    b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PRI", b"PUT", b"TRACE",
+];
 
 /// What the strict server is set up to do.
 #[derive(Clone, Copy, Debug)]
@@ -46,10 +56,15 @@ pub struct Session {
     pub replies: usize,
     /// The replies that decide about a message: which of all they are, and whether they are a yes.
     pub ends: Vec<(usize, Decision)>,
+    /// The replies to BDAT: which of all they are, and the codes that they may have.
+    pub chunks: Vec<(usize, Codes)>,
     /// Where DATA was said in a transaction: so many octets, and the replies to them. Who goes on
     /// before the last of these is not believed, granted or not (RFC 2920 §3.1).
     pub pauses: Vec<(usize, usize)>,
 }
+
+/// The codes that a reply may have.
+pub type Codes = &'static [u16];
 
 /// What the client is told at the end of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,10 +86,22 @@ pub struct Message {
     pub words: Vec<&'static str>,
     /// What stands between the brackets, of those that the upstream has accepted.
     pub forward_paths: Vec<Vec<u8>>,
-    /// What a receiver takes it for: lines without what was stuffed.
-    pub lines: Vec<Vec<u8>>,
-    /// The very octets, where nothing of them may be replaced.
-    pub octets: Option<Vec<u8>>,
+    /// What it says.
+    pub content: Content,
+}
+
+/// What a message says, in the way in which it goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Chunk by chunk.
+    Chunks(Vec<Vec<u8>>),
+    /// As DATA.
+    Data {
+        /// What a receiver takes it for: lines without what was stuffed.
+        lines: Vec<Vec<u8>>,
+        /// The very octets, where it is known which they are.
+        octets: Option<Vec<u8>>,
+    },
 }
 
 /// Reads a client's stream to its end.
@@ -109,6 +136,8 @@ enum State {
     Ready,
     /// MAIL was accepted.
     Open(Envelope),
+    /// A chunk was read that was not the last.
+    Chunks(Box<Chunks>),
     /// 354 was said.
     Data(Envelope),
     /// There is nothing more to read.
@@ -152,9 +181,10 @@ impl Reader<'_> {
         let (verb, argument) = grammar::verb(line);
         let bare = argument.is_empty();
         let state = match (&*verb, state) {
-            (b"BDAT" | b"CONNECT" | b"GET" | b"HEAD" | b"POST" | b"PUT", _) => return None,
+            (b"BDAT", state) => return self.bdat(line, state),
+            (verb, _) if HTTP.contains(&verb) => return None,
             (b"QUIT", _) if bare => return None,
-            (b"RSET", State::Open(_)) if bare => State::Ready,
+            (b"RSET", State::Open(_) | State::Chunks(_)) if bare => State::Ready,
             (b"EHLO" | b"HELO", _) if grammar::is_client_name(argument) => {
                 self.helo = *verb == *b"HELO";
                 State::Ready
@@ -229,21 +259,27 @@ impl Reader<'_> {
             .flat_map(|line| line.split(|octet| *octet == b'\n'))
             .map(<[u8]>::to_vec)
             .collect();
-        let octets = (self.rules.newlines == Newlines::Reject).then(|| content.to_vec());
-        self.session.messages.push(Message {
-            reverse_path: envelope.reverse_path,
-            size: envelope.mail.size.filter(|_| self.rules.offer == Offer::Everything),
-            words: match self.rules.offer {
-                Offer::Everything => envelope.mail.words(),
-                Offer::Nothing => Vec::new(),
-            },
-            forward_paths: envelope.forward_paths,
+        let content_of = Content::Data {
             lines,
-            octets,
-        });
+            octets: (self.rules.newlines == Newlines::Reject).then(|| content.to_vec()),
+        };
+        self.session.messages.push(Message::new(envelope, content_of, self.rules));
         match upstream::on_end(content) {
             OnEnd::Accept | OnEnd::AcceptTwice => Decision::Granted,
             OnEnd::Defer | OnEnd::HangUp | OnEnd::Refuse => Decision::Refused,
         }
+    }
+}
+
+impl Message {
+    /// What an upstream gets that offers what it offers.
+    fn new(envelope: Envelope, content: Content, rules: &Rules) -> Self {
+        let Envelope { reverse_path, mail, forward_paths } = envelope;
+        let words = match rules.offer {
+            Offer::Everything => mail.words(),
+            Offer::Nothing => Vec::new(),
+        };
+        let size = mail.size.filter(|_| rules.offer == Offer::Everything);
+        Self { reverse_path, size, words, forward_paths, content }
     }
 }

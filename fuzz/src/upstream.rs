@@ -6,20 +6,33 @@
 /// What an upstream offers in its answer to EHLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offer {
-    /// PIPELINING, SIZE, 8BITMIME and SMTPUTF8.
+    /// PIPELINING, SIZE, 8BITMIME, SMTPUTF8 and CHUNKING.
     Everything,
-    /// Nothing: commands one by one, and only ASCII.
+    /// Nothing: commands one by one, only ASCII, and only DATA.
     Nothing,
 }
 
-/// What becomes of DATA.
+/// What becomes of DATA, and of the first BDAT before its octets are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnData {
-    /// 354.
+    /// 354, or the octets of the chunk are read.
     GoAhead,
     /// The connection is closed without a word.
     HangUp,
     /// 554.
+    Refuse,
+}
+
+/// What becomes of a chunk when it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnChunk {
+    /// 250. If it is the last, the message decides: see [`on_end`].
+    Accept,
+    /// 250, and another 250 that answers nothing.
+    AcceptTwice,
+    /// The connection is closed without a word.
+    HangUp,
+    /// 552.
     Refuse,
 }
 
@@ -48,7 +61,7 @@ pub fn refuses_recipient(path: &[u8]) -> bool {
     path.starts_with(b"no")
 }
 
-/// What becomes of DATA in a transaction from `path`.
+/// What becomes of DATA, or of the first BDAT, in a transaction from `path`.
 pub fn on_data(path: &[u8]) -> OnData {
     match path {
         path if path.starts_with(b"nodata") => OnData::Refuse,
@@ -57,18 +70,34 @@ pub fn on_data(path: &[u8]) -> OnData {
     }
 }
 
+/// What becomes of a chunk, less the line that Gatepost has put in front.
+pub fn on_chunk(content: &[u8]) -> OnChunk {
+    if says(content, b"drop-chunk") {
+        OnChunk::HangUp
+    } else if says(content, b"no-chunk") {
+        OnChunk::Refuse
+    } else if says(content, b"say-twice") {
+        OnChunk::AcceptTwice
+    } else {
+        OnChunk::Accept
+    }
+}
+
 /// What becomes of a message, less the line that Gatepost has put in front.
 pub fn on_end(content: &[u8]) -> OnEnd {
-    let says = |words: &[u8]| content.windows(words.len()).any(|octets| octets == words);
-    if says(b"hang-up") {
+    if says(content, b"hang-up") {
         OnEnd::HangUp
-    } else if says(b"refuse-me") {
+    } else if says(content, b"refuse-me") {
         OnEnd::Refuse
-    } else if says(b"defer-me") {
+    } else if says(content, b"defer-me") {
         OnEnd::Defer
-    } else if says(b"say-twice") {
+    } else if says(content, b"say-twice") {
         OnEnd::AcceptTwice
     } else {
         OnEnd::Accept
     }
+}
+
+fn says(content: &[u8], words: &[u8]) -> bool {
+    content.windows(words.len()).any(|octets| octets == words)
 }

@@ -556,6 +556,8 @@ mod tests {
             &b"MAIL FROM:<a@b> RET=ALL"[..],
             b"MAIL FROM:<a@b> RET=FULL RET=FULL",
             b"MAIL FROM:<a@b> ENVID=a+0D+0ARCPT",
+            b"MAIL FROM:<a@b> ENVID=",
+            b"MAIL FROM:<a@b> ENVID",
             b"RCPT TO:<a@b> NOTIFY=NEVER,DELAY",
             b"RCPT TO:<a@b> NOTIFY=NEVER NOTIFY=NEVER",
             b"RCPT TO:<a@b> ORCPT=a@b",

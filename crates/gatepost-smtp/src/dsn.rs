@@ -45,9 +45,9 @@ impl<'a> MailDsn<'a> {
             let known = value.eq_ignore_ascii_case(b"FULL") || value.eq_ignore_ascii_case(b"HDRS");
             once(&mut self.ret, parameter, known.then_some(()).ok_or("RET is FULL or HDRS"))
         } else if keyword.eq_ignore_ascii_case(b"ENVID") {
-            let has_value = parameter.len() > keyword.len();
-            let known = has_value && value.len() <= ENVID_OCTETS_MAX && is_xtext(value);
-            let known = known.then_some(()).ok_or("ENVID is up to 100 octets of xtext");
+            // Nothing is xtext, too, but no value of a parameter (RFC 5321 §4.1.2, esmtp-value).
+            let known = (1..=ENVID_OCTETS_MAX).contains(&value.len()) && is_xtext(value);
+            let known = known.then_some(()).ok_or("ENVID is 1 to 100 octets of xtext");
             once(&mut self.envid, parameter, known)
         } else {
             Ok(false)

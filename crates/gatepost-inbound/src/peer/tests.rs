@@ -44,7 +44,12 @@ fn v2(more: usize) -> Vec<u8> {
     let octets = u16::try_from(12 + more).expect("short").to_be_bytes();
     let addresses = [203, 0, 113, 9, 10, 0, 0, 5, 0xdc, 0x04, 0, 25];
     let fixed = b"\r\n\r\n\0\r\nQUIT\n\x21\x11";
-    [&fixed[..], &octets, &addresses, &vec![0; more]].concat()
+    // One TLV that says nothing (PP2_TYPE_NOOP), as long as there is room.
+    let nothing = more.checked_sub(3).map(|octets| {
+        let [high, low] = u16::try_from(octets).expect("short").to_be_bytes();
+        [&[4, high, low][..], &vec![0; octets]].concat()
+    });
+    [&fixed[..], &octets, &addresses, &nothing.unwrap_or_default()].concat()
 }
 
 #[tokio::test]

@@ -415,6 +415,39 @@ async fn an_upstream_that_is_lost_in_a_chunk_is_no_success() {
     }
 }
 
+/// An answer too many would be taken for that to RSET, and the next ones for those behind it: such a
+/// connection is asked nothing any more, before chunks or between them.
+#[tokio::test]
+async fn what_answers_nothing_is_no_answer_to_rset() {
+    let twice = Action::TwoReplies("250 2.0.0 once".to_owned(), "250 2.0.0 twice".to_owned());
+    for (command, said, heard) in [
+        ("BDAT", "BDAT 3\r\na\r\nRSET\r\n", &["250 2.0.0 once", "250"][..]),
+        ("RCPT", "RSET\r\n", &["250"]),
+    ] {
+        let upstream = ScriptedUpstream::builder()
+            .extensions(&EXTENSIONS)
+            .on_nth(command, 1, twice.clone())
+            .start();
+        let harness = Harness::start(upstream.addr());
+        let mut client = open(&harness).await;
+        client.send(said.as_bytes()).await;
+        for expected in heard {
+            client.expect(expected).await;
+        }
+        upstream.wait_for_open(0).await;
+        client.send(ENVELOPE).await;
+        client.send(b"BDAT 3 LAST\r\nb\r\n").await;
+        for expected in ["250 2.1.0", "250", "250 2.0.0 queued"] {
+            client.expect(expected).await;
+        }
+        assert_eq!(upstream.connections_opened(), 2);
+        assert!(!upstream.lines().contains(&"RSET".to_owned()));
+        quit(client).await;
+        harness.drain().await;
+        upstream.stop().await;
+    }
+}
+
 /// A client that stalls between chunks, or in one, does not hold a connection of the upstream.
 #[tokio::test]
 async fn a_client_that_stalls_in_its_chunks_loses_the_upstream() {
