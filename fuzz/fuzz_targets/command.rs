@@ -65,7 +65,8 @@ fn understood(line: &[u8]) {
         (Ok(Command::Mail(mail)), Err(error)) => {
             assert_eq!(*error, CommandError::Parameter);
             let is_dsn = mail.dsn != MailDsn::default();
-            assert!(mail.size.is_some() || mail.body.is_some() || mail.smtputf8 || is_dsn);
+            let others = mail.body.is_some() || mail.smtputf8 || mail.auth || is_dsn;
+            assert!(mail.size.is_some() || others);
         }
         (Ok(Command::Rcpt(rcpt)), Err(error)) => {
             assert_eq!(*error, CommandError::Parameter);

@@ -85,6 +85,7 @@ impl State {
                     let has_parameter = mail.size.is_some()
                         || mail.body.is_some()
                         || mail.smtputf8
+                        || mail.auth
                         || mail.dsn != MailDsn::default();
                     let is_ehlo = matches!(model.greeting, Some((Greeting::Ehlo, _)));
                     assert!(is_ehlo || !has_parameter, "parameters in a HELO session");
@@ -93,6 +94,11 @@ impl State {
                 }
                 Said::Decide(ReadyEvent::Chunk(chunk)) => {
                     model.announces(line, chunk);
+                    Self::Ready(state)
+                }
+                // Whatever comes of it, no transaction begins.
+                Said::Decide(ReadyEvent::Auth(_)) => {
+                    model.expects(line, "AUTH");
                     Self::Ready(state)
                 }
                 Said::Decide(ReadyEvent::StartTls) => {

@@ -15,7 +15,12 @@ use gatepost_inbound::{
     Drain, Listener, ListenerConfig, ListenerTls, OnHiddenClients, ProxyProtocol, ReceivedStyle,
     Service, SessionConfig, bind,
 };
-use gatepost_policy::{listener::ListenerId, ruleset::Ruleset, site::Site, snapshot::Snapshot};
+use gatepost_policy::{
+    listener::ListenerId,
+    ruleset::Ruleset,
+    site::{AuthOffer, Site},
+    snapshot::Snapshot,
+};
 use gatepost_relay::{MailLog, MailLogTarget, Relay, RelayConfig};
 use gatepost_stream::Clock;
 use tokio::{
@@ -174,6 +179,7 @@ async fn assemble(record: &Arc<Record>) -> (SocketAddr, Vec<Arc<Upstream>>) {
         hostname: "relay.test".into(),
         listeners: vec![LISTENER.into()],
         proxies: Vec::new(),
+        auth: Vec::new(),
         upstreams: upstreams.iter().map(|it| it.config().name.clone()).collect(),
         default_upstream: None,
         max_message_size: SIZE_OCTETS_MAX_NORMALIZED as u64,
@@ -190,6 +196,7 @@ async fn assemble(record: &Arc<Record>) -> (SocketAddr, Vec<Arc<Upstream>>) {
         id: ListenerId::new(0),
         proxy_protocol: ProxyProtocol::Off,
         hidden_clients: OnHiddenClients::Off,
+        auth: AuthOffer::Nobody,
         max_connections: 100,
         max_connections_per_address: 100,
     };
@@ -213,6 +220,7 @@ fn session_config() -> SessionConfig {
         proxy_timeout: PATIENCE,
         tls_timeout: PATIENCE,
         session_timeout: PATIENCE * 4,
+        auth_pause: Duration::ZERO,
     }
 }
 
