@@ -15,13 +15,14 @@ use gatepost_fuzz::replies;
 use gatepost_smtp::{
     command::{self, Body, Command, CommandError, Greeting, Mail},
     dsn::{MailDsn, RcptDsn},
-    line::{COMMAND_OCTETS_MAX, Frame, LineFault, UNENDED_OCTETS_MAX, frame},
+    line::{AUTH_OCTETS_MAX, COMMAND_OCTETS_MAX, Frame, LineFault, UNENDED_OCTETS_MAX, frame},
+    sasl::Mechanism,
 };
 use libfuzzer_sys::fuzz_target;
 use smtp_proto::{
-    MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_RET_FULL, MAIL_RET_HDRS, MAIL_SMTPUTF8, MailFrom,
-    RCPT_NOTIFY_DELAY, RCPT_NOTIFY_FAILURE, RCPT_NOTIFY_NEVER, RCPT_NOTIFY_SUCCESS, RcptTo,
-    Request,
+    AUTH_LOGIN, AUTH_PLAIN, MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_RET_FULL, MAIL_RET_HDRS,
+    MAIL_SMTPUTF8, MailFrom, RCPT_NOTIFY_DELAY, RCPT_NOTIFY_FAILURE, RCPT_NOTIFY_NEVER,
+    RCPT_NOTIFY_SUCCESS, RcptTo, Request,
 };
 
 fuzz_target!(|input: &[u8]| {
@@ -48,9 +49,11 @@ fn plainly(input: &[u8]) -> Frame {
         return if is_lost { Frame::Lost(LineFault::TooLong) } else { Frame::Incomplete };
     };
     let octets = feed + 1;
+    let is_auth = input[..feed].to_ascii_uppercase().starts_with(b"AUTH ");
+    let octets_max = if is_auth { AUTH_OCTETS_MAX } else { COMMAND_OCTETS_MAX };
     match input[..feed].strip_suffix(b"\r") {
         None => Frame::Lost(LineFault::BareLf),
-        Some(_) if octets > COMMAND_OCTETS_MAX => Frame::Faulty(octets, LineFault::TooLong),
+        Some(_) if octets > octets_max => Frame::Faulty(octets, LineFault::TooLong),
         Some(line) if line.iter().any(|octet| *octet < b' ' || *octet == 0x7f) => {
             Frame::Faulty(octets, LineFault::Control)
         }
@@ -134,6 +137,17 @@ fn alike(line: &[u8], command: &Command<'_>) {
             // It stops at a space.
             assert_eq!(name.split(' ').next(), Some(&**host));
         }
+        (Command::Auth(auth), Request::Auth { mechanism, initial_response }) => {
+            let theirs = match *mechanism {
+                AUTH_PLAIN => Some(Mechanism::Plain),
+                AUTH_LOGIN => Some(Mechanism::Login),
+                _ => None,
+            };
+            assert_eq!(auth.mechanism, theirs);
+            let ours = auth.initial_response.unwrap_or_default();
+            // It makes text of it; ours is not looked at before it is base64.
+            assert_eq!(String::from_utf8_lossy(ours), **initial_response);
+        }
         (Command::Data, Request::Data)
         | (Command::Expn, Request::Expn { .. })
         | (Command::Help, Request::Help { .. })
@@ -154,6 +168,8 @@ fn alike(line: &[u8], command: &Command<'_>) {
 /// - a size of twenty digits (RFC 1870 §3, RFC 3030 §2), which it cannot hold and we saturate;
 /// - an ORCPT of another type than rfc822, or of an address of more than 256 octets (RFC 3461 §4.2 has
 ///   500 for both);
+/// - AUTH with a mechanism that is not ours, which we look at no further, and AUTH= of more than 256
+///   octets (RFC 4954 §5 has 500);
 /// - VRFY and EXPN, whose arguments we do not look at.
 fn is_beyond_theirs(command: &Command<'_>, argument: &[u8]) -> bool {
     let path = match command {
@@ -161,14 +177,16 @@ fn is_beyond_theirs(command: &Command<'_>, argument: &[u8]) -> bool {
         Command::Mail(mail) => mail.reverse_path.as_bytes(),
         Command::Rcpt(rcpt) if rcpt.dsn.orcpt.is_some_and(is_another_orcpt) => return true,
         Command::Rcpt(rcpt) => rcpt.forward_path.as_bytes(),
+        Command::Auth(auth) => return auth.mechanism.is_none(),
         Command::Expn | Command::Vrfy => return true,
         _ => return false,
     };
     let is_size = |word: &[u8]| word.len() == b"SIZE=".len() + 20;
+    let is_auth = |word: &[u8]| word.len() > 256 && word[..5].eq_ignore_ascii_case(b"AUTH=");
     path.len() > 256
         || path.ends_with(b"]")
         || path.starts_with(b"\"\"@")
-        || argument.split(|octet| *octet == b' ').skip(1).any(is_size)
+        || argument.split(|octet| *octet == b' ').skip(1).any(|word| is_size(word) || is_auth(word))
 }
 
 fn is_another_orcpt(parameter: &[u8]) -> bool {
@@ -199,7 +217,8 @@ fn parameters(mail: &Mail<'_>, from: &MailFrom<Cow<'_, str>>) {
     assert_eq!(from.flags, body | ret | if mail.smtputf8 { MAIL_SMTPUTF8 } else { 0 });
     let MailFrom { trans_id, env_id, solicit, mtrk, auth, .. } = from;
     assert_eq!(mail.dsn.envid.map(decoded), env_id.as_deref().map(Vec::from));
-    let others = [trans_id, solicit, auth];
+    assert_eq!(mail.auth, auth.is_some());
+    let others = [trans_id, solicit];
     assert!(others.iter().all(|it| it.is_none()) && mtrk.is_none(), "a parameter that is not ours");
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A line ends with CRLF and with nothing else. A bare LF is not taken as an end, and not skipped
 //! either: two programs that disagree about it is how commands are smuggled, so the session ends
-//! there. Framing never looks at the words of a line, and parsing never looks past it.
+//! there. Framing looks at no word of a line but AUTH, whose lines are longer, and parsing never looks
+//! past a line.
 
 /// Octets of a command line, CRLF included. RFC 5321 asks for 512 and its extensions for more;
 /// this holds the longest path (1,000 octets) with every parameter we know, four times over.
@@ -43,15 +44,8 @@ pub enum LineFault {
 
 /// Finds the command line at the start of `input`.
 pub fn frame(input: &[u8]) -> Frame {
-    let is_auth = |word: &[u8]| word.eq_ignore_ascii_case(b"AUTH ");
-    match frame_within(input, AUTH_OCTETS_MAX) {
-        Frame::Line(octets)
-            if octets > COMMAND_OCTETS_MAX && !input.get(..5).is_some_and(is_auth) =>
-        {
-            Frame::Faulty(octets, LineFault::TooLong)
-        }
-        framed => framed,
-    }
+    let is_auth = input.get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"AUTH "));
+    frame_within(input, if is_auth { AUTH_OCTETS_MAX } else { COMMAND_OCTETS_MAX })
 }
 
 /// Finds the line at the start of `input` that answers to a challenge of AUTH (RFC 4954 §4).
