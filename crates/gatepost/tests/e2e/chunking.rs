@@ -204,6 +204,30 @@ async fn a_size_that_cannot_be_believed_ends_the_session() {
     upstream.stop().await;
 }
 
+/// A flood of chunks with nothing in them, or an octet (Postfix 20260805: a history that grew with
+/// each): they are counted and not kept, and there is an end to them.
+#[tokio::test]
+async fn chunks_without_end_come_to_an_end() {
+    const BATCH: usize = 1000;
+    let upstream = ScriptedUpstream::start();
+    let harness = Harness::start(upstream.addr());
+    for chunk in [&b"BDAT 0\r\n"[..], b"BDAT 1\r\na"] {
+        let mut client = open(&harness).await;
+        for _ in 0..20 {
+            client.send(&chunk.repeat(BATCH)).await;
+            for _ in 0..BATCH {
+                client.expect("250 2.0.0").await;
+            }
+        }
+        client.send(chunk).await;
+        client.expect("554 5.5.0").await;
+        client.expect_closed().await;
+    }
+    assert!(upstream.messages().is_empty());
+    harness.drain().await;
+    upstream.stop().await;
+}
+
 /// What is announced beyond the limit is not read, however it is cut.
 #[tokio::test]
 async fn chunks_together_have_the_limit_of_a_message() {
