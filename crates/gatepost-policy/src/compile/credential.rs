@@ -1,12 +1,16 @@
 //! One `[[credential]]`: who knows its password, and whether anybody can use it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use gatepost_smtp::sasl::USERNAME_OCTETS_MAX;
 use toml::Spanned;
 
 use super::{
     entry::{self, Entries},
+    parts::PlacedEntry,
     terms,
     values::{Subject, Values},
 };
@@ -170,6 +174,27 @@ pub(super) fn possible(
 /// Where a key is written.
 pub(super) fn place_of(values: &Values<'_>, written: &Text) -> Option<Place> {
     written.as_ref().map(|written| values.place(written))
+}
+
+/// Warns of entries whose clients are asked for a password that nobody has.
+pub(super) fn warn_of_want(
+    entries: &[PlacedEntry],
+    credentials: &[PlacedCredential],
+    site: &Site,
+    report: &mut Report,
+) {
+    let is_any_for = |name: &str| credentials.iter().any(|it| it.credential.is_for(name));
+    let met: HashSet<&str> =
+        site.listeners.iter().map(|name| &**name).filter(|name| is_any_for(name)).collect();
+    for PlacedEntry { entry, at, .. } in entries {
+        if entry.terms().authentication == Authentication::Required
+            && !site.auth_at(entry.services()).any(|(name, _)| met.contains(name))
+        {
+            let message = "authentication is \"required\", and there is no credential for its listeners: \
+                           its clients may not send; add a [[credential]]";
+            report.warn(Place::At(*at), format_args!("entry {}", entry.id()), message);
+        }
+    }
 }
 
 /// Refuses two credentials of one name on one listener: whose password would it be?

@@ -236,6 +236,7 @@ impl<'s> Together<'s> {
     fn finish(mut self, site: &Site, report: &mut Report) -> Tables {
         let of_credentials = self.credentials(report);
         credential::refuse_twins(&self.tables.credentials, site, report);
+        credential::warn_of_want(&self.tables.entries, &self.tables.credentials, site, report);
         let mut ids = HashSet::new();
         for placed in &self.tables.routes {
             let subject = format_args!("route {}", placed.route.id());

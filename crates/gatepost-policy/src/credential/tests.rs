@@ -230,6 +230,15 @@ fn what_can_never_be_met_is_told() {
     assert!(
         compile(&required("[\"submission\", \"submissions\"]")).expect("right").warnings.is_empty()
     );
+    // A password that nobody has.
+    for others in ["", &*credential("crm", "crm", "services = [\"submissions\"]")] {
+        let more = "authentication = \"required\"\nservices = [\"submission\"]";
+        let told =
+            warnings(&compile(&(entry("fleet", "[\"10.0.0.1\"]", more) + others)).expect(more));
+        assert!(
+            told.len() == 1 && told[0].contains("entry fleet: authentication is \"required\", and")
+        );
+    }
     let useless = credential("crm", "crm", "services = [\"smtp\"]");
     let told = warnings(&compile(&useless).expect("a warning"));
     assert!(
