@@ -53,13 +53,7 @@ fn say(criterion: &mut Criterion) {
             "six lines of EHLO",
             ehlo_reply(
                 "relay.example.com",
-                Offer {
-                    size_octets_max: 25 * 1024 * 1024,
-                    starttls: false,
-                    auth: false,
-                    recipients_max: None,
-                    dsn: false,
-                },
+                Offer { size_octets_max: 25 * 1024 * 1024, ..Offer::default() },
             ),
         ),
     ] {

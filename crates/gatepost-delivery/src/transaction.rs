@@ -341,14 +341,12 @@ impl Transaction {
         let mut lease = self.lease;
         let stream = &mut lease.connection.stream;
         stream.within(CLOSING_TIMEOUT);
-        match self.state {
-            State::Envelope(envelope) => {
-                let Ok(resetting) = envelope.reset(stream.output()) else { return };
-                let Some(reply) = ask(&mut lease).await else { return };
-                if let Ok(ready) = resetting.handle(&reply) {
-                    keep(lease, ready, &reply);
-                }
-            }
+        let resetting = match self.state {
+            State::Envelope(envelope) => match envelope.reset(stream.output()) {
+                Ok(resetting) => resetting,
+                Err(_) => return,
+            },
+            State::Chunks(chunks) => chunks.reset(stream.output()),
             // RFC 2920 §3.1: 354 after every recipient was refused is answered with a lone dot.
             State::Body(body) if body.standing() == 0 => {
                 let last = body.lone_dot(stream.output());
@@ -356,15 +354,13 @@ impl Transaction {
                 if let Ok(ready) = last.handle(&reply) {
                     keep(lease, ready, &reply);
                 }
+                return;
             }
-            State::Chunks(chunks) => {
-                let resetting = chunks.reset(stream.output());
-                let Some(reply) = ask(&mut lease).await else { return };
-                if let Ok(ready) = resetting.handle(&reply) {
-                    keep(lease, ready, &reply);
-                }
-            }
-            State::Body(_) | State::SentChunk(_) | State::Broken => {}
+            State::Body(_) | State::SentChunk(_) | State::Broken => return,
+        };
+        let Some(reply) = ask(&mut lease).await else { return };
+        if let Ok(ready) = resetting.handle(&reply) {
+            keep(lease, ready, &reply);
         }
     }
 

@@ -60,13 +60,7 @@ impl Service {
         drain: Arc<Drain>,
     ) -> Self {
         let (hostname, size_octets_max) = (&*config.hostname, config.max_message_size);
-        let usual = Offer {
-            size_octets_max,
-            starttls: false,
-            auth: false,
-            recipients_max: None,
-            dsn: false,
-        };
+        let usual = Offer { size_octets_max, ..Offer::default() };
         Self {
             seats: Seats::new(config.max_connections, Gauge::noop()),
             handshakes: Gate::new(),

@@ -111,7 +111,7 @@ fn size_offer(value: Option<&[u8]>) -> SizeOffer {
 }
 
 /// What a client may be offered, and not every client is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offer {
     /// SIZE (RFC 1870).
     pub size_octets_max: u64,
@@ -154,13 +154,7 @@ mod tests {
 
     #[test]
     fn what_is_offered_is_understood() {
-        let offer = Offer {
-            size_octets_max: 1000,
-            starttls: false,
-            auth: false,
-            recipients_max: None,
-            dsn: false,
-        };
+        let offer = Offer { size_octets_max: 1000, ..Offer::default() };
         let plain = ehlo_reply("relay.example.com", offer);
         assert!(!plain.text().ends_with(b"STARTTLS"));
         let with_tls = ehlo_reply("relay.example.com", Offer { starttls: true, ..offer });

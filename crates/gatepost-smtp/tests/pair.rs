@@ -71,17 +71,8 @@ impl Server {
         match state {
             State::Connected => match Connected.handle(line) {
                 Step::Take(hello) => {
-                    ehlo_reply(
-                        "server.test",
-                        Offer {
-                            size_octets_max: 1000,
-                            starttls: false,
-                            auth: false,
-                            recipients_max: None,
-                            dsn: false,
-                        },
-                    )
-                    .encode(&mut self.output);
+                    ehlo_reply("server.test", Offer { size_octets_max: 1000, ..Offer::default() })
+                        .encode(&mut self.output);
                     State::Ready(Connected.greet(hello))
                 }
                 step => self.say(step, State::Connected),

@@ -56,7 +56,9 @@ struct Chunks<'s> {
     count: u64,
     /// Of the chunk that is being received, those that have not come yet.
     left: u64,
-    /// The upstream was told of the chunk that is being received.
+    /// Whether the message ends with it.
+    last: bool,
+    /// The upstream was told of it.
     begun: bool,
     /// A chunk was refused: the client has heard why.
     told: bool,
@@ -161,15 +163,15 @@ impl<'s> Chunks<'s> {
         };
         let rewritten = BytesMut::new();
         let (announced, count, left) = (0, 0, 0);
-        let (begun, told) = (false, false);
-        Self { chunking, body, form, scanner, rewritten, announced, count, left, begun, told }
+        let (last, begun, told) = (false, false, false);
+        Self { chunking, body, form, scanner, rewritten, announced, count, left, last, begun, told }
     }
 
     /// Reads one chunk to its end and answers it.
     async fn receive(&mut self, conn: &mut Conn, chunk: Chunk) -> Result<(), End> {
         self.announce(conn, chunk)?;
-        match self.relay(conn, chunk).await? {
-            Some(last) if chunk.last => self.finish(conn, last).await,
+        match self.relay(conn).await? {
+            Some(last) if self.last => self.finish(conn, last).await,
             Some(last) => self.end_chunk(conn, last).await,
             None => {
                 self.discard(conn).await?;
@@ -180,7 +182,7 @@ impl<'s> Chunks<'s> {
 
     /// BDAT was said. What is announced beyond the limit is not waited for.
     fn announce(&mut self, conn: &mut Conn, chunk: Chunk) -> Result<(), End> {
-        (self.left, self.begun) = (chunk.octets, false);
+        (self.left, self.last, self.begun) = (chunk.octets, chunk.last, false);
         self.announced = self.announced.saturating_add(chunk.octets);
         self.count += 1;
         let mut entries = self.body.session.entries();
@@ -198,10 +200,10 @@ impl<'s> Chunks<'s> {
 
     /// Hands on what comes of a chunk, but for its last piece, which it brings back. `None` if the
     /// message was refused; then some of the chunk may be left.
-    async fn relay(&mut self, conn: &mut Conn, chunk: Chunk) -> Result<Option<Piece>, End> {
+    async fn relay(&mut self, conn: &mut Conn) -> Result<Option<Piece>, End> {
         while self.body.relayed.is_some() {
             let here = (conn.input().len() as u64).min(self.left);
-            let behind = match (here == self.left, chunk.last) {
+            let behind = match (here == self.left, self.last) {
                 (false, _) => Behind::Octets,
                 (true, false) => Behind::Chunk,
                 (true, true) => Behind::Nothing,
@@ -213,7 +215,7 @@ impl<'s> Chunks<'s> {
                     if self.left == 0 {
                         return Ok(Some(piece));
                     }
-                    self.pass_on(conn, piece, chunk).await?;
+                    self.pass_on(conn, piece).await?;
                     self.body.wait(conn, self.chunking.hello()).await?;
                 }
                 ChunkScan::Replace { octets, replaced, with } => {
@@ -224,7 +226,7 @@ impl<'s> Chunks<'s> {
                     self.left -= (octets + replaced) as u64;
                     if piece_is_large {
                         let piece = self.piece(Bytes::new(), 0);
-                        self.pass_on(conn, piece, chunk).await?;
+                        self.pass_on(conn, piece).await?;
                     }
                 }
                 ChunkScan::Fault(octets, fault) => {
@@ -248,20 +250,20 @@ impl<'s> Chunks<'s> {
         Piece(self.rewritten.split().freeze())
     }
 
-    async fn pass_on(&mut self, conn: &mut Conn, piece: Piece, chunk: Chunk) -> Result<(), End> {
+    async fn pass_on(&mut self, conn: &mut Conn, piece: Piece) -> Result<(), End> {
         let received = piece.0.len() as u64;
         let was_held = self.body.header.is_some();
         let content = self.body.examine(self.chunking.hello(), piece.0);
         let content = self.released(was_held, content);
         if !content.is_empty() {
-            self.begin_chunk(&content, chunk);
+            self.begin_chunk(&content);
         }
         self.body.pass_on(conn, content, received).await
     }
 
     /// The chunk is here. The upstream's word on it is the client's; if it has nothing of it, ours.
     async fn end_chunk(&mut self, conn: &mut Conn, last: Piece) -> Result<(), End> {
-        self.pass_on(conn, last, Chunk { octets: 0, last: false }).await?;
+        self.pass_on(conn, last).await?;
         let Some(handoff) = &mut self.body.relayed else { return self.refuse(conn) };
         let asked = conn.mark(Duration::ZERO);
         match handoff.end_chunk().await {
@@ -279,7 +281,7 @@ impl<'s> Chunks<'s> {
         let was_held = self.body.header.is_some();
         let content = self.body.examine_last(self.chunking.hello(), last.0);
         let content = self.released(was_held, content);
-        self.begin_chunk(&content, Chunk { octets: 0, last: true });
+        self.begin_chunk(&content);
         let Some(handoff) = &mut self.body.relayed else { return self.refuse(conn) };
         let last = if self.form == Form::Chunks {
             Last::OfChunk(content)
@@ -308,13 +310,13 @@ impl<'s> Chunks<'s> {
     }
 
     /// Tells the upstream of the chunk, with its first content: what was held back is in it.
-    fn begin_chunk(&mut self, content: &Bytes, chunk: Chunk) {
+    fn begin_chunk(&mut self, content: &Bytes) {
         if self.form == Form::Chunks
             && !self.begun
             && let Some(handoff) = &mut self.body.relayed
         {
             let octets = content.len() as u64 + self.left;
-            handoff.begin_chunk(Chunk { octets, last: chunk.last });
+            handoff.begin_chunk(Chunk { octets, last: self.last });
             self.begun = true;
         }
     }

@@ -119,8 +119,7 @@ impl Visitor {
             size_octets_max: self.service.config.max_message_size,
             starttls: self.door().offers_starttls(tls),
             auth: tls.is_some(),
-            recipients_max: None,
-            dsn: false,
+            ..Offer::default()
         };
         self.door().say_hello(conn, hello, offer);
     }
