@@ -1,0 +1,305 @@
+//! Access tokens for XOAUTH2: fetched from a token endpoint with the client's own credentials (RFC
+//! 6749 §4.4), kept while they are good, and fetched again before they are not.
+//!
+//! However many connections are being opened, one request is on its way. An endpoint that refuses or
+//! does not answer is left alone for a while, longer each time; a token that is still good is used
+//! meanwhile. Neither a secret nor a token is ever part of an error.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Counter, counter, describe_counter};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, Url};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::secret::Secret;
+
+mod answer;
+
+use answer::Granted;
+
+/// From the name of the endpoint to the end of its answer. A connection is being opened meanwhile,
+/// and an application waits for it.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(8);
+/// Octets of an answer: a token with many claims has 4 KiB.
+const ANSWER_OCTETS_MAX: usize = 64 * 1024;
+/// A token this near its end is replaced: it has to live until the upstream has looked at it.
+const RENEWAL_MARGIN: Duration = Duration::from_mins(5);
+/// The first pause after a failure, and the longest: a secret that was refused does not get better by
+/// being tried more often.
+const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_mins(5)];
+
+/// Where tokens come from, and for whom.
+#[derive(Clone, Debug)]
+pub struct TokenConfig {
+    /// Whom to ask.
+    pub endpoint: TokenEndpoint,
+    /// Who we are to it.
+    pub client_id: Box<str>,
+    /// What proves that.
+    pub client_secret: Secret,
+    /// What the token is to be good for, like `https://outlook.office365.com/.default`.
+    pub scope: Option<Box<str>>,
+}
+
+/// The address of a token endpoint: `https`, or `http` on this very machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenEndpoint(Url);
+
+/// Why a text is not the address of a token endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenEndpointError {
+    /// The secret would go over the network for everybody to read.
+    #[error(
+        "must begin with https://: the secret is sent there (http:// only to a loopback address)"
+    )]
+    Plain,
+    /// It is no address, or one with a name, a password or a fragment in it.
+    #[error(
+        "is not the address of a token endpoint; write one like https://login.example.com/oauth2/token"
+    )]
+    Malformed,
+}
+
+/// Why there is no token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// The endpoint has answered, and what it said cannot be used.
+    #[error("the token endpoint gives no usable answer: {0}")]
+    Malformed(&'static str),
+    /// The endpoint refuses us; somebody must mend `client_id`, `client_secret_file` or `scope`.
+    #[error("the token endpoint refuses: {0}")]
+    Refused(Arc<str>),
+    /// The endpoint does not answer.
+    #[error("the token endpoint cannot be reached: {0}")]
+    Unreachable(Arc<str>),
+}
+
+/// Tokens of one upstream.
+pub struct TokenSource {
+    config: TokenConfig,
+    http: Client,
+    metrics: TokenMetrics,
+    /// Held while a token is fetched, so that one request is on its way.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    held: Option<Held>,
+    failed: Option<Failed>,
+}
+
+struct Held {
+    token: Arc<Secret>,
+    /// From then on another is wanted.
+    renew_at: Instant,
+    ends_at: Instant,
+}
+
+struct Failed {
+    error: TokenError,
+    pause: Duration,
+    again_at: Instant,
+}
+
+struct TokenMetrics {
+    fetched: Counter,
+    failed: Counter,
+}
+
+impl TokenSource {
+    /// A source that has not asked for anything yet. `tls` says whom to believe.
+    pub fn new(
+        upstream: &str,
+        config: TokenConfig,
+        tls: rustls::ClientConfig,
+    ) -> Result<Arc<Self>, TokenError> {
+        let builder = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .timeout(FETCH_TIMEOUT)
+            // RFC 6749 knows no redirects, and a secret is not sent on.
+            .redirect(Policy::none())
+            // Between two requests lies an hour.
+            .pool_max_idle_per_host(0);
+        // A proxy of the company is no way to this very machine.
+        let builder = if config.endpoint.is_loopback() { builder.no_proxy() } else { builder };
+        let http = builder.build().map_err(|error| unreachable(&error))?;
+        let state = Mutex::default();
+        Ok(Arc::new(Self { config, http, metrics: TokenMetrics::new(upstream), state }))
+    }
+
+    /// A token that is good now.
+    pub async fn token(&self) -> Result<Arc<Secret>, TokenError> {
+        let mut state = self.state.lock().await;
+        if let Some(known) = state.known(Instant::now()) {
+            return known;
+        }
+        let fetched = self.fetch().await;
+        match &fetched {
+            Ok(_) => self.metrics.fetched.increment(1),
+            Err(error) => {
+                self.metrics.failed.increment(1);
+                tracing::warn!(endpoint = %self.config.endpoint.0, "no access token: {error}");
+            }
+        }
+        state.learn(fetched, Instant::now())
+    }
+
+    /// The upstream does not take this token: the next one is fetched anew.
+    pub async fn invalidate(&self, token: &Secret) {
+        let mut state = self.state.lock().await;
+        if state.held.as_ref().is_some_and(|held| *held.token == *token) {
+            state.held = None;
+        }
+    }
+
+    async fn fetch(&self) -> Result<Granted, TokenError> {
+        let TokenConfig { endpoint, client_id, client_secret, scope } = &self.config;
+        let mut form = vec![
+            ("grant_type", "client_credentials"),
+            ("client_id", client_id),
+            ("client_secret", client_secret.reveal()),
+        ];
+        form.extend(scope.as_deref().map(|scope| ("scope", scope)));
+        let request = self.http.post(endpoint.0.clone()).form(&form);
+        let request = request.header("accept", "application/json");
+        let mut response = request.send().await.map_err(|error| unreachable(&error))?;
+        let is_granted = response.status().is_success();
+        let body = body(&mut response).await?;
+        if is_granted {
+            Granted::from_json(&body).map_err(TokenError::Malformed)
+        } else if response.status().is_server_error() {
+            Err(TokenError::Unreachable(format!("it answers {}", response.status()).into()))
+        } else {
+            Err(TokenError::Refused(answer::refusal(response.status(), &body).into()))
+        }
+    }
+}
+
+impl State {
+    /// What is known without asking: a token, or that it is too early to ask again.
+    fn known(&self, now: Instant) -> Option<Result<Arc<Secret>, TokenError>> {
+        let good = self.held.as_ref().filter(|held| now < held.ends_at);
+        if let Some(fresh) = good.filter(|held| now < held.renew_at) {
+            return Some(Ok(Arc::clone(&fresh.token)));
+        }
+        let failed = self.failed.as_ref().filter(|failed| now < failed.again_at)?;
+        Some(good.map(|held| Arc::clone(&held.token)).ok_or_else(|| failed.error.clone()))
+    }
+
+    /// Takes in what the endpoint has said, and says what that makes of a token that is still good.
+    fn learn(
+        &mut self,
+        fetched: Result<Granted, TokenError>,
+        now: Instant,
+    ) -> Result<Arc<Secret>, TokenError> {
+        match fetched {
+            Ok(granted) => {
+                let held = Held::new(granted, now);
+                let token = Arc::clone(&held.token);
+                *self = Self { held: Some(held), failed: None };
+                Ok(token)
+            }
+            Err(error) => {
+                let pause = self.failed.as_ref().map_or(PAUSES[0], |it| it.pause * 2);
+                let pause = pause.min(PAUSES[1]);
+                let failed = Failed { error: error.clone(), pause, again_at: now + pause };
+                self.failed = Some(failed);
+                let good = self.held.as_ref().filter(|held| now < held.ends_at);
+                good.map(|held| Arc::clone(&held.token)).ok_or(error)
+            }
+        }
+    }
+}
+
+impl Held {
+    /// A short-lived token is renewed when three quarters of its life are over.
+    fn new(granted: Granted, now: Instant) -> Self {
+        let margin = RENEWAL_MARGIN.min(granted.lifetime / 4);
+        let ends_at = now + granted.lifetime;
+        Self { token: Arc::new(granted.token), renew_at: ends_at - margin, ends_at }
+    }
+}
+
+impl TokenMetrics {
+    fn new(upstream: &str) -> Self {
+        describe_counter!(
+            "gatepost_upstream_token_fetches_total",
+            "Requests for an access token, by what came of them"
+        );
+        let count = |result: &'static str| {
+            let upstream = upstream.to_owned();
+            let counter = counter!("gatepost_upstream_token_fetches_total", "upstream" => upstream, "result" => result);
+            // An alert on the first increase needs a zero to increase from.
+            counter.increment(0);
+            counter
+        };
+        Self { fetched: count("fetched"), failed: count("failed") }
+    }
+}
+
+/// The body of an answer, as long as it may be.
+async fn body(response: &mut Response) -> Result<Vec<u8>, TokenError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
+        if body.len() + chunk.len() > ANSWER_OCTETS_MAX {
+            return Err(TokenError::Malformed("it is longer than 64 KiB"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// An error with its causes; the outermost says only that a request has failed.
+fn unreachable(error: &reqwest::Error) -> TokenError {
+    let mut text = String::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{}{error}", if text.is_empty() { "" } else { ": " });
+        cause = error.source();
+    }
+    if error.is_timeout() {
+        "it does not answer in time".clone_into(&mut text);
+    }
+    TokenError::Unreachable(text.into())
+}
+
+impl TokenEndpoint {
+    fn is_loopback(&self) -> bool {
+        let host = self.0.host_str().unwrap_or_default();
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        address.map_or(host == "localhost", |address| address.is_loopback())
+    }
+}
+
+impl FromStr for TokenEndpoint {
+    type Err = TokenEndpointError;
+
+    fn from_str(text: &str) -> Result<Self, TokenEndpointError> {
+        let url = Url::parse(text).map_err(|_| TokenEndpointError::Malformed)?;
+        let is_bare = url.username().is_empty()
+            && url.password().is_none()
+            && url.fragment().is_none()
+            && url.has_host();
+        if !is_bare {
+            return Err(TokenEndpointError::Malformed);
+        }
+        let endpoint = Self(url);
+        match endpoint.0.scheme() {
+            "https" => Ok(endpoint),
+            "http" if endpoint.is_loopback() => Ok(endpoint),
+            "http" => Err(TokenEndpointError::Plain),
+            _ => Err(TokenEndpointError::Malformed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
