@@ -8,20 +8,24 @@
 
 mod connection;
 mod metrics;
+mod offer;
 mod paths;
 mod pool;
 mod reuse_key;
 mod secret;
 mod token;
 mod transaction;
+mod transcript;
 mod trouble;
 mod upstream;
 
+pub use offer::{Drift, KnownOffers, Offer};
 pub use paths::Paths;
 pub use pool::Lease;
 pub use reuse_key::ReuseKey;
 pub use secret::Secret;
 pub use token::{TokenConfig, TokenEndpoint, TokenEndpointError, TokenError, TokenSource};
 pub use transaction::{Answers, DataFollows, GoAhead, Sent, Transaction, Unfinished};
+pub use transcript::{Line, Transcript, Voice};
 pub use trouble::Trouble;
 pub use upstream::{HostPort, IpVersion, Upstream, UpstreamConfig};
