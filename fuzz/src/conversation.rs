@@ -287,7 +287,11 @@ impl Model {
         reply: &Reply,
     ) -> Option<()> {
         let is_yes = reply.is_positive();
-        let is_no_answer = asked.is_none() || asked == Some(Asked::Data) && is_yes;
+        let is_no_answer = match (asked, reply.code().as_u16()) {
+            (None, _) => true,
+            (Some(Asked::Data), code) => is_yes || (300..400).contains(&code) && code != 354,
+            (Some(_), code) => (300..400).contains(&code),
+        };
         assert_eq!(answer.is_none(), is_no_answer, "{reply:?} to {asked:?}");
         match (asked, answer?) {
             (Some(Asked::Mail), Answer::Mail(said)) => {

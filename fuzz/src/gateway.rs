@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use gatepost_delivery::{IpVersion, Upstream, UpstreamConfig};
+use gatepost_delivery::{IpVersion, Patience, Upstream, UpstreamConfig};
 use gatepost_inbound::{
     Drain, Listener, ListenerConfig, ListenerTls, OnHiddenClients, ProxyProtocol, ReceivedStyle,
     Service, SessionConfig, bind,
@@ -238,6 +238,7 @@ fn upstream_config(name: &str, address: SocketAddr) -> UpstreamConfig {
         max_recipients: None,
         connect_timeout: PATIENCE,
         client_stall: PATIENCE * 2,
+        patience: Patience::default(),
     }
 }
 

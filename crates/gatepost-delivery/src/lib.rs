@@ -10,6 +10,7 @@ mod connection;
 mod metrics;
 mod offer;
 mod paths;
+mod patience;
 mod pool;
 mod reuse_key;
 mod secret;
@@ -21,6 +22,7 @@ mod upstream;
 
 pub use offer::{Drift, KnownOffers, Offer};
 pub use paths::Paths;
+pub use patience::Patience;
 pub use pool::Lease;
 pub use reuse_key::ReuseKey;
 pub use secret::Secret;

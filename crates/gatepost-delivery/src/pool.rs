@@ -197,6 +197,11 @@ impl Lease {
         self.ready.as_ref().map(client::Ready::capabilities)
     }
 
+    /// What is configured for the upstream.
+    pub(crate) fn config(&self) -> &UpstreamConfig {
+        self.held.pool.config()
+    }
+
     pub(crate) fn take_ready(&mut self) -> Option<client::Ready> {
         self.ready.take()
     }

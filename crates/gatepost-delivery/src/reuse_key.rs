@@ -75,6 +75,7 @@ mod tests {
             max_recipients: None,
             connect_timeout: Duration::ZERO,
             client_stall: Duration::ZERO,
+            patience: crate::patience::Patience::default(),
         }
     }
 

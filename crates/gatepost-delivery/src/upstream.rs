@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use gatepost_stream::Clock;
 
+use crate::patience::Patience;
 use crate::pool::{Lease, Pool};
 use crate::trouble::Trouble;
 
@@ -38,6 +39,8 @@ pub struct UpstreamConfig {
     pub connect_timeout: Duration,
     /// How long a client that stalls may hold a connection.
     pub client_stall: Duration,
+    /// How long it may take for what no key speaks of.
+    pub patience: Patience,
 }
 
 /// `host:port`. The host is a name or an address, IPv6 in brackets.

@@ -57,7 +57,9 @@ pub(crate) fn log_refused(session: &Session, hello: &Hello, handoff: &Handoff, r
 /// The upstream was lost between RCPT and DATA, by its fault or by the client's.
 pub(crate) fn log_deferred(session: &Session, hello: &Hello, handoff: &Handoff, reply: &Reply) {
     session.listener.metrics.deferred.increment(1);
-    log_message(session, hello, handoff, reply.to_string(), String::from_utf8_lossy(reply.text()));
+    let reason = handoff.reason().map(Cow::from);
+    let reason = reason.unwrap_or_else(|| String::from_utf8_lossy(reply.text()));
+    log_message(session, hello, handoff, reply.to_string(), reason);
 }
 
 /// The client went away, fell silent or changed its mind in the middle of its data.

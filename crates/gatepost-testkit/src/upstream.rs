@@ -28,7 +28,7 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 pub use content::{Content, Digest};
 pub use record::{Connection, Ending, Message};
-pub use script::{Action, CONNECT, END_OF_DATA};
+pub use script::{Action, CONNECT, END_OF_DATA, Move};
 
 use record::Journal;
 use script::Script;
@@ -114,6 +114,13 @@ impl ScriptedUpstream {
     pub async fn wait_for_open(&self, count: usize) {
         let waited = self.journal.wait_until(|page| page.open == count).await;
         waited.unwrap_or_else(|story| panic!("never {count} open connections\n{story}"));
+    }
+
+    /// Waits until at least `count` moves of [`Action::Play`] and [`Action::PlayInData`] were made, or
+    /// no connection is left to make them on. One that takes its time is made once it has begun.
+    pub async fn wait_for_moves(&self, count: usize) {
+        let waited = self.journal.wait_until(|page| page.moves >= count || page.open == 0).await;
+        waited.unwrap_or_else(|story| panic!("never {count} moves\n{story}"));
     }
 
     /// Everything the upstream saw, for the eyes of whoever reads a failed test.

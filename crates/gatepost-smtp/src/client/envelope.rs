@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 
 use crate::client::{Body, Chunks, Desync, Ready, Resetting};
 use crate::command::Body as BodyType;
-use crate::reply::Reply;
+use crate::reply::{Reply, Severity};
 
 /// What MAIL says, in octets that were checked and are not changed.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +120,18 @@ impl Envelope {
     }
 
     /// Gives the next reply to the command it answers: replies come in the order of commands.
+    ///
+    /// A 3yz that is not the 354 to DATA, and a 2yz to DATA, say neither yes nor no: whoever says that
+    /// is a command ahead or behind, and nothing after it can be believed.
     pub fn handle(&mut self, reply: Reply) -> Result<Answer, Desync> {
+        let is_in_turn = match reply.severity() {
+            Severity::Positive => self.envelope_owed(),
+            Severity::Intermediate => !self.envelope_owed() && reply.code().as_u16() == 354,
+            Severity::Transient | Severity::Permanent => true,
+        };
+        if !is_in_turn {
+            return Err(Desync);
+        }
         let positive = reply.is_positive();
         let granted = |yes: bool| if yes { Asked::Granted } else { Asked::Refused };
         if self.mail == Asked::Owed {
@@ -131,10 +142,6 @@ impl Envelope {
             self.standing += u32::from(positive && self.mail == Asked::Granted);
             Ok(Answer::Recipient(reply))
         } else if self.data == Asked::Owed {
-            // A 2yz to DATA says neither yes nor no: nothing after it can be believed.
-            if positive {
-                return Err(Desync);
-            }
             self.data = granted(reply.code().as_u16() == 354);
             Ok(Answer::Data(reply))
         } else {

@@ -166,6 +166,25 @@ fn a_reply_too_many_is_never_believed() {
     assert_eq!(envelope.handle(say(250)), Err(Desync), "DATA is never answered with 2yz");
 }
 
+/// RFC 5321 §4.2.1: a 3yz asks for more, and only DATA has more to give.
+#[test]
+fn a_reply_that_is_neither_yes_nor_no_is_never_believed() {
+    let mut out = BytesMut::new();
+    for code in [334, 354] {
+        let mut envelope = open(&say(250)).mail(&BARE, &mut out);
+        envelope.recipient(b"c@d", b"", &mut out);
+        assert_eq!(envelope.handle(say(code)), Err(Desync), "{code} to MAIL");
+        let mut envelope = open(&say(250)).mail(&BARE, &mut out);
+        envelope.recipient(b"c@d", b"", &mut out);
+        envelope.handle(say(250)).expect("MAIL");
+        assert_eq!(envelope.handle(say(code)), Err(Desync), "{code} to RCPT");
+    }
+    let mut envelope = open(&say(250)).mail(&BARE, &mut out);
+    envelope.handle(say(250)).expect("MAIL");
+    envelope.data(&mut out);
+    assert_eq!(envelope.handle(say(334)), Err(Desync), "334 to DATA");
+}
+
 #[test]
 fn there_is_no_reset_while_replies_are_owed_or_data_is_awaited() {
     let mut out = BytesMut::new();

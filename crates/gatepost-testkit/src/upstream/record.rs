@@ -124,6 +124,7 @@ pub(super) struct Page {
     pub(super) messages: Vec<Message>,
     pub(super) open: usize,
     pub(super) open_max: usize,
+    pub(super) moves: usize,
 }
 
 impl Journal {
@@ -199,6 +200,13 @@ impl Pen {
 
     pub(super) fn sent(&self, octets: &[u8]) {
         self.note(|connection| connection.transcript.said('S', octets));
+    }
+
+    pub(super) fn moved(&self, what: &str) {
+        self.journal.write(|page| {
+            page.moves += 1;
+            page.connections[self.connection].transcript.happened('S', what);
+        });
     }
 
     pub(super) fn line(&self, line: &str) {

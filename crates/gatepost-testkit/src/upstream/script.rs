@@ -30,6 +30,12 @@ pub enum Action {
     Reset,
     /// Never replies again on this connection, but reads on.
     Silence,
+    /// Makes these moves, one after the other, where a reply is due. What the first of them say is
+    /// the reply, if it is whole.
+    Play(Vec<Move>),
+    /// To DATA: accepts, reads so many octets of content, makes these moves, and reads on. To BDAT:
+    /// the same inside the chunk.
+    PlayInData(usize, Vec<Move>),
     /// To DATA: accepts, reads so many octets of content, and is gone, as a process that was killed
     /// is gone (FIN, or RST if octets lie unread).
     CloseAfterData(usize),
@@ -37,6 +43,36 @@ pub enum Action {
     StallAfterData(usize),
     /// This must never happen: the upstream panics with this reason, and so does its `join`.
     Panic(String),
+}
+
+/// One thing of several that an upstream does in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// Closes cleanly (FIN), having read what still came.
+    Close,
+    /// Reads nothing more, until the other side is gone.
+    Deaf,
+    /// Sends these octets one by one, with a pause after each.
+    Drip(Vec<u8>, Duration),
+    /// Says that it will say nothing more (FIN), and reads on.
+    HalfClose,
+    /// Sends these octets again and again, with a pause each time, for as long as it can.
+    Repeat(Vec<u8>, Duration),
+    /// Resets the connection (RST).
+    Reset,
+    /// Sends these octets, whatever they are.
+    Say(Vec<u8>),
+    /// Says nothing more, but reads on.
+    Silence,
+    /// Neither says nor reads anything for so long.
+    Wait(Duration),
+}
+
+impl Move {
+    /// Says a reply that is whole: its lines end with CRLF.
+    pub fn say(reply: &str) -> Self {
+        Self::Say(reply.as_bytes().to_vec())
+    }
 }
 
 impl From<&str> for Action {
@@ -60,7 +96,10 @@ impl Action {
             | Self::Delay(_, reply)
             | Self::TwoReplies(reply, _) => Some(reply.clone()),
             Self::Raw(octets) => Some(String::from_utf8_lossy(octets).trim_end().to_owned()),
-            Self::CloseAfterData(_) | Self::StallAfterData(_) => Some("354 go ahead".to_owned()),
+            Self::CloseAfterData(_) | Self::StallAfterData(_) | Self::PlayInData(..) => {
+                Some("354 go ahead".to_owned())
+            }
+            Self::Play(moves) => whole_reply(moves),
             Self::Close | Self::Reset | Self::Silence | Self::Panic(_) => None,
         }
     }
@@ -68,10 +107,26 @@ impl Action {
     /// How much mail data this answer to DATA lets in.
     pub(super) fn octets_max(&self) -> usize {
         match self {
-            Self::CloseAfterData(octets) | Self::StallAfterData(octets) => *octets,
+            Self::CloseAfterData(octets)
+            | Self::StallAfterData(octets)
+            | Self::PlayInData(octets, _) => *octets,
             _ => usize::MAX,
         }
     }
+}
+
+/// What moves say, if it comes to the end of a line.
+fn whole_reply(moves: &[Move]) -> Option<String> {
+    let mut said = Vec::new();
+    for next in moves {
+        match next {
+            Move::Say(octets) | Move::Drip(octets, _) => said.extend_from_slice(octets),
+            Move::Wait(_) => {}
+            _ => break,
+        }
+    }
+    let reply = String::from_utf8_lossy(&said);
+    reply.contains("\r\n").then(|| reply.trim_end().to_owned())
 }
 
 /// The rules of an upstream, with their counters.

@@ -1,7 +1,8 @@
 //! One connection of the upstream: lines and mail data in, actions out.
 
+mod play;
+
 use std::convert::Infallible;
-use std::future::pending;
 use std::net::SocketAddr;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::{Arc, Mutex};
@@ -145,9 +146,10 @@ impl Session {
                 let Break(ending) = self.swallow().await;
                 Break(ending)
             }
-            Action::CloseAfterData(_) | Action::StallAfterData(_) => {
+            Action::CloseAfterData(_) | Action::StallAfterData(_) | Action::PlayInData(..) => {
                 self.send(b"354 go ahead\r\n").await
             }
+            Action::Play(moves) => self.play(moves).await,
             Action::Panic(reason) => {
                 panic!("the upstream must not see this: {reason}\n{}", self.pen.story())
             }
@@ -158,15 +160,16 @@ impl Session {
     /// if there is a rule for that and none for BDAT.
     async fn take_chunk(&mut self, line: &str, octets: usize, last: bool) -> ControlFlow<Ending> {
         let mut scan = self.chunks.take().unwrap_or_else(|| Scan::new(self.manner.keeps_content));
-        let mut left = octets;
-        while left > 0 {
-            if self.unread.is_empty() {
-                self.pen.unfinished(scan.octets());
-                self.read_more(self.buffer.len(), self.manner.keeps_content).await?;
-            }
-            left -= scan.take_chunk(&mut self.unread, left);
-        }
         let mut action = self.decide(line);
+        let mut left = octets;
+        if let Action::PlayInData(before, moves) = &action {
+            let before = octets.min(*before);
+            self.read_chunk(&mut scan, before).await?;
+            left -= before;
+            self.play(moves).await?;
+            action = self.sink.answer(line);
+        }
+        self.read_chunk(&mut scan, left).await?;
         let positive = action.reply().is_some_and(|reply| reply.starts_with('2'));
         if !last {
             self.chunks = Some(scan);
@@ -184,6 +187,17 @@ impl Session {
             reply: action.reply(),
         });
         self.perform(&action).await
+    }
+
+    async fn read_chunk(&mut self, scan: &mut Scan, mut left: usize) -> ControlFlow<Ending> {
+        while left > 0 {
+            if self.unread.is_empty() {
+                self.pen.unfinished(scan.octets());
+                self.read_more(self.buffer.len(), self.manner.keeps_content).await?;
+            }
+            left -= scan.take_chunk(&mut self.unread, left);
+        }
+        Continue(())
     }
 
     /// The message is in the journal before the gateway can read the reply to it.
@@ -232,7 +246,9 @@ impl Session {
             }
             self.pen.unfinished(scan.octets());
             if permitted == 0 {
-                return self.abandon_content(permission).await;
+                self.interrupt_content(permission).await?;
+                permitted = usize::MAX;
+                continue;
             }
             self.read_more(octets_per_read.min(permitted), self.manner.keeps_content).await?;
             // The shortest sleep of tokio is a millisecond.
@@ -242,9 +258,10 @@ impl Session {
         }
     }
 
-    async fn abandon_content<T>(&self, permission: &Action) -> ControlFlow<Ending, T> {
+    async fn interrupt_content(&mut self, permission: &Action) -> ControlFlow<Ending> {
         match permission {
-            Action::StallAfterData(_) => pending().await,
+            Action::PlayInData(_, moves) => self.play(moves).await,
+            Action::StallAfterData(_) => self.stay_deaf().await,
             _ => Break(Ending::Here),
         }
     }

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use crate::upstream::{Action, Builder, Digest, Ending};
+use crate::upstream::{Action, Builder, Digest, Ending, Move};
 use crate::{ByteClient, ScriptedUpstream};
 
 const ENVELOPE: &[u8] = b"MAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\nDATA\r\n";
@@ -241,4 +241,67 @@ async fn a_panic_of_a_connection_is_the_panic_of_the_test() {
     client.send_line("AUTH PLAIN").await;
     client.expect_closed().await;
     upstream.join().await;
+}
+
+#[tokio::test]
+async fn every_move_is_made() {
+    let pause = Duration::from_millis(2);
+    let upstream = ScriptedUpstream::builder()
+        .on("ONE", Action::Play(vec![Move::Drip(b"250 a\r\n".into(), pause), Move::say("x\r\n")]))
+        .on("TWO", Action::Play(vec![Move::Wait(pause), Move::HalfClose]))
+        .on("THREE", Action::Play(vec![Move::Repeat(b"250-y\r\n".into(), pause)]))
+        .on("FOUR", Action::Play(vec![Move::Reset]))
+        .on("FIVE", Action::Play(vec![Move::Deaf]))
+        .start();
+    let mut client = ByteClient::connect(upstream.addr()).await;
+    client.expect("220").await;
+    client.send_line("ONE").await;
+    client.expect("250 a").await;
+    upstream.wait_for_moves(2).await;
+    client.send(b"TWO\r\nNOOP\r\n").await;
+    assert_eq!(client.read_to_end().await, b"x\r\n");
+    assert_eq!(upstream.connections_open(), 1, "it still listens");
+    client.close();
+    upstream.wait_for_open(0).await;
+    assert_eq!(upstream.connections()[0].ending, Some(Ending::ClosedByPeer));
+    for (line, moves, ending) in [
+        ("THREE", 5, Ending::ResetByPeer),
+        ("FOUR", 5, Ending::Here),
+        ("FIVE", 6, Ending::ClosedByPeer),
+    ] {
+        let mut client = ByteClient::connect(upstream.addr()).await;
+        client.expect("220").await;
+        client.send(format!("{line}\r\nNOOP\r\n").as_bytes()).await;
+        upstream.wait_for_moves(moves).await;
+        client.close();
+        upstream.wait_for_open(0).await;
+        let last = upstream.connections().pop().expect("a connection");
+        assert_eq!(last.ending, Some(ending), "{line}");
+    }
+    upstream.join().await;
+}
+
+#[tokio::test]
+async fn moves_are_made_in_the_middle_of_content() {
+    let early = || Action::PlayInData(3, vec![Move::say("552 5.3.4 early\r\n")]);
+    let upstream = ScriptedUpstream::builder()
+        .extensions(&["CHUNKING"])
+        .on_nth("DATA", 1, early())
+        .on_nth("BDAT", 1, early())
+        .start();
+    let mut client = in_data(&upstream).await;
+    client.send(b"one").await;
+    client.expect("552 5.3.4 early").await;
+    client.send(b" more\r\n.\r\n").await;
+    client.expect("250 2.0.0 queued").await;
+    client.send(b"MAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\nBDAT 5\r\none").await;
+    for reply in ["250", "250", "552 5.3.4 early"] {
+        client.expect(reply).await;
+    }
+    client.send(b"\r\nBDAT 0 LAST\r\n").await;
+    client.expect("250 2.0.0 chunk").await;
+    client.expect("250 2.0.0 queued").await;
+    let contents: Vec<_> = upstream.messages().iter().map(crate::upstream::Message::text).collect();
+    assert_eq!(contents, ["one more\r\n", "one\r\n"]);
+    upstream.stop().await;
 }

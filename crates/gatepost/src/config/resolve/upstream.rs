@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use gatepost_delivery::{HostPort, IpVersion, UpstreamConfig};
+use gatepost_delivery::{HostPort, IpVersion, Patience, UpstreamConfig};
 use gatepost_policy::{choice::Choices, site::UpstreamId};
 use toml::Spanned;
 
@@ -112,6 +112,7 @@ fn one(
             file.client_stall,
             seconds(10),
         ),
+        patience: Patience::default(),
     }
 }
 
