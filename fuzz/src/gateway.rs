@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use gatepost_delivery::{IpVersion, Patience, Upstream, UpstreamConfig};
+use gatepost_delivery::{IpVersion, Patience, Profile, Upstream, UpstreamConfig};
 use gatepost_inbound::{
     Drain, Listener, ListenerConfig, ListenerTls, OnHiddenClients, ProxyProtocol, ReceivedStyle,
     Service, SessionConfig, bind,
@@ -227,6 +227,7 @@ fn session_config() -> SessionConfig {
 fn upstream_config(name: &str, address: SocketAddr) -> UpstreamConfig {
     UpstreamConfig {
         name: name.into(),
+        profile: Profile::generic(),
         hosts: vec![address.to_string().parse().expect("an address")],
         ip: IpVersion::Any,
         ehlo_name: "relay.test".into(),

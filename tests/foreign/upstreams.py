@@ -12,15 +12,23 @@ from world import AWKWARD, Gatepost, free_port, same
 
 # Where the client hears of it, what it hears, and the metric that counts it.
 RCPT, END = "RCPT", "end of data"
-CONFIGURATION_FAULT = 'gatepost_configuration_faults_total{upstream="sink"}'
+ENVELOPE_FAULT = 'gatepost_configuration_faults_total{upstream="sink",scope="envelope"}'
+UPSTREAM_FAULT = 'gatepost_configuration_faults_total{upstream="sink",scope="upstream"}'
 AMBIGUOUS = 'gatepost_deliveries_total{upstream="sink",result="ambiguous"}'
 UNREACHABLE = 'gatepost_deliveries_total{upstream="sink",result="unreachable"}'
 NO_SUCH_USER = ["-B", "550 5.1.1 no such user"]
 
+
+def counted_as(command, code):
+    """What a client can provoke is its own; that somebody has to log in is not."""
+    ours = command == "MAIL" and code in (521, 530, 535, 538)
+    return UPSTREAM_FAULT if ours else ENVELOPE_FAULT
+
+
 FAULTS = [
     (["-f", "RCPT", *NO_SUCH_USER], RCPT, "550 5.1.1", None),
     (["-r", "RCPT"], RCPT, "450 4.3.0", None),
-    (["-f", "RCPT"], RCPT, "451 4.3.5", CONFIGURATION_FAULT),
+    (["-f", "RCPT"], RCPT, "451 4.3.5", ENVELOPE_FAULT),
     (["-f", "MAIL", "-B", "550 5.7.1 not you"], RCPT, "550 5.7.1", None),
     (["-r", "MAIL"], RCPT, "450 4.3.0", None),
     (["-f", "DATA", "-B", "554 5.7.1 no"], END, "554 5.7.1", None),
@@ -46,29 +54,29 @@ FAULTS = [
 # The rest of what smtp-sink can do wrong, and what it can do slowly or without: for the long part.
 REFUSES, TOO_BUSY = ["-B", "554 5.7.1 go away"], ["-b", "421 4.7.0 too busy"]
 MORE_FAULTS = [
-    (["-f", "CONNECT"], RCPT, "451 4.3.5", CONFIGURATION_FAULT),
+    (["-f", "CONNECT"], RCPT, "451 4.3.5", UPSTREAM_FAULT),
     (["-f", "CONNECT", *REFUSES], RCPT, "451 4.4.1", None),
     (["-r", "CONNECT"], RCPT, "451 4.4.1", None),
     (["-r", "CONNECT", *TOO_BUSY], RCPT, "451 4.3.2", None),
-    (["-f", "EHLO,HELO"], RCPT, "451 4.3.5", CONFIGURATION_FAULT),
+    (["-f", "EHLO,HELO"], RCPT, "451 4.3.5", UPSTREAM_FAULT),
     (["-r", "EHLO"], RCPT, "451 4.4.1", None),
     (["-Q", "EHLO"], RCPT, "451 4.3.2", None),
     (["-e", "-q", "HELO"], RCPT, "451 4.4.1", None),
-    (["-f", "MAIL"], RCPT, "451 4.3.5", CONFIGURATION_FAULT),
+    (["-f", "MAIL"], RCPT, "451 4.3.5", ENVELOPE_FAULT),
     (["-q", "MAIL"], RCPT, "451 4.4.2", None),
     (["-Q", "MAIL"], RCPT, "451 4.3.2", None),
     (["-r", "MAIL", *TOO_BUSY], RCPT, "451 4.3.2", None),
     (["-r", "RCPT", *TOO_BUSY], RCPT, "451 4.3.2", None),
     (["-r", "RCPT", "-b", "452 4.5.3 too many"], RCPT, "452 4.5.3", None),
     (["-f", "RCPT", "-B", "552 5.2.2 full"], RCPT, "452 4.5.3", None),
-    (["-f", "DATA"], END, "451 4.3.5", CONFIGURATION_FAULT),
+    (["-f", "DATA"], END, "451 4.3.5", ENVELOPE_FAULT),
     (["-Q", "DATA"], END, "451 4.3.2", None),
     (["-r", "DATA", *TOO_BUSY], END, "451 4.3.2", None),
-    (["-f", "."], END, "451 4.3.5", CONFIGURATION_FAULT),
+    (["-f", "."], END, "451 4.3.5", ENVELOPE_FAULT),
     (["-f", ".", "-B", "552 5.3.4 too big"], END, "552 5.3.4", None),
     (["-r", ".", *TOO_BUSY], END, "451 4.3.2", None),
     *(
-        (["-f", command, "-B", f"{code} 5.7.0 not like this"], where, "451 4.3.5", CONFIGURATION_FAULT)
+        (["-f", command, "-B", f"{code} 5.7.0 not like this"], where, "451 4.3.5", counted_as(command, code))
         for command, where in [("MAIL", RCPT), ("RCPT", RCPT), ("DATA", END), (".", END)]
         for code in (503, 521, 530, 535, 538, 555)
     ),

@@ -3,8 +3,8 @@
 //! An [`Upstream`] is a smart host with its limits. Its pool keeps connections between
 //! transactions and shares them only under an equal [`ReuseKey`]. A [`Transaction`] drives the
 //! client machine of `gatepost-smtp` over one of them and reports what the upstream said, or in
-//! what way it said nothing ([`Trouble`]). What that means for a client, and whether to try again,
-//! is not decided here.
+//! what way it said nothing ([`Trouble`]); a [`Profile`] knows what this provider means by it. What
+//! follows for a client, and whether to try again, is not decided here.
 
 mod connection;
 mod metrics;
@@ -12,8 +12,11 @@ mod offer;
 mod paths;
 mod patience;
 mod pool;
+pub mod profile;
 mod reuse_key;
 mod secret;
+mod signal;
+
 mod token;
 mod transaction;
 mod transcript;
@@ -24,8 +27,10 @@ pub use offer::{Drift, KnownOffers, Offer};
 pub use paths::Paths;
 pub use patience::Patience;
 pub use pool::Lease;
+pub use profile::Profile;
 pub use reuse_key::ReuseKey;
 pub use secret::Secret;
+pub use signal::Signal;
 pub use token::{TokenConfig, TokenEndpoint, TokenEndpointError, TokenError, TokenSource};
 pub use transaction::{Answers, DataFollows, GoAhead, Sent, Transaction, Unfinished};
 pub use transcript::{Line, Transcript, Voice};

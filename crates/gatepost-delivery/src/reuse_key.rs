@@ -64,6 +64,7 @@ mod tests {
     fn config() -> UpstreamConfig {
         UpstreamConfig {
             name: "a".into(),
+            profile: crate::Profile::generic(),
             hosts: Vec::new(),
             ip: IpVersion::Any,
             ehlo_name: "relay.test".into(),

@@ -10,6 +10,7 @@ use gatepost_stream::Clock;
 
 use crate::patience::Patience;
 use crate::pool::{Lease, Pool};
+use crate::profile::Profile;
 use crate::trouble::Trouble;
 
 /// What is configured for one upstream; the contract has keys and defaults.
@@ -17,6 +18,8 @@ use crate::trouble::Trouble;
 pub struct UpstreamConfig {
     /// Unique name; in logs, metrics and policy.
     pub name: Arc<str>,
+    /// What is known of its provider.
+    pub profile: Arc<Profile>,
     /// Where it is, tried in order.
     pub hosts: Vec<HostPort>,
     /// Which addresses of a host are used.
@@ -110,6 +113,16 @@ impl IpVersion {
 }
 
 impl HostPort {
+    /// The name, or the address without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// All addresses, in the order to try them. A literal address asks no resolver.
     pub async fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
         if let Ok(address) = self.host.parse::<IpAddr>() {

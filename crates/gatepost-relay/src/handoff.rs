@@ -167,7 +167,7 @@ impl Handoff {
     fn troubled(&mut self, trouble: &Trouble) -> Reply {
         self.reason = Some(trouble.to_string().into());
         tracing::debug!(upstream = self.outlet.name(), %trouble, "the upstream failed");
-        self.outlet.judge(trouble::of_trouble(trouble), trouble)
+        self.outlet.suffer(trouble)
     }
 }
 
@@ -216,7 +216,7 @@ impl Handoff {
             match transaction.send(content).await {
                 Ok(Sent::All) => {}
                 Ok(Sent::Interrupted(reply)) => {
-                    self.close(self.outlet.judge(trouble::of_reply(Stage::Data, &reply), &reply));
+                    self.close(self.outlet.hear(Stage::Data, &reply));
                 }
                 Err(trouble) => {
                     let reply = self.troubled(&trouble);
@@ -280,8 +280,11 @@ impl Handoff {
         drop(cut_off);
         self.outlet.metrics.duration.record(dot.elapsed());
         match finished {
-            Ok(reply) if reply.is_positive() => Ok(reply.with_status()),
-            Ok(reply) => Err(self.outlet.judge(trouble::of_reply(Stage::Data, &reply), &reply)),
+            Ok(reply) if reply.is_positive() => {
+                self.outlet.accepted();
+                Ok(reply.with_status())
+            }
+            Ok(reply) => Err(self.outlet.hear(Stage::Data, &reply)),
             Err(Unfinished::BeforeDot(trouble)) => Err(self.troubled(&trouble)),
             Err(Unfinished::AfterDot(trouble)) => {
                 // RFC 1047: the message may have arrived. The client will send it again; saying
@@ -311,7 +314,7 @@ impl Handoff {
                 true
             }
             Ok(GoAhead::Refused(reply)) => {
-                let said = self.outlet.judge(trouble::of_reply(Stage::Data, &reply), &reply);
+                let said = self.outlet.hear(Stage::Data, &reply);
                 if let Link::Open(transaction) =
                     std::mem::replace(&mut self.link, Link::Closed(said))
                 {

@@ -7,6 +7,7 @@
 //!
 //! Modes `spool` and `hybrid` will live here too; the crate knows upstreams, not clients.
 
+mod alarm;
 mod handoff;
 mod mail_log;
 mod metrics;

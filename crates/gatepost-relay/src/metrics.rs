@@ -1,6 +1,11 @@
 //! What is counted about deliveries. Handles are made once, per upstream.
 
-use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
+
+use crate::trouble::Scope;
 
 #[derive(Clone)]
 pub(crate) struct DeliveryMetrics {
@@ -9,17 +14,12 @@ pub(crate) struct DeliveryMetrics {
     pub(crate) refused: Counter,
     pub(crate) ambiguous: Counter,
     pub(crate) unreachable: Counter,
-    pub(crate) configuration_faults: Counter,
     pub(crate) duration: Histogram,
 }
 
 impl DeliveryMetrics {
     pub(crate) fn new(upstream: &str) -> Self {
         describe_counter!("gatepost_deliveries_total", "Hand-overs, by what the upstream did");
-        describe_counter!(
-            "gatepost_configuration_faults_total",
-            "Replies of an upstream that concern our set-up and not a message"
-        );
         describe_histogram!(
             "gatepost_delivery_duration_seconds",
             Unit::Seconds,
@@ -32,16 +32,56 @@ impl DeliveryMetrics {
             counter.increment(0);
             counter
         };
-        let metrics = Self {
+        Self {
             delivered: deliveries("delivered"),
             deferred: deliveries("deferred"),
             refused: deliveries("refused"),
             ambiguous: deliveries("ambiguous"),
             unreachable: deliveries("unreachable"),
-            configuration_faults: counter!("gatepost_configuration_faults_total", "upstream" => upstream.clone()),
             duration: histogram!("gatepost_delivery_duration_seconds", "upstream" => upstream),
+        }
+    }
+}
+
+/// Faults of our set-up.
+pub(crate) struct FaultMetrics {
+    envelope: Counter,
+    connection: Counter,
+    upstream: Counter,
+    pub(crate) fault: Gauge,
+}
+
+impl FaultMetrics {
+    pub(crate) fn new(upstream: &str) -> Self {
+        describe_counter!(
+            "gatepost_configuration_faults_total",
+            "Replies of an upstream that concern our set-up, by how far the fault reaches"
+        );
+        describe_gauge!(
+            "gatepost_configuration_fault",
+            "1 while the upstream does not accept how it is used"
+        );
+        let faults = |scope: Scope| {
+            let counter = counter!("gatepost_configuration_faults_total", "upstream" => upstream.to_owned(), "scope" => scope.to_string());
+            // An alert on the first increase needs a zero to increase from.
+            counter.increment(0);
+            counter
         };
-        metrics.configuration_faults.increment(0);
-        metrics
+        let fault = gauge!("gatepost_configuration_fault", "upstream" => upstream.to_owned());
+        fault.set(0.0);
+        Self {
+            envelope: faults(Scope::Envelope),
+            connection: faults(Scope::Connection),
+            upstream: faults(Scope::Upstream),
+            fault,
+        }
+    }
+
+    pub(crate) const fn faults(&self, scope: Scope) -> &Counter {
+        match scope {
+            Scope::Envelope => &self.envelope,
+            Scope::Connection => &self.connection,
+            Scope::Upstream => &self.upstream,
+        }
     }
 }

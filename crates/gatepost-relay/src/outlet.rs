@@ -2,51 +2,76 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use gatepost_delivery::Upstream;
+use gatepost_delivery::{Profile, Signal, Trouble, Upstream};
 use gatepost_smtp::reply::Reply;
-use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::metrics::DeliveryMetrics;
-use crate::trouble::Outcome;
+use crate::trouble::{self, Outcome, Stage};
 
 pub(crate) struct Outlet {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) metrics: DeliveryMetrics,
-    started: Instant,
-    /// The last minute since the start in which a configuration fault was written to the log.
-    warned_minute: AtomicU64,
+    alarm: Alarm,
 }
 
 impl Outlet {
     pub(crate) fn new(upstream: Arc<Upstream>) -> Self {
-        let metrics = DeliveryMetrics::new(&upstream.config().name);
-        Self { upstream, metrics, started: Instant::now(), warned_minute: AtomicU64::new(0) }
+        let config = upstream.config();
+        let metrics = DeliveryMetrics::new(&config.name);
+        let alarm = Alarm::new(&config.name, &config.profile);
+        Self { upstream, metrics, alarm }
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.upstream.config().name
     }
 
-    /// The reply of an outcome; an operator is alarmed if our own set-up is at fault.
-    pub(crate) fn judge(&self, outcome: Outcome, said: &dyn Display) -> Reply {
-        if outcome.configuration_fault {
-            self.metrics.configuration_faults.increment(1);
-            if self.is_time_to_warn() {
-                tracing::warn!(
-                    upstream = self.name(),
-                    %said,
-                    "the upstream objects to how it is used: check its settings and what it has on record for this relay"
-                );
-            }
-        }
-        outcome.reply
+    fn profile(&self) -> &Profile {
+        &self.upstream.config().profile
     }
 
-    /// Once a minute: a client can provoke as many faults as it likes.
-    fn is_time_to_warn(&self) -> bool {
-        let minute = self.started.elapsed().as_secs() / 60 + 1;
-        self.warned_minute.fetch_max(minute, Ordering::Relaxed) < minute
+    /// What the client hears of a reply that is not a yes.
+    pub(crate) fn hear(&self, stage: Stage, reply: &Reply) -> Reply {
+        self.judge(trouble::of_reply(self.profile(), stage, reply), reply)
+    }
+
+    /// What the client hears of trouble in a transaction.
+    pub(crate) fn suffer(&self, trouble: &Trouble) -> Reply {
+        self.judge(trouble::of_trouble(self.profile(), trouble), trouble)
+    }
+
+    /// What the client hears where there is no connection.
+    pub(crate) fn miss(&self, trouble: &Trouble) -> Reply {
+        self.judge(trouble::of_opening(self.profile(), trouble), trouble)
+    }
+
+    /// A connection came to its end before any data. What ends one in the middle of the data may be
+    /// the client's doing, and is not held against the upstream.
+    pub(crate) fn died(&self, trouble: &Trouble) {
+        if matches!(trouble, Trouble::Lost(_) | Trouble::Silent) {
+            self.upstream.signal(Signal::Unreachable);
+        }
+    }
+
+    /// Whether a reply only means that its connection is at its end.
+    pub(crate) fn is_leaving(&self, stage: Stage, reply: &Reply) -> bool {
+        trouble::is_leaving(self.profile(), stage, reply)
+    }
+
+    /// The upstream has accepted a message.
+    pub(crate) fn accepted(&self) {
+        self.upstream.signal(Signal::Fine);
+        self.alarm.clear();
+    }
+
+    /// Tells the pool and whoever has to be alarmed.
+    fn judge(&self, outcome: Outcome, said: &dyn Display) -> Reply {
+        if let Some(signal) = outcome.signal {
+            self.upstream.signal(signal);
+        }
+        self.alarm.consider(self.name(), self.profile(), &outcome, said);
+        outcome.reply
     }
 }

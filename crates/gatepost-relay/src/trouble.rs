@@ -1,47 +1,30 @@
-//! What the client hears when the upstream does not say yes: one table.
+//! What the client hears when the upstream does not say yes: the provider's rules, then one table.
 //!
-//! A row is chosen by what happened and where; it names the scope of the fault, the reply in mode
-//! `sync`, and whether somebody has to be alarmed. Replies that are in no row go to the client as
-//! the upstream said them: its word on a recipient or a message is the client's. The rows are
-//! those of the design (§5) and of RFC 5321 §4.2.5: an upstream's complaint about *us* must never
-//! reach an application as if its message were at fault.
+//! A rule of the upstream's profile or a row is chosen by what happened and where; it names the
+//! scope of the fault, the reply in mode `sync`, what the pool should know, and whether somebody
+//! has to be alarmed. Replies that are in neither go to the client as the upstream said them: its
+//! word on a recipient or a message is the client's. The rows are those of the design (§5) and of
+//! RFC 5321 §4.2.5: an upstream's complaint about *us* must never reach an application as if its
+//! message were at fault.
 
-use gatepost_delivery::Trouble;
+pub use gatepost_delivery::profile::{Means, Scope, Stage};
+use gatepost_delivery::profile::{Profile, ReplyRule};
+use gatepost_delivery::{Signal, Trouble};
 use gatepost_smtp::reply::{Reply, Severity};
-
-/// How far a fault reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// This sender, recipient or message.
-    Envelope,
-    /// This connection; another may do.
-    Connection,
-    /// Everything that goes to this upstream, until somebody mends the set-up.
-    Upstream,
-}
-
-/// Which command a reply answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// The greeting, EHLO.
-    Opening,
-    /// MAIL.
-    Mail,
-    /// RCPT.
-    Recipient,
-    /// DATA, and the end of data.
-    Data,
-}
 
 /// What a fault means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
+    /// What the upstream means by it.
+    pub means: Means,
     /// How far it reaches.
     pub scope: Scope,
     /// What the client hears in mode `sync`.
     pub reply: Reply,
-    /// Whether our own set-up is at fault and an operator must act.
-    pub configuration_fault: bool,
+    /// What the pool should know. Nothing that one envelope can provoke.
+    pub signal: Option<Signal>,
+    /// The place in the profile of the rule that decided; none: the table did.
+    pub rule: Option<usize>,
 }
 
 /// The upstream is leaving, or has too much to do: not the application's business.
@@ -62,9 +45,10 @@ pub const CLIENT_STALLED: Reply =
 struct Row {
     codes: &'static [u16],
     stages: &'static [Stage],
+    means: Means,
     scope: Scope,
     answer: Answer,
-    configuration_fault: bool,
+    signal: Option<Signal>,
 }
 
 enum Answer {
@@ -74,43 +58,150 @@ enum Answer {
 }
 
 const ANYWHERE: &[Stage] = &[Stage::Opening, Stage::Mail, Stage::Recipient, Stage::Data];
+/// Complaints about us: never a client's to hear.
+const SETUP_FAULTS: &[u16] = &[500, 501, 502, 503, 504, 521, 530, 534, 535, 538, 555];
 
-static REPLIES: [Row; 4] = [
+static REPLIES: [Row; 6] = [
     Row {
         codes: &[421],
         stages: ANYWHERE,
+        means: Means::Throttled,
         scope: Scope::Connection,
         answer: Answer::Say(UPSTREAM_BUSY),
-        configuration_fault: false,
+        signal: Some(Signal::Throttled { pause: None }),
     },
+    // What we said ourselves is at fault, for everybody.
     Row {
-        codes: &[500, 501, 502, 503, 504, 521, 530, 534, 535, 538, 555],
-        stages: ANYWHERE,
+        codes: SETUP_FAULTS,
+        stages: &[Stage::Opening],
+        means: Means::ConfigurationFault,
         scope: Scope::Upstream,
         answer: Answer::Say(SETUP_FAULT),
-        configuration_fault: true,
+        signal: Some(Signal::Misconfigured),
+    },
+    // It wants a login or TLS, whoever sends.
+    Row {
+        codes: &[521, 530, 534, 535, 538],
+        stages: &[Stage::Mail],
+        means: Means::ConfigurationFault,
+        scope: Scope::Upstream,
+        answer: Answer::Say(SETUP_FAULT),
+        signal: Some(Signal::Misconfigured),
+    },
+    // Parameters and paths are the client's, and one client must not hold up the others.
+    Row {
+        codes: SETUP_FAULTS,
+        stages: &[Stage::Mail, Stage::Recipient, Stage::Data],
+        means: Means::ConfigurationFault,
+        scope: Scope::Envelope,
+        answer: Answer::Say(SETUP_FAULT),
+        signal: None,
     },
     // RFC 5321 §4.5.3.1.10: old servers say 552 where they mean "too many recipients".
     Row {
         codes: &[552],
         stages: &[Stage::Recipient],
+        means: Means::Retry,
         scope: Scope::Envelope,
         answer: Answer::Recode(452, (4, 5, 3)),
-        configuration_fault: false,
+        signal: None,
     },
     // A greeting or EHLO that is refused in any other way: the application did nothing wrong.
     Row {
         codes: &[],
         stages: &[Stage::Opening],
+        means: Means::Retry,
         scope: Scope::Upstream,
         answer: Answer::Say(NO_CONNECTION),
-        configuration_fault: false,
+        signal: None,
     },
 ];
 
 /// What a reply that is not a yes means. A reply that can be neither yes nor no at its stage
 /// (3yz to RCPT) is a fault of the upstream.
-pub fn of_reply(stage: Stage, reply: &Reply) -> Outcome {
+pub fn of_reply(profile: &Profile, stage: Stage, reply: &Reply) -> Outcome {
+    let Some(index) = profile.rule(stage, reply) else { return by_table(stage, reply) };
+    let rule = &profile.replies[index];
+    Outcome {
+        means: rule.means,
+        scope: rule.scope,
+        reply: by_rule(rule, stage, reply),
+        signal: signal(rule),
+        rule: Some(index),
+    }
+}
+
+/// What it means that there was no usable reply.
+pub fn of_trouble(profile: &Profile, trouble: &Trouble) -> Outcome {
+    match trouble {
+        Trouble::Desync(_) | Trouble::Lost(_) | Trouble::Silent => Outcome {
+            means: Means::Retry,
+            scope: Scope::Connection,
+            reply: CONNECTION_LOST,
+            signal: None,
+            rule: None,
+        },
+        _ => of_opening(profile, trouble),
+    }
+}
+
+/// What it means that no connection became ready, whatever the reason. The pool knows that it could
+/// not open one; what the upstream meant by refusing it is told here.
+pub fn of_opening(profile: &Profile, trouble: &Trouble) -> Outcome {
+    match trouble {
+        Trouble::Refused(reply) => of_reply(profile, Stage::Opening, reply),
+        _ => Outcome {
+            means: Means::Retry,
+            scope: Scope::Upstream,
+            reply: NO_CONNECTION,
+            signal: None,
+            rule: None,
+        },
+    }
+}
+
+/// Whether a reply only means that this connection is at its end: 421 (RFC 5321 §3.8), or what the
+/// provider says in its place.
+pub fn is_leaving(profile: &Profile, stage: Stage, reply: &Reply) -> bool {
+    let is_over = |index: usize| {
+        let rule = &profile.replies[index];
+        rule.means == Means::Retry && rule.scope == Scope::Connection
+    };
+    reply.code().as_u16() == 421
+        || !reply.is_positive() && profile.rule(stage, reply).is_some_and(is_over)
+}
+
+/// What the client hears where the provider's own rule decides.
+fn by_rule(rule: &ReplyRule, stage: Stage, reply: &Reply) -> Reply {
+    if let Some(answer) = rule.answer {
+        return recode(reply, answer.code, answer.status);
+    }
+    match (rule.means, rule.scope, stage) {
+        (Means::ConfigurationFault, Scope::Connection | Scope::Upstream, _)
+        | (Means::ConfigurationFault, Scope::Envelope, Stage::Opening) => SETUP_FAULT,
+        (Means::Throttled | Means::Quota, _, Stage::Opening) => UPSTREAM_BUSY,
+        // It is no refusal of the message that the upstream has had enough of us.
+        (_, Scope::Connection | Scope::Upstream, _) if !reply.is_transient() => UPSTREAM_BUSY,
+        // The table knows what is never a client's to hear.
+        _ => by_table(stage, reply).reply,
+    }
+}
+
+/// What the pool should know of it.
+const fn signal(rule: &ReplyRule) -> Option<Signal> {
+    match (rule.scope, rule.means) {
+        (Scope::Upstream, Means::ConfigurationFault) => Some(Signal::Misconfigured),
+        (Scope::Connection | Scope::Upstream, Means::Throttled | Means::Quota) => {
+            Some(Signal::Throttled { pause: rule.pause })
+        }
+        (Scope::Connection | Scope::Upstream, Means::Retry) if rule.pause.is_some() => {
+            Some(Signal::Throttled { pause: rule.pause })
+        }
+        _ => None,
+    }
+}
+
+fn by_table(stage: Stage, reply: &Reply) -> Outcome {
     let code = reply.code().as_u16();
     let row = REPLIES.iter().find(|row| {
         row.stages.contains(&stage) && (row.codes.is_empty() || row.codes.contains(&code))
@@ -118,84 +209,27 @@ pub fn of_reply(stage: Stage, reply: &Reply) -> Outcome {
     if let Some(row) = row {
         let reply = match &row.answer {
             Answer::Say(reply) => reply.clone(),
-            Answer::Recode(code, status) => {
-                Reply::new(*code, *status, String::from_utf8_lossy(reply.text()))
-            }
+            Answer::Recode(code, status) => recode(reply, *code, *status),
         };
-        return Outcome { scope: row.scope, reply, configuration_fault: row.configuration_fault };
+        return Outcome {
+            means: row.means,
+            scope: row.scope,
+            reply,
+            signal: row.signal,
+            rule: None,
+        };
     }
-    let reply = match reply.severity() {
-        Severity::Transient | Severity::Permanent => reply.clone().with_status(),
-        Severity::Positive | Severity::Intermediate => CONNECTION_LOST,
+    let (means, reply) = match reply.severity() {
+        Severity::Transient => (Means::Retry, reply.clone().with_status()),
+        Severity::Permanent => (Means::Refused, reply.clone().with_status()),
+        Severity::Positive | Severity::Intermediate => (Means::Retry, CONNECTION_LOST),
     };
-    Outcome { scope: Scope::Envelope, reply, configuration_fault: false }
+    Outcome { means, scope: Scope::Envelope, reply, signal: None, rule: None }
 }
 
-/// What it means that there was no usable reply.
-pub fn of_trouble(trouble: &Trouble) -> Outcome {
-    let (scope, reply) = match trouble {
-        Trouble::Refused(reply) => return of_reply(Stage::Opening, reply),
-        Trouble::Busy | Trouble::Unreachable(_) => (Scope::Upstream, NO_CONNECTION),
-        Trouble::Desync(_) | Trouble::Lost(_) | Trouble::Silent => {
-            (Scope::Connection, CONNECTION_LOST)
-        }
-    };
-    Outcome { scope, reply, configuration_fault: false }
-}
-
-/// What it means that no connection became ready, whatever the reason.
-pub fn of_opening(trouble: &Trouble) -> Outcome {
-    match trouble {
-        Trouble::Refused(reply) => of_reply(Stage::Opening, reply),
-        _ => Outcome { scope: Scope::Upstream, reply: NO_CONNECTION, configuration_fault: false },
-    }
+fn recode(reply: &Reply, code: u16, status: (u8, u16, u16)) -> Reply {
+    Reply::new(code, status, String::from_utf8_lossy(reply.text()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn said(stage: Stage, code: u16) -> (u16, bool) {
-        let outcome = of_reply(stage, &Reply::plain(code, "text"));
-        (outcome.reply.code().as_u16(), outcome.configuration_fault)
-    }
-
-    /// The rows of the design's table, for mode sync.
-    #[test]
-    fn the_table_is_that_of_the_design() {
-        for stage in ANYWHERE {
-            assert_eq!(said(*stage, 421), (451, false));
-            for code in [500, 501, 502, 503, 504, 521, 530, 534, 535, 538, 555] {
-                assert_eq!(
-                    said(*stage, code),
-                    (451, true),
-                    "{code} is our fault, not the client's"
-                );
-            }
-        }
-        assert_eq!(said(Stage::Recipient, 552), (452, false));
-        assert_eq!(said(Stage::Data, 552), (552, false));
-        for code in [450, 451, 452, 550, 551, 553, 554] {
-            assert_eq!(said(Stage::Mail, code), (code, false));
-            assert_eq!(said(Stage::Recipient, code), (code, false));
-        }
-        assert_eq!(said(Stage::Opening, 554), (451, false));
-        assert_eq!(said(Stage::Recipient, 354), (451, false));
-    }
-
-    #[test]
-    fn silence_and_loss_are_temporary() {
-        for trouble in
-            [Trouble::Busy, Trouble::Silent, Trouble::Lost("reset".into()), Trouble::Desync("x")]
-        {
-            assert_eq!(of_trouble(&trouble).reply.severity(), Severity::Transient);
-            assert_eq!(of_opening(&trouble).reply, NO_CONNECTION);
-        }
-    }
-
-    #[test]
-    fn what_is_passed_on_has_a_status() {
-        let outcome = of_reply(Stage::Recipient, &Reply::plain(550, "no such user"));
-        assert_eq!(outcome.reply.to_string(), "550 5.0.0 no such user");
-    }
-}
+mod tests;

@@ -120,6 +120,18 @@ enum ShadowCommand {
 enum UpstreamCommand {
     /// List all upstreams
     List(ListArguments),
+    /// Print what is known of a provider, to be copied; without NAME, list the providers
+    ///
+    /// A copy is taken by `profile = "my.toml"` of an upstream. It may say `extends` with
+    /// the name of another profile, and then only what is different.
+    #[command(verbatim_doc_comment)]
+    Profile(ProfileArguments),
+}
+
+#[derive(Debug, Args)]
+struct ProfileArguments {
+    /// The name of a profile, like ses
+    name: Option<String>,
 }
 
 /// Where the configuration is.
@@ -168,6 +180,9 @@ pub fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Denied(arguments) => commands::denied::denied(&arguments),
         Command::Doctor(arguments) => commands::doctor::doctor(&arguments),
         Command::Upstream(UpstreamCommand::List(arguments)) => commands::upstream::list(&arguments),
+        Command::Upstream(UpstreamCommand::Profile(ProfileArguments { name })) => {
+            commands::upstream::profile(name.as_deref())
+        }
         Command::HashPassword => commands::hash_password::hash_password(),
         Command::Demo(DemoArguments { once }) => demo::demo(once),
     }

@@ -17,6 +17,9 @@ use crate::state_dir::StateDir;
 pub fn run(config_path: &Path) -> anyhow::Result<Exit> {
     let config = Config::load(config_path)?;
     start_log(&config);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     let _state_dir = StateDir::take(&config.state_dir)?;
     policy::prepare(&config.policy)?;
     let compiled = policy::load(&config.policy, &config.site)?;

@@ -118,6 +118,11 @@ fn warnings_do_not_fail_a_check() {
     assert!(answer.stderr.starts_with(told), "{}", answer.stderr);
     assert_eq!(answer.code, 0);
 
+    let host = "smtp.sendgrid.net:25";
+    let answer = Setup::with("smarthost.internal:25", host).check();
+    let told = "warning: gatepost.toml:9:9: upstream[0].profile: smtp.sendgrid.net:25 is a host of Twilio SendGrid; did you mean profile = \"sendgrid\"?\n";
+    assert_eq!((answer.code, &*answer.stderr), (0, told));
+
     let answer = Setup::new(CONFIG, "# nobody yet\n").check();
     let told = "warning: policy.toml: there is no enabled allow entry: nobody may send\n";
     assert_eq!((answer.code, &*answer.stderr), (0, told));
@@ -551,6 +556,24 @@ fn help_and_version_are_no_errors() {
         }
         assert!(fields.contains("--network <") && fields.contains("--acknowledge <"), "{help}");
     }
+}
+
+#[test]
+fn profiles_are_listed_and_printed() {
+    let answer = alone(&["upstream", "profile"]);
+    assert_eq!((answer.code, &*answer.stderr), (0, ""));
+    assert!(answer.stdout.starts_with("PROFILE         PROVIDER\ngeneric "), "{}", answer.stdout);
+    assert!(answer.stdout.contains("\nses             Amazon SES\n"), "{}", answer.stdout);
+
+    let answer = alone(&["upstream", "profile", "ses"]);
+    assert_eq!((answer.code, &*answer.stderr), (0, ""));
+    // What is printed can be taken as it is.
+    let setup = Setup::with("tls = \"none\"", "tls = \"none\"\nprofile = \"copy.toml\"");
+    fs::write(setup.0.path().join("copy.toml"), &answer.stdout).expect("writes");
+    assert_eq!(setup.check().code, 0);
+
+    let answer = alone(&["upstream", "profile", "pigeon"]);
+    answer.refused(64, "error: there is no profile \"pigeon\"; known are generic, google-relay");
 }
 
 #[test]

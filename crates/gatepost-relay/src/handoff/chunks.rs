@@ -4,7 +4,7 @@ use gatepost_smtp::bdat::{Chunk, Transparency};
 use gatepost_smtp::reply::Reply;
 
 use super::{Handoff, Link};
-use crate::trouble::{self, Stage};
+use crate::trouble::Stage;
 
 impl Handoff {
     /// Whether the upstream takes chunks. One that is lost takes nothing, in either way.
@@ -42,7 +42,7 @@ impl Handoff {
         match transaction.end_chunk().await {
             Ok(reply) if reply.is_positive() => Ok(Some(reply.with_status())),
             Ok(reply) => {
-                let said = self.outlet.judge(trouble::of_reply(Stage::Data, &reply), &reply);
+                let said = self.outlet.hear(Stage::Data, &reply);
                 let closed = Link::Closed(said.clone());
                 if let Link::Open(transaction) = std::mem::replace(&mut self.link, closed) {
                     transaction.abandon();

@@ -6,7 +6,7 @@ use gatepost_smtp::extension::Capabilities;
 use gatepost_smtp::reply::Reply;
 
 use super::{Handoff, Link};
-use crate::trouble::{self, Stage};
+use crate::trouble::Stage;
 
 const TOO_LARGE_UPSTREAM: Reply =
     Reply::fixed(552, (5, 3, 4), "the message is larger than the upstream takes");
@@ -79,7 +79,8 @@ impl Handoff {
             self.asked_before = 0;
             let mut transaction = Transaction::begin(lease, &self.mail_parameters());
             let exchanged = self.exchange(&mut transaction, data).await;
-            let dead = exchanged.is_err() || self.answers.mail.as_ref().is_some_and(is_leaving);
+            let is_over = |reply: &Reply| self.outlet.is_leaving(Stage::Mail, reply);
+            let dead = exchanged.is_err() || self.answers.mail.as_ref().is_some_and(is_over);
             if dead && transaction.is_reused() && !self.answers.any_positive() {
                 lease = transaction.reopen().await.map_err(|trouble| self.unreachable(&trouble))?;
                 continue;
@@ -121,7 +122,7 @@ impl Handoff {
     /// recipient, because our own 250 to MAIL is already given.
     fn conclude(&mut self, transaction: Transaction) -> Result<Transaction, Reply> {
         if let Some(reply) = self.answers.mail.as_ref().filter(|reply| !reply.is_positive()) {
-            let reply = self.outlet.judge(trouble::of_reply(Stage::Mail, reply), reply);
+            let reply = self.outlet.hear(Stage::Mail, reply);
             transaction.abandon();
             return Err(reply);
         }
@@ -139,8 +140,7 @@ impl Handoff {
                 self.accepted.push(path, dsn);
                 self.replies.push(reply.with_status());
             } else {
-                self.replies
-                    .push(self.outlet.judge(trouble::of_reply(Stage::Recipient, &reply), &reply));
+                self.replies.push(self.outlet.hear(Stage::Recipient, &reply));
             }
         }
         drop(answers);
@@ -175,20 +175,23 @@ impl Handoff {
         self.outlet.metrics.unreachable.increment(1);
         self.reason = Some(trouble.to_string().into());
         tracing::debug!(upstream = self.outlet.name(), %trouble, "no connection to the upstream");
-        self.outlet.judge(trouble::of_opening(trouble), trouble)
+        self.outlet.miss(trouble)
     }
 
     /// An exchange came to no end. An upstream that has said why before it closed is believed.
     fn cut_short(&mut self, trouble: &Trouble) -> Reply {
         let said = match (&self.answers.mail, self.answers.recipients.last()) {
             (Some(mail), _) if !mail.is_positive() => Some((Stage::Mail, mail)),
-            (_, Some(last)) if is_leaving(last) => Some((Stage::Recipient, last)),
+            (_, Some(last)) if self.outlet.is_leaving(Stage::Recipient, last) => {
+                Some((Stage::Recipient, last))
+            }
             _ => None,
         };
-        match said {
-            Some((stage, reply)) => self.outlet.judge(trouble::of_reply(stage, reply), reply),
-            None => self.troubled(trouble),
+        if let Some((stage, reply)) = said {
+            return self.outlet.hear(stage, reply);
         }
+        self.outlet.died(trouble);
+        self.troubled(trouble)
     }
 }
 
@@ -216,8 +219,4 @@ impl Askable {
         }
         None
     }
-}
-
-fn is_leaving(reply: &Reply) -> bool {
-    reply.code().as_u16() == 421
 }

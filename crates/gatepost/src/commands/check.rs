@@ -19,6 +19,9 @@ use crate::{
 /// Loads both as `run` would. Warnings go to standard error, the summary to standard output.
 pub fn check(config_path: &Path) -> anyhow::Result<Exit> {
     let config = Config::load(config_path)?;
+    for warning in &config.warnings {
+        tell_warning(&warning.to_string());
+    }
     let identities = certificates::load(&config.listeners)?;
     for warning in certificates::warnings(&config.listeners, &identities) {
         tell_warning(&warning);

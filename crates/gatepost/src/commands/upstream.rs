@@ -1,12 +1,15 @@
-//! `gatepost upstream list`: the smart hosts, and their connections.
+//! `gatepost upstream list`: the smart hosts, and their connections. `gatepost upstream profile`: what
+//! is known of providers.
 
 use gatepost_admin::control::UpstreamView;
+use gatepost_delivery::profile;
 use gatepost_policy::site::UpstreamId;
 
 use super::{print, running, table::Table};
 use crate::{
     cli::{ListArguments, OutputForm},
     config::Config,
+    errors::Failure,
     exit::Exit,
     host::upstream_view,
 };
@@ -30,6 +33,23 @@ pub fn list(arguments: &ListArguments) -> anyhow::Result<Exit> {
             print(&table.lines(&upstreams.iter().map(row).collect::<Vec<_>>()))?;
         }
     }
+    Ok(Exit::Ok)
+}
+
+/// Prints the text of a profile, or lists all.
+pub fn profile(name: Option<&str>) -> anyhow::Result<Exit> {
+    let Some(name) = name else {
+        let rows = profile::built_in().iter();
+        let rows = rows.map(|known| [known.name.to_string(), known.description.to_string()]);
+        print(&Table::new(["PROFILE", "PROVIDER"]).lines(&rows.collect::<Vec<_>>()))?;
+        return Ok(Exit::Ok);
+    };
+    let text = profile::text(name).ok_or_else(|| {
+        let known = profile::built_in().iter().map(|known| &*known.name).collect::<Vec<_>>();
+        let message = format!("there is no profile {name:?}; known are {}", known.join(", "));
+        Failure::new(Exit::Usage, message)
+    })?;
+    print(text)?;
     Ok(Exit::Ok)
 }
 

@@ -93,7 +93,7 @@ pub(crate) struct UpstreamFile {
     server_name: Option<NotBuilt>,
     client_certificate: Option<NotBuilt>,
     client_key: Option<NotBuilt>,
-    auth: Option<NotBuilt>,
+    pub(crate) auth: Option<NotBuilt>,
     recipient_rate: Option<NotBuilt>,
 }
 

@@ -60,6 +60,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Where metrics and health are shown, if they are.
     pub metrics_bind: Option<SocketAddr>,
+    /// What is not wrong, and will hardly do what was meant.
+    pub warnings: Vec<DocumentError>,
     /// What is written in the file, to be compared with what will be written there later.
     pub keys: Keys,
 }

@@ -5,6 +5,7 @@
 
 mod bind;
 mod listener;
+mod profile;
 mod tls;
 mod upstream;
 mod values;
@@ -58,7 +59,7 @@ pub(crate) fn resolve(
     let hostname = hostname(&mut values, file.hostname);
     let state_dir = path(&mut values, "state_dir", file.state_dir, base, "/var/lib/gatepost");
     let listeners = listener::resolve(&mut values, file.listener, base);
-    let upstreams = upstream::resolve(&mut values, file.upstream, &hostname);
+    let upstreams = upstream::resolve(&mut values, file.upstream, &hostname, base);
     let metrics_bind = bind::metrics(&mut values, file.metrics);
     let shadow = file.policy.shadow.is_some().then(|| {
         path(&mut values, "policy.shadow", file.policy.shadow.take(), base, "candidate.toml")
@@ -107,6 +108,7 @@ pub(crate) fn resolve(
         max_recipients,
     };
 
+    let warnings = values.warnings();
     values.finish(Config {
         hostname,
         state_dir,
@@ -120,6 +122,7 @@ pub(crate) fn resolve(
         drain_timeout,
         log,
         metrics_bind,
+        warnings,
         keys: Keys::default(),
     })
 }

@@ -17,6 +17,7 @@ mod hostile_upstream;
 mod import;
 mod place;
 mod pooling;
+mod profile;
 mod program;
 mod proxy;
 mod relay;

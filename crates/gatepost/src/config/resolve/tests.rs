@@ -339,8 +339,13 @@ fn a_wrong_upstream_is_told_with_place_and_mend() {
         ),
         (
             "[policy]",
-            "profile = \"ses\"\n[policy]",
-            "etc/g.toml:11:11: upstream[0].profile: \"ses\" is not built yet; write \"generic\"",
+            "profile = \"sess\"\n[policy]",
+            "etc/g.toml:11:11: upstream[0].profile: \"sess\" is unknown; write generic, google-relay, m365-connector, m365-auth, sendgrid, ses, smartermail, or the path of a .toml file",
+        ),
+        (
+            "[policy]",
+            "profile = \"my.toml\"\n[policy]",
+            "etc/g.toml:11:11: upstream[0].profile: etc/my.toml: cannot be read: No such",
         ),
         (
             "[policy]",

@@ -1,26 +1,17 @@
 //! `[[upstream]]`, and which of them is the default.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use gatepost_delivery::{HostPort, IpVersion, Patience, UpstreamConfig};
 use gatepost_policy::{choice::Choices, site::UpstreamId};
 use toml::Spanned;
 
 use super::{
-    minutes,
+    profile::{self, Facts},
     values::{Item, Values, at},
 };
 use crate::config::file::{Text, Texts, UpstreamFile};
 
-const PROFILES: Choices<()> = &[
-    ("generic", Some(())),
-    ("google-relay", None),
-    ("m365-connector", None),
-    ("m365-auth", None),
-    ("sendgrid", None),
-    ("ses", None),
-    ("smartermail", None),
-];
 const IP_VERSIONS: Choices<IpVersion> =
     &[("any", Some(IpVersion::Any)), ("4", Some(IpVersion::V4)), ("6", Some(IpVersion::V6))];
 const TLS: Choices<()> =
@@ -31,6 +22,7 @@ pub(super) fn resolve(
     values: &mut Values<'_>,
     files: Vec<Spanned<UpstreamFile>>,
     hostname: &Arc<str>,
+    base: &Path,
 ) -> Vec<UpstreamConfig> {
     if files.is_empty() {
         values.error(None, "upstream", "there is none; add an [[upstream]] with name and hosts");
@@ -39,7 +31,7 @@ pub(super) fn resolve(
     let mut upstreams = Vec::new();
     for (index, file) in files.into_iter().enumerate() {
         let item = Item { table: "upstream", index, at: file.span().start };
-        let upstream = one(values, item, file.into_inner(), &names, hostname);
+        let upstream = one(values, item, file.into_inner(), (&names, hostname), base);
         names.push(Arc::clone(&upstream.name));
         upstreams.push(upstream);
     }
@@ -71,16 +63,18 @@ fn one(
     values: &mut Values<'_>,
     item: Item,
     file: UpstreamFile,
-    names: &[Arc<str>],
-    hostname: &Arc<str>,
+    (names, hostname): (&[Arc<str>], &Arc<str>),
+    base: &Path,
 ) -> UpstreamConfig {
-    values.choice(format_args!("{item}.profile"), file.profile, PROFILES);
+    let facts = Facts::of(&file);
+    let profile = profile::resolve(values, item, file.profile, base);
+    let limits = &profile.limits;
     tls(values, item, file.tls);
-    let ip = values.choice(format_args!("{item}.ip"), file.ip, IP_VERSIONS).unwrap_or_default();
+    let ip = values.choice(format_args!("{item}.ip"), file.ip, IP_VERSIONS).unwrap_or(profile.ip);
     let ehlo_name =
         file.ehlo_name.map(|name| values.host_name(format_args!("{item}.ehlo_name"), &name));
     let seconds = Duration::from_secs;
-    UpstreamConfig {
+    let config = UpstreamConfig {
         name: values.name(item, file.name, names),
         hosts: hosts(values, item, file.hosts),
         ip,
@@ -89,19 +83,23 @@ fn one(
         max_connections: values.count(
             format_args!("{item}.max_connections"),
             file.max_connections,
-            100,
+            limits.max_connections.default,
         ) as usize,
-        max_messages_per_connection: values.limit(
-            format_args!("{item}.max_messages_per_connection"),
-            file.max_messages_per_connection,
-        ),
+        max_messages_per_connection: values
+            .limit(
+                format_args!("{item}.max_messages_per_connection"),
+                file.max_messages_per_connection,
+            )
+            .or(limits.max_messages_per_connection.default),
         idle_timeout: values.span(
             format_args!("{item}.idle_timeout"),
             file.idle_timeout,
-            seconds(30),
+            limits.idle_timeout.default,
         ),
-        max_age: values.span(format_args!("{item}.max_age"), file.max_age, minutes(10)),
-        max_recipients: values.limit(format_args!("{item}.max_recipients"), file.max_recipients),
+        max_age: values.span(format_args!("{item}.max_age"), file.max_age, limits.max_age.default),
+        max_recipients: values
+            .limit(format_args!("{item}.max_recipients"), file.max_recipients)
+            .or(limits.max_recipients.default),
         connect_timeout: values.span(
             format_args!("{item}.connect_timeout"),
             file.connect_timeout,
@@ -110,10 +108,13 @@ fn one(
         client_stall: values.span(
             format_args!("{item}.client_stall"),
             file.client_stall,
-            seconds(10),
+            limits.client_stall.default,
         ),
         patience: Patience::default(),
-    }
+        profile: Arc::clone(&profile),
+    };
+    profile::advise(values, item, &config, &facts);
+    config
 }
 
 /// The default will be TLS. Until it is built, plain text has to be wanted in writing.

@@ -28,6 +28,7 @@ const LABEL_OCTETS_MAX: usize = 63;
 pub(super) struct Values<'a> {
     source: &'a Source<'a>,
     errors: Vec<DocumentError>,
+    warnings: Vec<DocumentError>,
     /// What listeners and pages are bound to so far.
     pub(super) bound: Vec<Bound>,
 }
@@ -49,7 +50,7 @@ impl fmt::Display for Item {
 
 impl<'a> Values<'a> {
     pub(super) const fn new(source: &'a Source<'a>) -> Self {
-        Self { source, errors: Vec::new(), bound: Vec::new() }
+        Self { source, errors: Vec::new(), warnings: Vec::new(), bound: Vec::new() }
     }
 
     /// The result, if nothing was wrong.
@@ -66,6 +67,22 @@ impl<'a> Values<'a> {
         message: impl fmt::Display,
     ) {
         self.errors.push(self.source.error(at, key, message));
+    }
+
+    /// Something that is not wrong, and will hardly do what was meant.
+    pub(super) fn warn(
+        &mut self,
+        at: Option<usize>,
+        key: impl fmt::Display,
+        message: impl fmt::Display,
+    ) {
+        self.warnings.push(self.source.error(at, key, message));
+    }
+
+    /// All that was warned of, in the order of the file.
+    pub(super) fn warnings(&mut self) -> Vec<DocumentError> {
+        self.warnings.sort_by_key(DocumentError::position);
+        std::mem::take(&mut self.warnings)
     }
 
     /// A key without a default. `at` is where its table begins.
