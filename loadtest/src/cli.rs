@@ -1,5 +1,7 @@
 //! The command line, and its way into the options of the library.
 
+mod simulate;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -11,9 +13,12 @@ use gatepost_loadtest::{
 };
 use tokio::net;
 
-/// Load for an SMTP relay: `source` sends messages, `sink` receives them and counts.
+pub(crate) use self::simulate::SimulateArguments;
+
+/// Load for an SMTP relay: `source` sends messages, `sink` receives them and counts, `simulate`
+/// receives them as a provider would.
 ///
-/// A relay is measured between the two:  source -> relay -> sink
+/// A relay is measured between two of them:  source -> relay -> sink
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Arguments {
@@ -23,6 +28,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Simulate(Box<SimulateArguments>),
     Sink(SinkArguments),
     Source(SourceArguments),
 }

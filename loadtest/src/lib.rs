@@ -1,13 +1,19 @@
-//! Load for an SMTP relay, and the place where it ends.
+//! Load for an SMTP relay, and the places where it ends.
 //!
 //! [`Source`] sends messages in a closed loop over a number of sessions and measures how long each
 //! one took; [`Sink`] is the server that takes every message and throws it away, or hands it to
-//! whoever asked. Both are written from RFC 5321 alone and share no code with Gatepost: a load tool
-//! that shares the code under test hides its faults. Neither must ever be the bottleneck of a
-//! measurement, so both reuse their buffers and write a pipelined group at once (RFC 2920).
+//! whoever asked. With the feature `simulate`, a simulator takes it as a certain provider would, and
+//! records which rules the client has broken. All are written from the RFCs alone and share no code
+//! with Gatepost: a load tool that shares the code under test hides its faults. Source and sink must
+//! never be the bottleneck of a measurement, so both reuse their buffers and write a pipelined group
+//! at once (RFC 2920).
 
 #![forbid(unsafe_code)]
 
+mod command;
+mod end_of_data;
+#[cfg(feature = "simulate")]
+pub mod simulate;
 mod sink;
 mod source;
 

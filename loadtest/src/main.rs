@@ -1,7 +1,8 @@
-//! `gatepost-loadtest`: the load (`source`) and the place where it ends (`sink`).
+//! `gatepost-loadtest`: the load (`source`) and the places where it ends (`sink`, `simulate`).
 //!
 //! Results go to standard output, what is live or wrong to standard error. Exit status of `source`:
-//! 0 if every message was accepted, 1 if not, 2 if it could not start.
+//! 0 if every message was accepted, 1 if not, 2 if it could not start; of `simulate`: 0 if no client
+//! broke a rule, 1 if one did, 2 if it could not start.
 
 #![forbid(unsafe_code)]
 
@@ -16,9 +17,10 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Parser;
+use gatepost_loadtest::simulate::Simulator;
 use gatepost_loadtest::{Sink, SinkCounters, SinkOptions, Snapshot, Source, SourceOptions};
 
-use crate::cli::{Arguments, Command, OutputForm};
+use crate::cli::{Arguments, Command, OutputForm, SimulateArguments};
 
 /// Could not start; what clap uses for arguments that it refuses itself.
 const EXIT_USAGE: u8 = 2;
@@ -26,6 +28,7 @@ const EXIT_USAGE: u8 = 2;
 #[tokio::main]
 async fn main() -> ExitCode {
     let finished = match Arguments::parse().command {
+        Command::Simulate(arguments) => run_simulator(&arguments).await,
         Command::Sink(arguments) => run_sink(arguments.bind, arguments.into_options()).await,
         Command::Source(arguments) => {
             let output = arguments.output;
@@ -39,6 +42,26 @@ async fn main() -> ExitCode {
         eprintln!("gatepost-loadtest: {error:#}");
         ExitCode::from(EXIT_USAGE)
     })
+}
+
+async fn run_simulator(arguments: &SimulateArguments) -> anyhow::Result<ExitCode> {
+    let stopped = stop::signal()?;
+    let simulator = Simulator::start(arguments.options()?).await?;
+    arguments.write_files(&simulator)?;
+    println!("listening on {}", simulator.local_addr());
+    if let Some(address) = simulator.implicit_addr() {
+        println!("listening on {address}, TLS at once");
+    }
+    if let Some(endpoint) = simulator.token_endpoint() {
+        println!("tokens from {endpoint}");
+    }
+    live::show_while(stopped, || simulator.record().to_string()).await;
+    let record = simulator.shutdown().await;
+    println!("{record}");
+    for violation in &record.violations {
+        println!("{violation}");
+    }
+    Ok(if record.violation_count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn run_sink(bind: SocketAddr, options: SinkOptions) -> anyhow::Result<ExitCode> {

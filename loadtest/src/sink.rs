@@ -4,9 +4,7 @@
 //! hold. [`dialogue`] knows the protocol and no socket, [`session`] moves octets between the two.
 //! Content is scanned and forgotten unless a channel asks for it ([`SinkOptions::deliver`]).
 
-mod command;
 mod dialogue;
-mod end_of_data;
 mod session;
 
 use std::future::Future;

@@ -2,13 +2,19 @@
 
 mod support;
 
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+use std::{env, fs, process};
 
 use gatepost_loadtest::SinkOptions;
 use serde_json::Value;
 use tokio::task;
 
 use support::{RunningSink, in_time};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gatepost-loadtest");
 
 #[tokio::test]
 async fn json_of_a_good_run_parses() {
@@ -65,8 +71,64 @@ async fn what_makes_no_sense_is_refused_before_it_starts() {
     .await;
 }
 
+#[test]
+fn a_simulator_says_where_it_is_and_what_it_saw() {
+    let folder = env::temp_dir().join(format!("gatepost-loadtest-{}", process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let (ca, client) = (folder.join("ca.pem"), folder.join("client.pem"));
+    let mut command = Command::new(PROGRAM);
+    command.args(["simulate", "--as", "ses", "127.0.0.1:0", "--limit", "connections=1"]);
+    command.arg("--write-ca").arg(&ca).arg("--write-client-certificate").arg(&client);
+    let mut simulator = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(simulator.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let first = lines.next().unwrap();
+    let address = first.strip_prefix("listening on ").unwrap();
+    let second = lines.next().unwrap();
+    assert!(second.starts_with("listening on 127.0.0.1:"), "{second}");
+    assert!(second.ends_with(", TLS at once"), "{second}");
+    assert!(fs::read_to_string(&ca).unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
+    assert!(fs::read_to_string(&client).unwrap().contains("PRIVATE KEY-----"));
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut replies = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+    assert!(replies.next().unwrap().starts_with("220 "));
+    stream.write_all(b"WHAT\r\n").unwrap();
+    assert!(replies.next().unwrap().starts_with("502 "));
+    let terminate = format!("kill -TERM {}", simulator.id());
+    assert!(Command::new("sh").args(["-c", &terminate]).status().unwrap().success());
+    let totals = lines.next().unwrap();
+    assert!(totals.starts_with("0 messages, 0 recipients, 0 octets, 1 connections"), "{totals}");
+    assert!(totals.ends_with("1 refused (1 syntax), 1 violations"), "{totals}");
+    assert_eq!(lines.next().unwrap(), "connection 1: malformed command: WHAT");
+    assert_eq!(simulator.wait().unwrap().code(), Some(1), "a rule was broken");
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_simulator_that_makes_no_sense_is_refused() {
+    in_time(async {
+        for (arguments, reason) in [
+            (&["--as", "postfix"][..], "there is no provider \"postfix\"; there are google-relay,"),
+            (&[], "--as <PROVIDER>"),
+            (&["--as", "ses", "--limit", "messages-per-minute=1"], "ses has no limit"),
+            (&["--as", "ses", "--limit", "messages=1"], "there is no limit \"messages\""),
+            (&["--as", "ses", "--limit", "connections=few"], "N should be a number"),
+            (&["--as", "ses", "--address", "10.0.0.0/33"], "should be an address, or a network"),
+            (&["--as", "ses", "--account", "x"], "USER:PASSWORD"),
+            (&["--as", "ses", "--hurry", "0"], "--hurry"),
+            (&["--as", "ses", "--certificate", "x"], "--private-key"),
+        ] {
+            let output = Command::new(PROGRAM).arg("simulate").args(arguments).output().unwrap();
+            let complaint = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{complaint}");
+            assert!(complaint.contains(reason), "{complaint}");
+        }
+    })
+    .await;
+}
+
 async fn source(target: &str, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost-loadtest"));
+    let mut command = Command::new(PROGRAM);
     command.arg("source").args(arguments).arg(target);
     task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }

@@ -12,9 +12,9 @@ use std::mem;
 use memchr::memmem;
 use tokio::sync::mpsc;
 
-use super::command::{self, Command};
-use super::end_of_data::{EndOfData, FINAL_DOT_OCTETS};
 use super::{Received, SinkCounters, SinkOptions};
+use crate::command::{self, Command, Fault};
+use crate::end_of_data::{EndOfData, FINAL_DOT_OCTETS};
 
 /// A command line with its CRLF: eight times what RFC 5321 §4.5.3.1.4 asks for.
 const LINE_OCTETS_MAX: usize = 4096;
@@ -30,9 +30,14 @@ const BYE: &str = "221 2.0.0 Bye\r\n";
 const CANNOT_VERIFY: &str = "252 2.5.0 Cannot verify, send some mail\r\n";
 const NOT_DELIVERED: &str = "451 4.3.0 Nobody takes messages from this sink any more\r\n";
 const TOO_MANY_RECIPIENTS: &str = "452 4.5.3 Too many recipients\r\n";
+const LINE_SYNTAX: &str = "500 5.5.2 Line holds a bare CR, a bare LF, NUL or no UTF-8\r\n";
 const LINE_TOO_LONG: &str = "500 5.5.2 Line too long, closing connection\r\n";
+const UNKNOWN_COMMAND: &str = "500 5.5.2 Command unrecognized\r\n";
+const ARGUMENTS: &str = "501 5.5.4 Syntax error in arguments\r\n";
 const BAD_SEQUENCE: &str = "503 5.5.1 Bad sequence of commands\r\n";
 const TOO_BIG: &str = "552 5.3.4 Message too big\r\n";
+const MAIL_PARAMETER: &str = "555 5.5.4 Parameter of MAIL not recognized\r\n";
+const RCPT_PARAMETER: &str = "555 5.5.4 Parameter of RCPT not recognized\r\n";
 
 /// What the caller does next.
 #[derive(Debug)]
@@ -134,8 +139,8 @@ impl<'a> Dialogue<'a> {
         let Some(line) = line else { return (0, Step::ReadMore) };
         let command = match command::parse(line) {
             Ok(command) => command,
-            Err(reply) => {
-                output.extend_from_slice(reply.as_bytes());
+            Err(fault) => {
+                output.extend_from_slice(reply_to(fault).as_bytes());
                 return (used, Step::Continue);
             }
         };
@@ -146,16 +151,26 @@ impl<'a> Dialogue<'a> {
 
     fn take_command(&mut self, command: &Command<'_>, output: &mut Vec<u8>) {
         let reply = match *command {
+            // What needs an extension that a sink does not offer.
+            Command::Auth { .. } | Command::Bdat { .. } | Command::Starttls => UNKNOWN_COMMAND,
             Command::Data => self.take_data_command(),
-            Command::Ehlo => return self.take_ehlo(output),
-            Command::Helo => {
+            Command::Ehlo { .. } => return self.take_ehlo(output),
+            Command::Helo { .. } => {
                 self.phase = Phase::Ready;
                 OK
             }
-            Command::Mail { reverse_path, size } => self.take_mail(reverse_path, size),
+            Command::Mail { reverse_path, parameters } => match declared_size(parameters) {
+                Ok(size) => self.take_mail(reverse_path, size),
+                Err(reply) => reply,
+            },
             Command::Noop => OK,
             Command::Quit => BYE,
-            Command::Rcpt { forward_path } => self.take_rcpt(forward_path),
+            Command::Rcpt { forward_path, parameters } => {
+                match command::parameters(parameters).next() {
+                    None => self.take_rcpt(forward_path),
+                    Some(_) => RCPT_PARAMETER,
+                }
+            }
             Command::Rset => {
                 self.end_transaction();
                 OK
@@ -267,4 +282,28 @@ impl Transaction {
             received.content = Vec::new();
         }
     }
+}
+
+fn reply_to(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Arguments => ARGUMENTS,
+        Fault::Line => LINE_SYNTAX,
+        Fault::Unknown => UNKNOWN_COMMAND,
+    }
+}
+
+/// The octets declared with SIZE= (RFC 1870), or the reply to parameters that a sink does not offer.
+fn declared_size(parameters: &str) -> Result<Option<u64>, &'static str> {
+    let mut size = None;
+    for (name, value) in command::parameters(parameters) {
+        if name.eq_ignore_ascii_case("SIZE") {
+            size = Some(value.parse().map_err(|_| ARGUMENTS)?);
+        } else if name.eq_ignore_ascii_case("BODY") {
+            let known = ["7BIT", "8BITMIME"];
+            known.iter().find(|known| value.eq_ignore_ascii_case(known)).ok_or(ARGUMENTS)?;
+        } else if !(name.eq_ignore_ascii_case("SMTPUTF8") && value.is_empty()) {
+            return Err(MAIL_PARAMETER);
+        }
+    }
+    Ok(size)
 }

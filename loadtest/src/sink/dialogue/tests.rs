@@ -67,6 +67,25 @@ async fn size_is_bounded() {
 }
 
 #[tokio::test]
+async fn only_what_is_offered_is_taken() {
+    for (line, expected) in [
+        ("MAIL FROM:<a@b> SIZE=x", "501"),
+        ("MAIL FROM:<a@b> BODY=BINARYMIME", "501"),
+        ("MAIL FROM:<a@b> BODY=7bit SMTPUTF8", "250"),
+        ("MAIL FROM:<a@b> XYZ=1", "555"),
+        ("MAIL FROM:<a@b>\r\nRCPT TO:<a@b> NOTIFY=NEVER", "250 555"),
+        ("STARTTLS", "500"),
+        ("AUTH PLAIN", "500"),
+        ("BDAT 0 LAST", "500"),
+        ("EHLO", "501"),
+    ] {
+        let input = format!("EHLO c\r\n{line}\r\n");
+        let outcome = converse(&[input.as_bytes()], SinkOptions::default()).await;
+        assert_eq!(codes(&outcome.replies), format!("250 {expected}"), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn recipients_are_bounded() {
     let recipients = "RCPT TO:<x@y.test>\r\n".repeat(RECIPIENTS_MAX as usize + 1);
     let input = format!("EHLO c\r\nMAIL FROM:<a@b>\r\n{recipients}DATA\r\n");

@@ -11,13 +11,13 @@ use memchr::memmem::Finder;
 const TERMINATOR: &[u8] = b"\r\n.\r\n";
 
 /// Octets of the terminator that do not belong to the content: its first CRLF ends the last line.
-pub(super) const FINAL_DOT_OCTETS: usize = b".\r\n".len();
+pub(crate) const FINAL_DOT_OCTETS: usize = b".\r\n".len();
 
 static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(TERMINATOR));
 
 /// A search for the end of one message's data.
 #[derive(Debug)]
-pub(super) struct EndOfData {
+pub(crate) struct EndOfData {
     /// How many octets of the terminator the data seen so far ends with.
     matched: usize,
 }
@@ -25,12 +25,12 @@ pub(super) struct EndOfData {
 impl EndOfData {
     /// Starts right after the 354. The CRLF of the DATA command counts as the first one of the
     /// terminator, so that an empty message is a lone `.CRLF`.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { matched: b"\r\n".len() }
     }
 
     /// Looks at the next piece. `Some` counts its octets up to and with the terminator.
-    pub(super) fn scan(&mut self, piece: &[u8]) -> Option<usize> {
+    pub(crate) fn scan(&mut self, piece: &[u8]) -> Option<usize> {
         let mut followed = 0;
         while self.matched > 0 {
             let octet = *piece.get(followed)?;
