@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use gatepost_delivery::{IpVersion, Patience, Profile, Upstream, UpstreamConfig};
+use gatepost_delivery::{IpVersion, NameServers, Patience, Profile, Upstream, UpstreamConfig};
 use gatepost_inbound::{
     Drain, Listener, ListenerConfig, ListenerTls, OnHiddenClients, ProxyProtocol, ReceivedStyle,
     Service, SessionConfig, bind,
@@ -230,6 +230,7 @@ fn upstream_config(name: &str, address: SocketAddr) -> UpstreamConfig {
         profile: Profile::generic(),
         hosts: vec![address.to_string().parse().expect("an address")],
         ip: IpVersion::Any,
+        name_servers: NameServers::System,
         ehlo_name: "relay.test".into(),
         source_address: None,
         max_connections: 2,
@@ -237,6 +238,7 @@ fn upstream_config(name: &str, address: SocketAddr) -> UpstreamConfig {
         idle_timeout: Duration::MAX,
         max_age: Duration::MAX,
         max_recipients: None,
+        recipient_rates: Vec::new(),
         connect_timeout: PATIENCE,
         client_stall: PATIENCE * 2,
         patience: Patience::default(),

@@ -9,6 +9,7 @@ use gatepost_stream::{Clock, Stream};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
+use crate::hosts::{Attempts, Hosts};
 use crate::reuse_key::ReuseKey;
 use crate::trouble::Trouble;
 use crate::upstream::UpstreamConfig;
@@ -23,36 +24,40 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects to the first address that answers, host by host, and says EHLO.
+    /// Connects to the first candidate that takes us, and says EHLO. A host that is there and does
+    /// not want us, or whose certificate or password is wrong, may be one bad node: the next one is
+    /// tried after that too.
     pub(crate) async fn open(
         config: &UpstreamConfig,
+        hosts: &Hosts,
         clock: &Clock,
     ) -> Result<(Self, client::Ready), Trouble> {
-        let mut trouble = Trouble::Unreachable("no address".to_owned());
-        for host in &config.hosts {
-            let resolved = tokio::time::timeout(config.connect_timeout, host.resolve()).await;
-            let addresses = match resolved {
-                Ok(Ok(addresses)) => addresses,
-                Ok(Err(error)) => {
-                    trouble = Trouble::Unreachable(format!("{host}: {error}"));
-                    continue;
+        // Every candidate has its own time to connect; this bounds them all, and the look-ups.
+        let until = Instant::now() + config.connect_timeout * 2;
+        let candidates = tokio::time::timeout_at(until, hosts.candidates());
+        let candidates = candidates.await.unwrap_or(Err(Trouble::Silent))?;
+        let mut attempts = Attempts::default();
+        for candidate in &candidates {
+            if !attempts.may_try(candidate) {
+                continue;
+            }
+            let opening = Self::open_at(candidate.address, config, clock);
+            let opened = tokio::time::timeout_at(until, opening).await;
+            match opened.unwrap_or(Err(Trouble::Silent)) {
+                Ok(opened) => {
+                    hosts.succeeded(candidate);
+                    return Ok(opened);
                 }
-                Err(_) => {
-                    trouble = Trouble::Unreachable(format!("{host}: the resolver does not answer"));
-                    continue;
-                }
-            };
-            for address in addresses.into_iter().filter(|address| config.ip.takes(address)) {
-                match Self::open_at(address, config, clock).await {
-                    Ok(opened) => return Ok(opened),
-                    Err(next) => {
-                        tracing::debug!(upstream = &*config.name, %address, trouble = %next, "cannot open a connection");
-                        trouble = next;
-                    }
+                Err(trouble) => {
+                    hosts.failed(candidate, &trouble);
+                    attempts.failed(candidate, trouble);
                 }
             }
+            if Instant::now() >= until {
+                break;
+            }
         }
-        Err(trouble)
+        Err(attempts.give_up())
     }
 
     async fn open_at(

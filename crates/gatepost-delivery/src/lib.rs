@@ -7,6 +7,7 @@
 //! follows for a client, and whether to try again, is not decided here.
 
 mod connection;
+mod hosts;
 mod metrics;
 mod offer;
 mod paths;
@@ -17,6 +18,10 @@ mod reuse_key;
 mod secret;
 mod signal;
 
+mod rate;
+mod resolver;
+#[cfg(test)]
+mod test_dns;
 mod token;
 mod transaction;
 mod transcript;
@@ -28,6 +33,8 @@ pub use paths::Paths;
 pub use patience::Patience;
 pub use pool::Lease;
 pub use profile::Profile;
+pub use rate::{DayCount, RatePeriod, RateUsage, RecipientRate, RecipientRates};
+pub use resolver::{LookupError, NameServers, resolve};
 pub use reuse_key::ReuseKey;
 pub use secret::Secret;
 pub use signal::Signal;
@@ -35,4 +42,4 @@ pub use token::{TokenConfig, TokenEndpoint, TokenEndpointError, TokenError, Toke
 pub use transaction::{Answers, DataFollows, GoAhead, Sent, Transaction, Unfinished};
 pub use transcript::{Line, Transcript, Voice};
 pub use trouble::Trouble;
-pub use upstream::{HostPort, IpVersion, Upstream, UpstreamConfig};
+pub use upstream::{HostMeans, HostPort, IpVersion, Upstream, UpstreamConfig};

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
+use crate::hosts::Hosts;
 use crate::metrics::PoolMetrics;
 use crate::reuse_key::ReuseKey;
 use crate::trouble::Trouble;
@@ -24,6 +25,7 @@ use crate::upstream::UpstreamConfig;
 
 pub(crate) struct Pool {
     config: UpstreamConfig,
+    hosts: Hosts,
     clock: Clock,
     metrics: PoolMetrics,
     slots: Arc<Semaphore>,
@@ -55,7 +57,8 @@ impl Pool {
     pub(crate) fn new(config: UpstreamConfig, clock: Clock) -> Arc<Self> {
         let metrics = PoolMetrics::new(&config.name);
         let slots = Arc::new(Semaphore::new(config.max_connections));
-        Arc::new(Self { config, clock, metrics, slots, idle: Mutex::default() })
+        let hosts = Hosts::new(&config);
+        Arc::new(Self { config, hosts, clock, metrics, slots, idle: Mutex::default() })
     }
 
     pub(crate) const fn config(&self) -> &UpstreamConfig {
@@ -97,10 +100,7 @@ impl Pool {
     /// Opens a connection in a slot. An idle one was used up before, or makes room now: together
     /// they may not be more than the slots.
     async fn open(&self, held: Held) -> Result<Lease, Trouble> {
-        // Every address of every host has its own time to connect; this bounds them all.
-        let limit = self.config.connect_timeout * 2;
-        let opened = tokio::time::timeout(limit, Connection::open(&self.config, &self.clock)).await;
-        match opened.unwrap_or(Err(Trouble::Silent)) {
+        match Connection::open(&self.config, &self.hosts, &self.clock).await {
             Ok((connection, ready)) => {
                 self.metrics.opened.increment(1);
                 Ok(Lease { connection, ready: Some(ready), reused: false, held })

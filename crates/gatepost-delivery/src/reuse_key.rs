@@ -59,6 +59,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::resolver::NameServers;
     use crate::upstream::IpVersion;
 
     fn config() -> UpstreamConfig {
@@ -67,6 +68,7 @@ mod tests {
             profile: crate::Profile::generic(),
             hosts: Vec::new(),
             ip: IpVersion::Any,
+            name_servers: NameServers::System,
             ehlo_name: "relay.test".into(),
             source_address: None,
             max_connections: 1,
@@ -74,6 +76,7 @@ mod tests {
             idle_timeout: Duration::ZERO,
             max_age: Duration::ZERO,
             max_recipients: None,
+            recipient_rates: Vec::new(),
             connect_timeout: Duration::ZERO,
             client_stall: Duration::ZERO,
             patience: crate::patience::Patience::default(),

@@ -1,7 +1,7 @@
 //! A smart host: where it is, who we are to it, and its limits.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,8 @@ use gatepost_stream::Clock;
 use crate::patience::Patience;
 use crate::pool::{Lease, Pool};
 use crate::profile::Profile;
+use crate::rate::{RateUsage, RecipientRate, RecipientRates};
+use crate::resolver::NameServers;
 use crate::trouble::Trouble;
 
 /// What is configured for one upstream; the contract has keys and defaults.
@@ -24,6 +26,8 @@ pub struct UpstreamConfig {
     pub hosts: Vec<HostPort>,
     /// Which addresses of a host are used.
     pub ip: IpVersion,
+    /// Who is asked for them.
+    pub name_servers: NameServers,
     /// What we say we are.
     pub ehlo_name: Arc<str>,
     /// Address to connect from.
@@ -38,6 +42,8 @@ pub struct UpstreamConfig {
     pub max_age: Duration,
     /// Recipients of one transaction.
     pub max_recipients: Option<u32>,
+    /// Recipients in a second, a minute, an hour, a day; all of them hold.
+    pub recipient_rates: Vec<RecipientRate>,
     /// From the first SYN to the answer to EHLO, per address; also the wait for a free connection.
     pub connect_timeout: Duration,
     /// How long a client that stalls may hold a connection.
@@ -46,17 +52,27 @@ pub struct UpstreamConfig {
     pub patience: Patience,
 }
 
-/// `host:port`. The host is a name or an address, IPv6 in brackets.
+/// `host:port`, or `mx:domain:port`. The host is a name or an address, IPv6 in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort {
     host: Box<str>,
     port: u16,
+    means: HostMeans,
+}
+
+/// What the name before a port is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostMeans {
+    /// A host, or an address.
+    Host,
+    /// A domain, whose mail exchangers are the hosts (RFC 5321 §5.1).
+    MailDomain,
 }
 
 /// Which addresses of a host are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IpVersion {
-    /// All, in the order the resolver gives.
+    /// Both, by turns.
     #[default]
     Any,
     /// IPv4 only.
@@ -68,15 +84,17 @@ pub enum IpVersion {
 /// A smart host with its connections.
 pub struct Upstream {
     pool: Arc<Pool>,
+    recipient_rates: RecipientRates,
 }
 
 impl Upstream {
     /// An upstream without connections. Must be called inside the runtime: it starts the task
     /// that closes connections which were idle for too long.
     pub fn new(config: UpstreamConfig, clock: Clock) -> Arc<Self> {
+        let recipient_rates = RecipientRates::new(&config.name, &config.recipient_rates);
         let pool = Pool::new(config, clock);
         pool.clone().spawn_monitor();
-        Arc::new(Self { pool })
+        Arc::new(Self { pool, recipient_rates })
     }
 
     /// What was configured.
@@ -93,6 +111,25 @@ impl Upstream {
     pub async fn checkout(&self) -> Result<Lease, Trouble> {
         self.pool.checkout().await
     }
+
+    /// Takes so many recipients from what the upstream may be given, or says how long it takes
+    /// until it can. All of them or none; what is taken is not given back.
+    pub fn take_recipients(&self, recipients: u32) -> Result<(), Duration> {
+        if self.recipient_rates.is_unlimited() {
+            return Ok(());
+        }
+        self.recipient_rates.try_take(recipients, std::time::Instant::now())
+    }
+
+    /// What is used of each rate, for whoever wants to look at it.
+    pub fn recipient_usage(&self) -> Vec<RateUsage> {
+        self.recipient_rates.usage(std::time::Instant::now())
+    }
+
+    /// What is counted of recipients, for whoever keeps it over a restart.
+    pub const fn recipient_rates(&self) -> &RecipientRates {
+        &self.recipient_rates
+    }
 }
 
 impl fmt::Debug for Upstream {
@@ -103,18 +140,28 @@ impl fmt::Debug for Upstream {
 
 impl IpVersion {
     /// Whether an address is one of those.
-    pub const fn takes(self, address: &SocketAddr) -> bool {
+    pub const fn takes(self, address: &IpAddr) -> bool {
         match self {
             Self::Any => true,
             Self::V4 => address.is_ipv4(),
             Self::V6 => address.is_ipv6(),
         }
     }
+
+    /// Those of them that can be connected to from an address.
+    #[must_use]
+    pub const fn from_source(self, source: Option<IpAddr>) -> Self {
+        match (self, source) {
+            (Self::Any, Some(IpAddr::V4(_))) => Self::V4,
+            (Self::Any, Some(IpAddr::V6(_))) => Self::V6,
+            _ => self,
+        }
+    }
 }
 
 impl HostPort {
     /// The name, or the address without brackets.
-    pub fn host(&self) -> &str {
+    pub const fn host(&self) -> &str {
         &self.host
     }
 
@@ -123,46 +170,58 @@ impl HostPort {
         self.port
     }
 
-    /// All addresses, in the order to try them. A literal address asks no resolver.
-    pub async fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
-        if let Ok(address) = self.host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(address, self.port)]);
-        }
-        Ok(tokio::net::lookup_host((&*self.host, self.port)).await?.collect())
+    /// What [`HostPort::host`] is.
+    pub const fn means(&self) -> HostMeans {
+        self.means
     }
 }
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = match self.means {
+            HostMeans::Host => "",
+            HostMeans::MailDomain => MAIL_DOMAIN,
+        };
         if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
+            write!(f, "{prefix}[{}]:{}", self.host, self.port)
         } else {
-            write!(f, "{}:{}", self.host, self.port)
+            write!(f, "{prefix}{}:{}", self.host, self.port)
         }
     }
 }
 
+/// In front of a domain whose mail exchangers are meant. No host can begin so: a colon is in no name.
+const MAIL_DOMAIN: &str = "mx:";
+
 /// Why text is not `host:port`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected host:port, like smarthost.example.com:25 or [2001:db8::1]:25")]
+#[error(
+    "expected host:port, like smarthost.example.com:25 or [2001:db8::1]:25, or mx:example.com:25 for its mail exchangers"
+)]
 pub struct HostPortError;
 
 impl FromStr for HostPort {
     type Err = HostPortError;
 
     fn from_str(text: &str) -> Result<Self, HostPortError> {
+        let (means, text) = match text.strip_prefix(MAIL_DOMAIN) {
+            Some(rest) => (HostMeans::MailDomain, rest),
+            None => (HostMeans::Host, text),
+        };
         let (host, port) = text.rsplit_once(':').ok_or(HostPortError)?;
         let port = port.parse().ok().filter(|&port: &u16| port != 0).ok_or(HostPortError)?;
         let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             Some(address) => {
-                address.parse::<std::net::Ipv6Addr>().map(|_| address).map_err(|_| HostPortError)?
+                address.parse::<Ipv6Addr>().map(|_| address).map_err(|_| HostPortError)?
             }
             None => host,
         };
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         let valid = !host.is_empty()
             && (host.contains(':') && text.starts_with('[') || host.chars().all(is_name));
-        if valid { Ok(Self { host: host.into(), port }) } else { Err(HostPortError) }
+        // An address has no mail exchangers.
+        let valid = valid && (means == HostMeans::Host || host.parse::<IpAddr>().is_err());
+        if valid { Ok(Self { host: host.into(), port, means }) } else { Err(HostPortError) }
     }
 }
 
@@ -177,9 +236,14 @@ mod tests {
             "127.0.0.1:2525",
             "[2001:db8::1]:25",
             "mail_1.internal:587",
+            "mx:example.com:25",
+            "mx.example.com:25",
         ] {
             assert_eq!(good.parse::<HostPort>().expect(good).to_string(), good);
         }
+        let domain: HostPort = "mx:example.com:25".parse().expect("a mail domain");
+        assert_eq!((domain.host(), domain.port()), ("example.com", 25));
+        assert_eq!(domain.means(), HostMeans::MailDomain);
         for wrong in [
             "",
             "a",
@@ -192,8 +256,24 @@ mod tests {
             "[a]:25",
             "a b:25",
             "a:25 ",
+            "mx:example.com",
+            "mx::25",
+            "mx:127.0.0.1:25",
+            "mx:[::1]:25",
+            "mx:mx:example.com:25",
         ] {
             assert!(wrong.parse::<HostPort>().is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn the_source_address_says_which_addresses_can_be_reached() {
+        let (four, six): (IpAddr, IpAddr) = ([127, 0, 0, 1].into(), Ipv6Addr::LOCALHOST.into());
+        assert_eq!(IpVersion::Any.from_source(Some(four)), IpVersion::V4);
+        assert_eq!(IpVersion::Any.from_source(Some(six)), IpVersion::V6);
+        assert_eq!(IpVersion::Any.from_source(None), IpVersion::Any);
+        assert!(IpVersion::Any.takes(&four) && IpVersion::Any.takes(&six));
+        assert!(IpVersion::V4.takes(&four) && !IpVersion::V4.takes(&six));
+        assert!(IpVersion::V6.takes(&six) && !IpVersion::V6.takes(&four));
     }
 }

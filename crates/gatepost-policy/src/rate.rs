@@ -36,6 +36,12 @@ impl Rate {
         Duration::from_nanos(self.interval_nanos())
     }
 
+    /// What the number is a number in.
+    pub const fn period(self) -> Duration {
+        let (_, seconds) = PERIODS[self.period as usize];
+        Duration::from_secs(seconds)
+    }
+
     /// The same number for the same rate, and never zero.
     pub(crate) const fn number(self) -> u64 {
         (self.count as u64) << 8 | self.period as u64
@@ -43,8 +49,7 @@ impl Rate {
 
     /// Rounded up: never more than the number in a period.
     pub(crate) const fn interval_nanos(self) -> u64 {
-        let (_, seconds) = PERIODS[self.period as usize];
-        (seconds * 1_000_000_000).div_ceil(self.count as u64)
+        (self.period().as_secs() * 1_000_000_000).div_ceil(self.count as u64)
     }
 }
 
@@ -92,6 +97,8 @@ mod tests {
             assert_eq!((rate.burst(), rate.interval()), (burst, interval), "{text}");
             assert_eq!(rate.to_string(), text);
         }
+        let periods = ["1/s", "1/min", "1/h", "1/d"].map(|text| text.parse().map(Rate::period));
+        assert_eq!(periods, [1, 60, 3600, 86_400].map(|seconds| Ok(Duration::from_secs(seconds))));
         let spaced: Rate = "14 / s".parse().expect("spaces");
         assert_eq!(spaced.to_string(), "14/s");
     }

@@ -25,6 +25,7 @@ use crate::certificates::{self, Certificates};
 use crate::config::Config;
 use crate::host::Lent;
 use crate::policy::{self, UsageKeeper};
+use crate::rates::RateKeeper;
 use crate::self_test::SelfTest;
 
 /// File descriptors beside connections: listeners, logs, the runtime's own.
@@ -41,6 +42,8 @@ pub struct Gateway {
     shadow: Arc<policy::Shadow>,
     /// Keeps what is counted for entries, if it has a state_dir to keep it in.
     usage: Option<Arc<UsageKeeper>>,
+    /// The same for what upstreams were given.
+    rates: Option<RateKeeper>,
     certificates: Arc<Certificates>,
     denied: Arc<Denied>,
     self_test: Arc<SelfTest>,
@@ -147,6 +150,7 @@ impl Gateway {
             policy,
             shadow,
             usage: None,
+            rates: None,
             certificates,
             denied: service.denied().clone(),
             self_test,
@@ -172,6 +176,7 @@ impl Gateway {
             // Mail matters more than what is counted.
             Err(error) => tracing::error!("what entries are used for is not kept: {error}"),
         }
+        self.rates = RateKeeper::open(state_dir, &self.upstreams);
         let socket = control::bind(state_dir).context("the control socket")?;
         let host = Lent {
             policy: self.policy.clone(),
@@ -263,6 +268,9 @@ impl Gateway {
             && let Err(error) = usage.save().await
         {
             tracing::error!("what entries were used for at last is not kept: {error}");
+        }
+        if let Some(rates) = self.rates {
+            rates.end().await;
         }
         drained
     }

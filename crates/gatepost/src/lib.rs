@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod host;
 pub mod load;
 pub mod policy;
+pub mod rates;
 pub mod run;
 pub mod self_test;
 pub mod state_dir;

@@ -1,5 +1,7 @@
 //! The recipients of a hand-over: named one by one, asked for in groups.
 
+use std::time::Duration;
+
 use gatepost_delivery::{Answers, DataFollows, Paths, Transaction, Trouble};
 use gatepost_smtp::client::MailParameters;
 use gatepost_smtp::extension::Capabilities;
@@ -29,6 +31,10 @@ impl Handoff {
             self.outlet.upstream.config().max_recipients.map_or(usize::MAX, |most| most as usize);
         if self.accepted.len() + self.pending.len() >= most {
             return Err(TOO_MANY_RECIPIENTS);
+        }
+        // What is given up is not asked of the upstream any more, and so not counted.
+        if !matches!(self.link, Link::Closed(_)) {
+            self.outlet.upstream.take_recipients(1).map_err(too_fast)?;
         }
         self.pending.push(forward_path, dsn);
         Ok(())
@@ -219,4 +225,11 @@ impl Askable {
         }
         None
     }
+}
+
+/// More than the upstream may be given. Seconds are rounded up: who waits as long is not early.
+fn too_fast(wait: Duration) -> Reply {
+    let seconds = wait.as_nanos().div_ceil(1_000_000_000);
+    let text = format!("the upstream may be given no more recipients now, retry in {seconds} s");
+    Reply::new(450, (4, 7, 1), text)
 }

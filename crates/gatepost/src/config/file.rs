@@ -86,6 +86,7 @@ pub(crate) struct UpstreamFile {
     pub(crate) idle_timeout: Text,
     pub(crate) max_age: Text,
     pub(crate) max_recipients: Number,
+    pub(crate) recipient_rate: Texts,
     pub(crate) connect_timeout: Text,
     pub(crate) client_stall: Text,
 
@@ -94,7 +95,6 @@ pub(crate) struct UpstreamFile {
     client_certificate: Option<NotBuilt>,
     client_key: Option<NotBuilt>,
     pub(crate) auth: Option<NotBuilt>,
-    recipient_rate: Option<NotBuilt>,
 }
 
 /// `[policy]`.

@@ -28,4 +28,5 @@ mod shadow;
 mod store;
 mod storm;
 mod tls;
+mod upstream_hosts;
 mod usage;

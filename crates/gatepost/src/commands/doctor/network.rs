@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use gatepost_delivery::UpstreamConfig;
+use gatepost_delivery::{LookupError, resolve};
 use gatepost_policy::entry::{Action, Entry, RequiredTls};
 use gatepost_policy::network::Network;
 use gatepost_policy::ruleset::Ruleset;
@@ -130,8 +130,10 @@ pub(super) async fn upstreams(patient: &Patient) -> Checked {
     let mut questions = JoinSet::new();
     for (index, upstream) in upstreams.iter().enumerate() {
         for (number, host) in upstream.hosts.iter().cloned().enumerate() {
+            let upstream = upstream.clone();
             questions.spawn(async move {
-                let answer = tokio::time::timeout(RESOLVE_TIMEOUT, host.resolve()).await;
+                let asked = resolve(&upstream, &host);
+                let answer = tokio::time::timeout(RESOLVE_TIMEOUT, asked).await;
                 ((index, number), answer)
             });
         }
@@ -144,29 +146,21 @@ pub(super) async fn upstreams(patient: &Patient) -> Checked {
         let mend = "look at the name, and at the resolver of this machine";
         match answer {
             Err(_) => checked.warn(format!("{shown} is not resolved in time"), mend),
+            Ok(Err(error @ LookupError::NoAddress)) => checked.warn(
+                format!("{shown} {error}"),
+                "change ip or source_address of the upstream, or give the host such an address",
+            ),
             Ok(Err(error)) => checked.warn(format!("{shown} is not resolved: {error}"), mend),
-            Ok(Ok(addresses)) => resolved(&mut checked, patient, (upstream, &shown), &addresses),
+            Ok(Ok(addresses)) => resolved(&mut checked, patient, &shown, &addresses),
         }
     }
     checked
 }
 
-fn resolved(
-    checked: &mut Checked,
-    patient: &Patient,
-    (upstream, shown): (&UpstreamConfig, &str),
-    addresses: &[SocketAddr],
-) {
-    let usable = || addresses.iter().filter(|address| upstream.ip.takes(address));
-    if usable().next().is_none() {
-        checked.warn(
-            format!("{shown} has no address that ip allows"),
-            "change ip of the upstream, or give the host such an address",
-        );
-    }
+fn resolved(checked: &mut Checked, patient: &Patient, shown: &str, addresses: &[SocketAddr]) {
     let is_here =
         |address: &&SocketAddr| leads_back(**address, &patient.config, &patient.surroundings);
-    if let Some(address) = usable().find(is_here) {
+    if let Some(address) = addresses.iter().find(is_here) {
         checked.problem(
             format!(
                 "{shown} is {address}, where this gateway listens: mail would go round in circles"

@@ -354,6 +354,16 @@ fn a_wrong_upstream_is_told_with_place_and_mend() {
         ),
         (
             "[policy]",
+            "recipient_rate = [\"14/s\", \"0/d\"]\n[policy]",
+            "etc/g.toml:11:27: upstream[0].recipient_rate[1]: \"0/d\": expected a rate, like",
+        ),
+        (
+            "[policy]",
+            "recipient_rate = [\"14/s\", \"20 / s\"]\n[policy]",
+            "etc/g.toml:11:27: upstream[0].recipient_rate[1]: 20/s is for the same period as 14/s;",
+        ),
+        (
+            "[policy]",
             "ip = \"6\"\nsource_address = \"10.0.0.1\"\n[policy]",
             "etc/g.toml:12:18: upstream[0].source_address: 10.0.0.1 cannot reach",
         ),
@@ -433,14 +443,7 @@ fn keys_that_have_to_wait_are_refused_by_name() {
     for (table, keys) in [
         (
             "[[upstream]]",
-            &[
-                "ca_file",
-                "server_name",
-                "client_certificate",
-                "client_key",
-                "auth",
-                "recipient_rate",
-            ][..],
+            &["ca_file", "server_name", "client_certificate", "client_key", "auth"][..],
         ),
         ("[delivery]", &["answer_within", "retry", "expire_after", "bounces", "bounce_upstream"]),
         ("[limits]", &["message_memory", "free_space_floor"]),

@@ -2,8 +2,10 @@
 
 use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 
-use gatepost_delivery::{HostPort, IpVersion, Patience, UpstreamConfig};
-use gatepost_policy::{choice::Choices, site::UpstreamId};
+use gatepost_delivery::{
+    HostPort, IpVersion, NameServers, Patience, RatePeriod, RecipientRate, UpstreamConfig,
+};
+use gatepost_policy::{choice::Choices, rate::Rate, site::UpstreamId};
 use toml::Spanned;
 
 use super::{
@@ -78,6 +80,7 @@ fn one(
         name: values.name(item, file.name, names),
         hosts: hosts(values, item, file.hosts),
         ip,
+        name_servers: NameServers::System,
         ehlo_name: ehlo_name.unwrap_or_else(|| Arc::clone(hostname)),
         source_address: source_address(values, item, file.source_address, ip),
         max_connections: values.count(
@@ -100,6 +103,7 @@ fn one(
         max_recipients: values
             .limit(format_args!("{item}.max_recipients"), file.max_recipients)
             .or(limits.max_recipients.default),
+        recipient_rates: recipient_rates(values, item, file.recipient_rate),
         connect_timeout: values.span(
             format_args!("{item}.connect_timeout"),
             file.connect_timeout,
@@ -172,4 +176,28 @@ fn source_address(
         values.error(at(&written), key, message);
     }
     Some(address)
+}
+
+fn recipient_rates(values: &mut Values<'_>, item: Item, written: Texts) -> Vec<RecipientRate> {
+    let written = written.map(Spanned::into_inner).unwrap_or_default();
+    let mut rates: Vec<RecipientRate> = Vec::new();
+    for (index, text) in written.iter().enumerate() {
+        let key = format_args!("{item}.recipient_rate[{index}]");
+        let Some(rate) = values.parsed::<Rate>(key, text) else { continue };
+        let period = match rate.period().as_secs() {
+            1 => RatePeriod::Second,
+            60 => RatePeriod::Minute,
+            3600 => RatePeriod::Hour,
+            _ => RatePeriod::Day,
+        };
+        if let Some(earlier) = rates.iter().find(|rate| rate.period == period) {
+            let message = format_args!(
+                "{rate} is for the same period as {earlier}; write the smaller one only"
+            );
+            values.error(at(text), key, message);
+            continue;
+        }
+        rates.push(RecipientRate { count: rate.burst(), period });
+    }
+    rates
 }
