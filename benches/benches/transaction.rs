@@ -14,7 +14,7 @@ use gatepost_benches::{
     message::{Lines, message},
 };
 use gatepost_smtp::{
-    client::{self, Answer, Envelope, MailParameters, Opened, Opening},
+    client::{self, Answer, Envelope, MailParameters, Opened, Opening, Plan},
     data::{Scan, TERMINATOR},
     header::HeaderScan,
     line::{self, Frame},
@@ -69,15 +69,12 @@ impl Relay {
         let buffer = || BytesMut::with_capacity(READ_OCTETS);
         let mut wire = Wire { to_client: buffer(), to_upstream: buffer(), from_upstream: buffer() };
         let greeting = Reply::plain(220, "mx.upstream.example ESMTP");
-        let Opened::More(opening) =
-            Opening::default().handle(&greeting, "relay.example.com", &mut wire.to_upstream)
-        else {
+        let opening = Opening::new(Plan::plain("relay.example.com"));
+        let Opened::More(opening) = opening.handle(&greeting, &mut wire.to_upstream) else {
             panic!("EHLO follows 220")
         };
         let ehlo = wire.hear(UPSTREAM_EHLO);
-        let Opened::Ready(client) =
-            opening.handle(&ehlo, "relay.example.com", &mut wire.to_upstream)
-        else {
+        let Opened::Ready(client) = opening.handle(&ehlo, &mut wire.to_upstream) else {
             panic!("the upstream says yes")
         };
         Self { server: Connected.greet(hello), client, wire }

@@ -1,8 +1,10 @@
 //! What is asked of an upstream that says whatever it likes, and what its words are taken for.
 //!
 //! A script says what is asked: `m` MAIL, `r` RCPT, `d` DATA, `b` content and its end, `l` a lone dot,
-//! `c` a chunk, `e` the last one, `s` RSET, `w` a reply is waited for. Beside the machine goes a queue
-//! of commands that have no answer yet, and it has to know as much.
+//! `c` a chunk, `e` the last one, `s` RSET, `w` a reply is waited for. What the opening has to come to is
+//! said by `o` (TLS where it is to be had), `t` (TLS, or nothing) or `i` (TLS from the beginning), and by
+//! `p`, `g` or `x` (a login with PLAIN, LOGIN or XOAUTH2), wherever they stand. Beside the machine goes a
+//! queue of commands that have no answer yet, and it has to know as much.
 
 use std::collections::VecDeque;
 
@@ -10,8 +12,8 @@ use bytes::BytesMut;
 use gatepost_smtp::{
     bdat::Chunk,
     client::{
-        Answer, Body, Chunked, Chunks, Envelope, Final, MailParameters, Opened, Opening, Ready,
-        Resetting, SentChunk,
+        Answer, Body, Chunked, Chunks, Envelope, Final, Login, MailParameters, Mechanism, Opened,
+        Opening, OpeningFault, Plan, Ready, Resetting, SentChunk, TlsPolicy,
     },
     command::Body as BodyType,
     reply::Reply,
@@ -23,6 +25,8 @@ enum Asked {
     Greeting,
     Ehlo,
     Helo,
+    StartTls,
+    Login,
     Mail,
     Recipient,
     Data,
@@ -32,12 +36,18 @@ enum Asked {
     Reset,
 }
 
-/// What is known of a transaction without the machine.
+/// What is known of a connection without the machine.
+#[allow(clippy::struct_excessive_bools)] // independent facts, not states
 #[derive(Debug, Default)]
 struct Model {
     owed: VecDeque<Asked>,
-    /// The keywords of the answer to EHLO.
+    /// The keywords of the last answer to EHLO.
     offered: Vec<Vec<u8>>,
+    /// The mechanisms of AUTH in it.
+    mechanisms: Vec<Vec<u8>>,
+    is_protected: bool,
+    /// Lines of a login that were said.
+    login_lines: usize,
     mail_granted: bool,
     data_asked: bool,
     data_granted: bool,
@@ -45,7 +55,7 @@ struct Model {
 }
 
 enum Machine {
-    Opening(Opening),
+    Opening(Plan<'static>, Opening<'static>),
     Ready(Ready),
     Envelope(Envelope),
     Body(Body),
@@ -57,8 +67,10 @@ enum Machine {
 
 /// Asks and hears, until something goes wrong or nothing is left to do.
 pub fn converse(asks: &[u8], mut replies: VecDeque<Reply>) {
-    let mut machine = Machine::Opening(Opening::default());
-    let mut model = Model { owed: [Asked::Greeting].into(), ..Model::default() };
+    let plan = plan(asks);
+    let mut machine = Machine::Opening(plan, Opening::new(plan));
+    let is_protected = plan.tls == TlsPolicy::Implicit;
+    let mut model = Model { owed: [Asked::Greeting].into(), is_protected, ..Model::default() };
     let mut out = BytesMut::new();
     for ask in asks {
         out.clear();
@@ -75,6 +87,24 @@ pub fn converse(asks: &[u8], mut replies: VecDeque<Reply>) {
         machine = next;
         model.agrees_with(&machine);
     }
+}
+
+/// What the opening has to come to.
+fn plan(asks: &[u8]) -> Plan<'static> {
+    let mechanism = asks.iter().find_map(|ask| match ask {
+        b'p' => Some(Mechanism::Plain),
+        b'g' => Some(Mechanism::Login),
+        b'x' => Some(Mechanism::XOauth2),
+        _ => None,
+    });
+    let policy = asks.iter().find_map(|ask| match ask {
+        b'o' => Some(TlsPolicy::Opportunistic),
+        b't' => Some(TlsPolicy::Required),
+        b'i' => Some(TlsPolicy::Implicit),
+        _ => None,
+    });
+    let login = mechanism.map(|mechanism| Login { mechanism, username: "tim", secret: b"secret" });
+    Plan { ehlo_name: "relay.test", tls: policy.unwrap_or_default(), login }
 }
 
 /// `None`: the connection is closed.
@@ -184,7 +214,10 @@ fn hears(
     let code = reply.code().as_u16();
     let asked = model.owed.pop_front();
     Some(match machine {
-        Machine::Opening(opening) => opened(opening, reply, asked, model, out)?,
+        Machine::Opening(plan, opening) => {
+            let opened = opening.handle(reply, out);
+            opens(plan, opened, (reply, asked?), model, out)?
+        }
         Machine::Envelope(mut envelope) => {
             let answer = envelope.handle(reply.clone());
             model.answered(asked, answer.ok(), reply)?;
@@ -211,46 +244,74 @@ fn hears(
     })
 }
 
-fn opened(
-    opening: Opening,
-    reply: &Reply,
-    asked: Option<Asked>,
+fn opens(
+    plan: Plan<'static>,
+    opened: Opened<'static>,
+    (reply, asked): (&Reply, Asked),
     model: &mut Model,
     out: &mut BytesMut,
 ) -> Option<Machine> {
     let code = reply.code().as_u16();
-    match (opening.handle(reply, "relay.test", out), asked) {
-        (Opened::More(opening), Some(Asked::Greeting)) => {
-            assert_eq!((code, &out[..]), (220, &b"EHLO relay.test\r\n"[..]));
-            model.owed.push_back(Asked::Ehlo);
-            Some(Machine::Opening(opening))
+    if asked == Asked::Ehlo && code == 250 {
+        model.introduced(reply);
+    }
+    let needs_tls =
+        plan.login.is_some() || matches!(plan.tls, TlsPolicy::Required | TlsPolicy::Implicit);
+    match opened {
+        Opened::More(opening) => {
+            assert_ne!(code, 421, "it is leaving");
+            let next = model.goes_on(plan, (asked, code), out);
+            model.owed.push_back(next);
+            Some(Machine::Opening(plan, opening))
         }
-        (Opened::More(opening), Some(Asked::Ehlo)) => {
-            assert_eq!((code / 100, &out[..]), (5, &b"HELO relay.test\r\n"[..]));
-            model.owed.push_back(Asked::Helo);
-            Some(Machine::Opening(opening))
+        Opened::Handshake(handshake) => {
+            assert_eq!((asked, code, &out[..]), (Asked::StartTls, 220, &b""[..]));
+            assert!(!model.is_protected, "a second handshake");
+            // What was offered in plain text is forgotten.
+            *model = Model { owed: [Asked::Ehlo].into(), is_protected: true, ..Model::default() };
+            let opening = handshake.done(out);
+            assert_eq!(&out[..], b"EHLO relay.test\r\n");
+            Some(Machine::Opening(plan, opening))
         }
-        (Opened::Ready(ready), Some(Asked::Ehlo | Asked::Helo)) => {
-            assert_eq!(code, 250);
-            if asked == Some(Asked::Ehlo) {
-                model.offered = keywords(reply);
+        Opened::Ready(ready) => {
+            assert!(model.is_protected || !needs_tls, "{plan:?} in plain text");
+            match asked {
+                Asked::Ehlo | Asked::Helo => {
+                    assert!(code == 250 && plan.login.is_none());
+                    let wants_tls = plan.tls != TlsPolicy::None && !model.is_protected;
+                    assert!(!wants_tls || !model.offers("STARTTLS"), "TLS was to be had");
+                }
+                Asked::StartTls => assert!(matches!(code / 100, 4 | 5)),
+                asked => {
+                    assert!(asked == Asked::Login && code / 100 == 2 && model.is_all_said(plan));
+                }
             }
             let capabilities = ready.capabilities();
             assert_eq!(capabilities.chunking, model.offers("CHUNKING"), "{reply:?}");
             assert_eq!(capabilities.dsn, model.offers("DSN"), "{reply:?}");
+            assert_eq!(capabilities.starttls, model.offers("STARTTLS"), "{reply:?}");
             let limits = [capabilities.limits.recipients, capabilities.limits.transactions];
             assert!(limits.into_iter().flatten().all(|most| (1..1_000_000).contains(&most)));
             Some(Machine::Ready(ready))
         }
-        (Opened::Refused(said), Some(Asked::Greeting)) => {
-            assert!(code != 220 && said == *reply);
+        Opened::Failed(fault) => {
+            assert!(out.is_empty(), "nothing is said to somebody who is given up");
+            match fault {
+                OpeningFault::LoginRefused(_) => assert_eq!(asked, Asked::Login),
+                OpeningFault::NoMechanism(mechanism) => {
+                    assert!(model.is_protected && !model.offers_mechanism(mechanism));
+                }
+                OpeningFault::NoTls(_) => assert!(needs_tls && !model.is_protected),
+                OpeningFault::Refused(said) => {
+                    let is_yes = match asked {
+                        Asked::Greeting | Asked::StartTls => 220,
+                        _ => 250,
+                    };
+                    assert!(code != is_yes && said == *reply);
+                }
+            }
             None
         }
-        (Opened::Refused(said), Some(Asked::Ehlo | Asked::Helo)) => {
-            assert!(code != 250 && said == *reply);
-            None
-        }
-        (opened, asked) => panic!("{opened:?} after {asked:?}"),
     }
 }
 
@@ -279,6 +340,60 @@ fn chunked(chunk: SentChunk, reply: &Reply, asked: Option<Asked>) -> Option<Mach
 }
 
 impl Model {
+    /// What an opening says next, and may say.
+    fn goes_on(&mut self, plan: Plan<'_>, (asked, code): (Asked, u16), out: &[u8]) -> Asked {
+        let is_auth = out.starts_with(b"AUTH ");
+        match asked {
+            Asked::Greeting => {
+                assert_eq!((code, out), (220, &b"EHLO relay.test\r\n"[..]));
+                Asked::Ehlo
+            }
+            Asked::Ehlo if out == b"HELO relay.test\r\n" => {
+                assert!(code / 100 == 5 && plan.login.is_none());
+                assert!(self.is_protected || plan.tls != TlsPolicy::Required);
+                Asked::Helo
+            }
+            Asked::Ehlo if out == b"STARTTLS\r\n" => {
+                assert!(code == 250 && !self.is_protected && self.offers("STARTTLS"));
+                assert!(plan.tls != TlsPolicy::None || plan.login.is_some());
+                Asked::StartTls
+            }
+            Asked::Ehlo => {
+                let login = plan.login.expect("somebody to log in");
+                assert!(code == 250 && is_auth && self.is_protected, "{out:?}");
+                assert!(self.offers_mechanism(login.mechanism), "{out:?}");
+                self.login_lines = 1;
+                Asked::Login
+            }
+            asked => {
+                assert_eq!((asked, code), (Asked::Login, 334));
+                assert!(self.is_protected && !is_auth);
+                let line = out.strip_suffix(b"\r\n").expect("a line");
+                assert!(!line.contains(&b'\n'), "one line");
+                self.login_lines += 1;
+                Asked::Login
+            }
+        }
+    }
+
+    /// Whether name and secret were said, and nothing else was asked for.
+    fn is_all_said(&self, plan: Plan<'_>) -> bool {
+        let lines = match plan.login.map(|login| login.mechanism) {
+            Some(Mechanism::Login) => 3,
+            _ => 1,
+        };
+        self.login_lines == lines
+    }
+
+    fn introduced(&mut self, reply: &Reply) {
+        self.offered = keywords(reply);
+        self.mechanisms = mechanisms(reply);
+    }
+
+    fn offers_mechanism(&self, mechanism: Mechanism) -> bool {
+        self.mechanisms.iter().any(|offered| offered == mechanism.name().as_bytes())
+    }
+
     /// A reply was given to a command of an envelope, or to none.
     fn answered(
         &mut self,
@@ -347,7 +462,7 @@ impl Model {
             Machine::Ready(_) | Machine::Body(_) => {
                 assert!(self.owed.is_empty(), "ready while a reply is owed: {self:?}");
             }
-            Machine::Opening(_) | Machine::Final(_) | Machine::Resetting(_) => {
+            Machine::Opening(..) | Machine::Final(_) | Machine::Resetting(_) => {
                 assert_eq!(self.owed.len(), 1, "one at a time");
             }
         }
@@ -361,4 +476,19 @@ fn keywords(reply: &Reply) -> Vec<Vec<u8>> {
         words.unwrap_or_default().to_ascii_uppercase()
     };
     reply.text().split(|octet| *octet == b'\n').skip(1).map(word).collect()
+}
+
+/// What stands behind AUTH, which may be `AUTH=` too, in any of its lines.
+fn mechanisms(reply: &Reply) -> Vec<Vec<u8>> {
+    let lines = reply.text().split(|octet| *octet == b'\n').skip(1);
+    let mut found = Vec::new();
+    for line in lines {
+        let line = line.to_ascii_uppercase();
+        let start = line.iter().position(|octet| *octet != b' ').unwrap_or(line.len());
+        let Some(rest) = line[start..].strip_prefix(b"AUTH") else { continue };
+        if let Some(b' ' | b'=') = rest.first() {
+            found.extend(rest[1..].split(|octet| *octet == b' ').map(<[u8]>::to_vec));
+        }
+    }
+    found
 }

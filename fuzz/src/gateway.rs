@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use gatepost_delivery::{IpVersion, NameServers, Patience, Profile, Upstream, UpstreamConfig};
+use gatepost_delivery::{
+    IpVersion, NameServers, Patience, Profile, TlsPolicy, Upstream, UpstreamConfig,
+};
 use gatepost_inbound::{
     Drain, Listener, ListenerConfig, ListenerTls, OnHiddenClients, ProxyProtocol, ReceivedStyle,
     Service, SessionConfig, bind,
@@ -231,6 +233,9 @@ fn upstream_config(name: &str, address: SocketAddr) -> UpstreamConfig {
         hosts: vec![address.to_string().parse().expect("an address")],
         ip: IpVersion::Any,
         name_servers: NameServers::System,
+        tls: TlsPolicy::None,
+        server_name: None,
+        access: Arc::default(),
         ehlo_name: "relay.test".into(),
         source_address: None,
         max_connections: 2,

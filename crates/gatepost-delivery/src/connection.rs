@@ -1,15 +1,22 @@
-//! One connection to an upstream: opened, greeted, and then a stream of replies.
+//! One connection to an upstream: opened, protected, logged in, and then a stream of replies.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use gatepost_smtp::client::{self, Opened, Opening};
-use gatepost_smtp::reply::Reply;
+use bytes::{Bytes, BytesMut};
+use gatepost_smtp::client::{self, Login, Opened, Opening, OpeningFault, Plan, TlsPolicy};
+use gatepost_smtp::reply::{Reply, Severity};
 use gatepost_stream::{Clock, Stream};
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
+use zeroize::Zeroize;
 
-use crate::hosts::{Attempts, Hosts};
+use crate::access::Current;
+use crate::auth::{Credentials, Secret};
+use crate::hosts::{Attempts, Candidate, Hosts};
 use crate::reuse_key::ReuseKey;
 use crate::trouble::Trouble;
 use crate::upstream::UpstreamConfig;
@@ -21,6 +28,15 @@ pub(crate) struct Connection {
     pub(crate) key: ReuseKey,
     pub(crate) opened: Instant,
     pub(crate) messages: u32,
+}
+
+/// Where a connection is opened to, and how.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    config: &'a UpstreamConfig,
+    candidate: &'a Candidate,
+    /// That of the config, or none where that has failed and can be done without.
+    tls: TlsPolicy,
 }
 
 impl Connection {
@@ -41,13 +57,15 @@ impl Connection {
             if !attempts.may_try(candidate) {
                 continue;
             }
-            let opening = Self::open_at(candidate.address, config, clock);
+            let opening = Self::open_at(candidate, config, clock);
             let opened = tokio::time::timeout_at(until, opening).await;
             match opened.unwrap_or(Err(Trouble::Silent)) {
                 Ok(opened) => {
                     hosts.succeeded(candidate);
                     return Ok(opened);
                 }
+                // Which is no fault of a host, and no other host has one for us.
+                Err(trouble @ Trouble::NoToken(_)) => return Err(trouble),
                 Err(trouble) => {
                     hosts.failed(candidate, &trouble);
                     attempts.failed(candidate, trouble);
@@ -60,42 +78,124 @@ impl Connection {
         Err(attempts.give_up())
     }
 
-    async fn open_at(
-        address: SocketAddr,
+    /// Connects to one address of a host, and gets ready for mail as the config wants it: all of it
+    /// within `connect_timeout`.
+    ///
+    /// Where TLS is opportunistic and a handshake fails, mail goes on in plain text over another
+    /// connection: whoever can make a handshake fail can take STARTTLS out of the offer, too.
+    pub(crate) async fn open_at(
+        candidate: &Candidate,
         config: &UpstreamConfig,
         clock: &Clock,
     ) -> Result<(Self, client::Ready), Trouble> {
+        let place = Place { config, candidate, tls: config.tls };
+        let address = candidate.address;
         let open = async {
-            let socket = connect(address, config.source_address).await?;
-            socket.set_nodelay(true)?;
-            let mut connection = Self {
-                stream: Stream::new(socket, clock.clone(), config.connect_timeout),
-                key: ReuseKey::new(config, address),
-                opened: Instant::now(),
-                messages: 0,
-            };
-            let ready = connection.greet(&config.ehlo_name).await?;
-            Ok((connection, ready))
+            match Self::try_at(place, clock).await {
+                Err(Trouble::Tls(reason)) if config.tls == TlsPolicy::Opportunistic => {
+                    tracing::debug!(upstream = &*config.name, %address, reason, "no TLS, plain text instead");
+                    Self::try_at(Place { tls: TlsPolicy::None, ..place }, clock).await
+                }
+                // A token may be at its end before it says so; the next one is a new one.
+                Err(Trouble::AuthRefused(reply))
+                    if reply.severity() == Severity::Permanent && place.has_token() =>
+                {
+                    tracing::debug!(upstream = &*config.name, %address, %reply, "the access token is refused");
+                    Self::try_at(place, clock).await
+                }
+                opened => opened,
+            }
         };
         // A timer per connection, not per message: connecting is not on the hot path.
         tokio::time::timeout(config.connect_timeout, open).await.unwrap_or(Err(Trouble::Silent))
     }
 
-    async fn greet(&mut self, ehlo_name: &str) -> Result<client::Ready, Trouble> {
-        let mut opening = Opening::default();
+    async fn try_at(place: Place<'_>, clock: &Clock) -> Result<(Self, client::Ready), Trouble> {
+        let Place { config, candidate, .. } = place;
+        let address = candidate.address;
+        let current = place.keys()?;
+        let current = current.as_deref();
+        // Before the upstream waits for us: a token may have to be fetched.
+        let secret = match current.and_then(|current| current.credentials.as_ref()) {
+            None => None,
+            Some(credentials) => Some(credentials.secret().await?),
+        };
+        let server_name = config.expected_name(&candidate.name);
+        let socket = connect(address, config.source_address).await?;
+        socket.set_nodelay(true)?;
+        let mut connection = Self {
+            stream: Stream::new(socket, clock.clone(), config.connect_timeout),
+            key: ReuseKey::opened(config, &server_name, address, current),
+            opened: Instant::now(),
+            messages: 0,
+        };
+        let ready = connection.greet(place, (&server_name, current), secret.as_deref()).await?;
+        Ok((connection, ready))
+    }
+
+    /// The whole opening; what it says is what `gatepost-smtp` says.
+    async fn greet(
+        &mut self,
+        place: Place<'_>,
+        (server_name, current): (&str, Option<&Current>),
+        secret: Option<&Secret>,
+    ) -> Result<client::Ready, Trouble> {
+        let credentials = current.and_then(|current| current.credentials.as_ref());
+        let login = credentials.zip(secret).map(|(credentials, secret)| Login {
+            mechanism: credentials.mechanism(),
+            username: credentials.username(),
+            secret: secret.expose(),
+        });
+        let plan = Plan { ehlo_name: &place.config.ehlo_name, tls: place.tls, login };
+        if plan.tls == TlsPolicy::Implicit {
+            self.secure(server_name, current).await?;
+        }
+        let mut opening = Opening::new(plan);
         loop {
-            let reply = self.reply().await?;
-            match opening.handle(&reply, ehlo_name, self.stream.output()) {
-                Opened::More(next) => opening = next,
+            let reply = self.reply_in_opening().await?;
+            let mut said = BytesMut::new();
+            let opened = opening.handle(&reply, &mut said);
+            opening = match opened {
+                Opened::More(next) => {
+                    self.expect_quiet()?;
+                    next
+                }
+                Opened::Handshake(handshake) => {
+                    // What follows the 220 in plain text is somebody else's (RFC 3207 §6).
+                    self.expect_quiet()?;
+                    self.secure(server_name, current).await?;
+                    handshake.done(&mut said)
+                }
                 Opened::Ready(ready) => {
                     self.expect_quiet()?;
                     return Ok(ready);
                 }
-                Opened::Refused(reply) => return Err(Trouble::Refused(reply)),
-            }
-            self.expect_quiet()?;
-            self.stream.flush().await?;
+                Opened::Failed(fault) => {
+                    if let (OpeningFault::LoginRefused(reply), Some(credentials), Some(secret)) =
+                        (&fault, credentials, secret)
+                        && reply.severity() == Severity::Permanent
+                    {
+                        credentials.refused(secret).await;
+                    }
+                    return Err(fault.into());
+                }
+            };
+            let said = Bytes::from_owner(Wiped(said));
+            self.stream.flush_with(said).await.map_err(Trouble::of_opening)?;
         }
+    }
+
+    async fn secure(
+        &mut self,
+        server_name: &str,
+        current: Option<&Current>,
+    ) -> Result<(), Trouble> {
+        let Some(current) = current else { return Err(no_keys()) };
+        let name = ServerName::try_from(server_name.to_owned())
+            .map_err(|_| Trouble::Tls(format!("{server_name} is no name of a certificate")))?;
+        let tls = ClientConnection::new(current.tls.clone(), name)
+            .map_err(|error| Trouble::Tls(error.to_string()))?;
+        self.stream.secure(tls.into()).await.map_err(Trouble::of_handshake)
     }
 
     /// Before something is asked, nothing may be unread: it would be taken for the answer.
@@ -117,6 +217,15 @@ impl Connection {
         }
     }
 
+    async fn reply_in_opening(&mut self) -> Result<Reply, Trouble> {
+        loop {
+            if let Some(reply) = client::next_reply(self.stream.input_mut())? {
+                return Ok(reply);
+            }
+            self.stream.fill().await.map_err(Trouble::of_opening)?;
+        }
+    }
+
     /// Says QUIT without waiting for an answer, and closes.
     pub(crate) async fn quit(mut self) {
         /// The socket's buffer takes six octets at once, or the upstream is not there.
@@ -127,9 +236,50 @@ impl Connection {
     }
 }
 
+impl Place<'_> {
+    /// Whether we log in with something that is fetched.
+    fn has_token(&self) -> bool {
+        let current = self.config.access.current();
+        let credentials = current.as_deref().and_then(|current| current.credentials.as_ref());
+        matches!(credentials, Some(Credentials::Bearer { .. }))
+    }
+
+    /// The keys in use; none where none are needed. Where TLS has failed, they are still what is
+    /// known of the connection, and a login among them still does not go in plain text.
+    fn keys(&self) -> Result<Option<Arc<Current>>, Trouble> {
+        if self.config.tls == TlsPolicy::None {
+            return Ok(None);
+        }
+        self.config.access.current().map(Some).ok_or_else(no_keys)
+    }
+}
+
+/// Whoever makes an upstream reads its keys first; nothing goes without them.
+fn no_keys() -> Trouble {
+    Trouble::Tls("no keys were read".to_owned())
+}
+
+/// Octets that may hold a secret: gone once they are sent. What TLS makes of them is sealed in place.
+struct Wiped(BytesMut);
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
 async fn connect(address: SocketAddr, source: Option<IpAddr>) -> std::io::Result<TcpStream> {
     let Some(source) = source else { return TcpStream::connect(address).await };
     let socket = if source.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.bind(SocketAddr::new(source, 0))?;
     socket.connect(address).await
 }
+
+#[cfg(test)]
+mod tests;

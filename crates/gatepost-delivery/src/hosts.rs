@@ -227,9 +227,14 @@ enum Says {
 
 fn says_much(trouble: &Trouble) -> Says {
     match trouble {
-        Trouble::Unreachable(_) | Trouble::Busy => Says::Nothing,
+        Trouble::Unreachable(_) | Trouble::Busy | Trouble::NoToken(_) => Says::Nothing,
         Trouble::Silent | Trouble::Lost(_) => Says::Little,
-        Trouble::Refused(_) | Trouble::Desync(_) => Says::No,
+        Trouble::AuthRefused(_)
+        | Trouble::Desync(_)
+        | Trouble::NoMechanism(_)
+        | Trouble::NoTls(_)
+        | Trouble::Refused(_)
+        | Trouble::Tls(_) => Says::No,
     }
 }
 

@@ -19,7 +19,6 @@ use tokio::time::Instant;
 use crate::connection::Connection;
 use crate::hosts::Hosts;
 use crate::metrics::PoolMetrics;
-use crate::reuse_key::ReuseKey;
 use crate::trouble::Trouble;
 use crate::upstream::UpstreamConfig;
 
@@ -117,9 +116,7 @@ impl Pool {
         loop {
             let mut idle = self.idle().pop()?;
             self.metrics.idle.decrement(1);
-            let key = &idle.connection.key;
-            let same = *key == ReuseKey::new(&self.config, key.address);
-            if same && !self.expired(&idle, now) && idle.connection.stream.is_quiet() {
+            if !self.expired(&idle, now) && idle.connection.stream.is_quiet() {
                 return Some(idle);
             }
         }
@@ -129,7 +126,8 @@ impl Pool {
         let most =
             [self.config.max_messages_per_connection, ready.capabilities().limits.transactions];
         let worn_out = most.into_iter().flatten().any(|most| connection.messages >= most);
-        if worn_out || !connection.stream.is_quiet() {
+        let is_current = connection.key.is_current(&self.config);
+        if worn_out || !is_current || !connection.stream.is_quiet() {
             tokio::spawn(connection.quit());
             return;
         }
@@ -141,6 +139,7 @@ impl Pool {
     fn expired(&self, idle: &Idle, now: Instant) -> bool {
         now.duration_since(idle.since) >= self.config.idle_timeout
             || now.duration_since(idle.connection.opened) >= self.config.max_age
+            || !idle.connection.key.is_current(&self.config)
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {

@@ -90,6 +90,16 @@ impl Resolver {
         })
     }
 
+    /// One for what is no upstream.
+    pub(crate) fn of_machine() -> Arc<Self> {
+        Arc::new(Self {
+            ip: IpVersion::Any,
+            dns: Arc::new(Dns::new(NameServers::System)),
+            addresses: Arc::default(),
+            exchangers: Arc::default(),
+        })
+    }
+
     /// Where a host is; a mail domain can be in several places, which come in the order of their
     /// preference. Never empty, and no place is without an address.
     pub(crate) async fn places(
@@ -116,7 +126,8 @@ impl Resolver {
         if places.is_empty() { Err(trouble.unwrap_or(LookupError::NoAddress)) } else { Ok(places) }
     }
 
-    async fn place(&self, host: Arc<str>) -> Result<Place, LookupError> {
+    /// Where one host is.
+    pub(crate) async fn place(&self, host: Arc<str>) -> Result<Place, LookupError> {
         let addresses = match self.without_asking(&host) {
             Some(addresses) if addresses.is_empty() => return Err(LookupError::NoAddress),
             Some(addresses) => addresses.into(),

@@ -1,12 +1,16 @@
 //! What must be equal for two transactions to share a connection.
 //!
 //! A connection carries an identity: the upstream attributes mail to where it comes from, what it
-//! said in EHLO and who it logged in as. Sharing one across identities sends one customer's mail
-//! as another's, so all of it is in the key, and a part that is not built yet has one value only.
+//! said in EHLO, which certificate it showed and who it logged in as. Sharing one across identities
+//! sends one customer's mail as another's, so all of it is in the key. What is read from files is in
+//! it as it was when the connection was opened: once a file is replaced, no key of before is equal.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use gatepost_smtp::client::{Mechanism, TlsPolicy};
+
+use crate::access::{Current, Fingerprints};
 use crate::upstream::UpstreamConfig;
 
 /// The identity of a connection. Two connections are interchangeable only if their keys are equal.
@@ -27,74 +31,88 @@ pub struct ReuseKey {
 }
 
 impl ReuseKey {
-    /// The key of a connection to `address` as `config` wants it now.
-    pub fn new(config: &UpstreamConfig, address: SocketAddr) -> Self {
+    /// The key of a connection to `host` at `address` as `config` wants it now.
+    pub fn new(config: &UpstreamConfig, host: &str, address: SocketAddr) -> Self {
+        let current = config.access.current();
+        Self::opened(config, &config.expected_name(host), address, current.as_deref())
+    }
+
+    /// The key of one that is opened with what was current.
+    pub(crate) fn opened(
+        config: &UpstreamConfig,
+        server_name: &Arc<str>,
+        address: SocketAddr,
+        current: Option<&Current>,
+    ) -> Self {
+        let security = match config.tls {
+            TlsPolicy::None => Security::Plain,
+            policy => Security::Tls {
+                policy,
+                server_name: server_name.clone(),
+                keys: TlsKeys(current.map(|it| it.fingerprints.clone()).unwrap_or_default()),
+            },
+        };
+        let identity = match (&security, current) {
+            (Security::Tls { .. }, Some(current)) => current.identity.clone(),
+            _ => Identity::Anonymous,
+        };
         Self {
             upstream: config.name.clone(),
             address,
-            security: Security::Plain,
+            security,
             ehlo_name: config.ehlo_name.clone(),
             source_address: config.source_address,
-            identity: Identity::Anonymous,
+            identity,
         }
+    }
+
+    /// Whether a connection to the same host and address would be opened in the same way now.
+    pub fn is_current(&self, config: &UpstreamConfig) -> bool {
+        let was_expected = match &self.security {
+            Security::Tls { server_name, .. } => server_name,
+            // In plain text no name is looked at.
+            Security::Plain => &config.name,
+        };
+        let expected = config.server_name.as_ref().unwrap_or(was_expected);
+        *self == Self::opened(config, expected, self.address, config.access.current().as_deref())
     }
 }
 
-/// TLS policy and client certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How a connection is secured, and with what.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Security {
     /// Plain text.
     Plain,
+    /// TLS, as far as the policy has it.
+    Tls {
+        /// When, and whether there may be none.
+        policy: TlsPolicy,
+        /// Who the other side must be.
+        server_name: Arc<str>,
+        /// Who says so, and what we show.
+        keys: TlsKeys,
+    },
 }
 
+/// The roots that were believed and the certificate that was shown, as fingerprints.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TlsKeys(Arc<Fingerprints>);
+
 /// AUTH identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Identity {
     /// Not logged in.
     Anonymous,
+    /// Logged in.
+    Login {
+        /// How.
+        mechanism: Mechanism,
+        /// As whom.
+        username: Arc<str>,
+        /// Stands for the secret: another one with every change of it, and in every upstream.
+        epoch: u64,
+    },
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::resolver::NameServers;
-    use crate::upstream::IpVersion;
-
-    fn config() -> UpstreamConfig {
-        UpstreamConfig {
-            name: "a".into(),
-            profile: crate::Profile::generic(),
-            hosts: Vec::new(),
-            ip: IpVersion::Any,
-            name_servers: NameServers::System,
-            ehlo_name: "relay.test".into(),
-            source_address: None,
-            max_connections: 1,
-            max_messages_per_connection: None,
-            idle_timeout: Duration::ZERO,
-            max_age: Duration::ZERO,
-            max_recipients: None,
-            recipient_rates: Vec::new(),
-            connect_timeout: Duration::ZERO,
-            client_stall: Duration::ZERO,
-            patience: crate::patience::Patience::default(),
-        }
-    }
-
-    #[test]
-    fn every_part_of_an_identity_tells_connections_apart() {
-        let address = SocketAddr::from(([127, 0, 0, 1], 25));
-        let key = ReuseKey::new(&config(), address);
-        assert_eq!(key, ReuseKey::new(&UpstreamConfig { max_connections: 9, ..config() }, address));
-        for other in [
-            UpstreamConfig { name: "b".into(), ..config() },
-            UpstreamConfig { ehlo_name: "other.test".into(), ..config() },
-            UpstreamConfig { source_address: Some([127, 0, 0, 2].into()), ..config() },
-        ] {
-            assert_ne!(key, ReuseKey::new(&other, address));
-        }
-        assert_ne!(key, ReuseKey::new(&config(), SocketAddr::from(([127, 0, 0, 1], 26))));
-    }
-}
+mod tests;

@@ -5,19 +5,23 @@
 //! does not answer is left alone for a while, longer each time; a token that is still good is used
 //! meanwhile. Neither a secret nor a token is ever part of an error.
 
-use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::fmt::{self, Write as _};
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, counter, describe_counter};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use crate::auth::Secret;
+use crate::resolver::Resolver;
+use crate::tls::{self, Roots, Trust};
 
 mod answer;
 
@@ -34,17 +38,21 @@ const RENEWAL_MARGIN: Duration = Duration::from_mins(5);
 /// being tried more often.
 const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_mins(5)];
 
-/// Where tokens come from, and for whom.
-#[derive(Clone, Debug)]
+/// Where tokens come from, and for whom. Tokens outlive a reload that changes none of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenConfig {
+    /// The upstream that they are shown to; in metrics and the log.
+    pub upstream: Arc<str>,
     /// Whom to ask.
     pub endpoint: TokenEndpoint,
+    /// Whom we take for the endpoint.
+    pub roots: Roots,
     /// Who we are to it.
-    pub client_id: Box<str>,
+    pub client_id: Arc<str>,
     /// What proves that.
-    pub client_secret: Secret,
+    pub client_secret: Arc<Secret>,
     /// What the token is to be good for, like `https://outlook.office365.com/.default`.
-    pub scope: Option<Box<str>>,
+    pub scope: Option<Arc<str>>,
 }
 
 /// The address of a token endpoint: `https`, or `http` on this very machine.
@@ -83,7 +91,7 @@ pub enum TokenError {
 /// Tokens of one upstream.
 pub struct TokenSource {
     config: TokenConfig,
-    http: Client,
+    http: Result<Client, TokenError>,
     metrics: TokenMetrics,
     /// Held while a token is fetched, so that one request is on its way.
     state: Mutex<State>,
@@ -114,24 +122,11 @@ struct TokenMetrics {
 }
 
 impl TokenSource {
-    /// A source that has not asked for anything yet. `tls` says whom to believe.
-    pub fn new(
-        upstream: &str,
-        config: TokenConfig,
-        tls: rustls::ClientConfig,
-    ) -> Result<Arc<Self>, TokenError> {
-        let builder = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .timeout(FETCH_TIMEOUT)
-            // RFC 6749 knows no redirects, and a secret is not sent on.
-            .redirect(Policy::none())
-            // Between two requests lies an hour.
-            .pool_max_idle_per_host(0);
-        // A proxy of the company is no way to this very machine.
-        let builder = if config.endpoint.is_loopback() { builder.no_proxy() } else { builder };
-        let http = builder.build().map_err(|error| unreachable(&error))?;
-        let state = Mutex::default();
-        Ok(Arc::new(Self { config, http, metrics: TokenMetrics::new(upstream), state }))
+    /// A source that has not asked for anything yet.
+    pub fn new(config: TokenConfig) -> Arc<Self> {
+        let http = client(&config);
+        let metrics = TokenMetrics::new(&config.upstream);
+        Arc::new(Self { config, http, metrics, state: Mutex::default() })
     }
 
     /// A token that is good now.
@@ -145,7 +140,8 @@ impl TokenSource {
             Ok(_) => self.metrics.fetched.increment(1),
             Err(error) => {
                 self.metrics.failed.increment(1);
-                tracing::warn!(endpoint = %self.config.endpoint.0, "no access token: {error}");
+                let TokenConfig { upstream, endpoint, .. } = &self.config;
+                tracing::warn!(upstream = &**upstream, %endpoint, "no access token: {error}");
             }
         }
         state.learn(fetched, Instant::now())
@@ -153,21 +149,21 @@ impl TokenSource {
 
     /// The upstream does not take this token: the next one is fetched anew.
     pub async fn invalidate(&self, token: &Secret) {
-        let mut state = self.state.lock().await;
-        if state.held.as_ref().is_some_and(|held| *held.token == *token) {
-            state.held = None;
-        }
+        self.state.lock().await.held.take_if(|held| *held.token == *token);
     }
 
     async fn fetch(&self) -> Result<Granted, TokenError> {
-        let TokenConfig { endpoint, client_id, client_secret, scope } = &self.config;
+        let TokenConfig { endpoint, client_id, client_secret, scope, .. } = &self.config;
+        let client_secret = std::str::from_utf8(client_secret.expose())
+            .map_err(|_| TokenError::Refused("the client secret is not UTF-8".into()))?;
         let mut form = vec![
             ("grant_type", "client_credentials"),
             ("client_id", client_id),
-            ("client_secret", client_secret.reveal()),
+            ("client_secret", client_secret),
         ];
         form.extend(scope.as_deref().map(|scope| ("scope", scope)));
-        let request = self.http.post(endpoint.0.clone()).form(&form);
+        let http = self.http.as_ref().map_err(Clone::clone)?;
+        let request = http.post(endpoint.0.clone()).form(&form);
         let request = request.header("accept", "application/json");
         let mut response = request.send().await.map_err(|error| unreachable(&error))?;
         let is_granted = response.status().is_success();
@@ -244,9 +240,41 @@ impl TokenMetrics {
     }
 }
 
+fn client(config: &TokenConfig) -> Result<Client, TokenError> {
+    let tls = tls::client_config(&Trust::Roots(config.roots.clone()), None)
+        .map_err(|error| TokenError::Unreachable(error.to_string().into()))?;
+    let builder = Client::builder()
+        .tls_backend_preconfigured(tls)
+        .timeout(FETCH_TIMEOUT)
+        .dns_resolver(Names(Resolver::of_machine()))
+        // RFC 6749 knows no redirects, and a secret is not sent on.
+        .redirect(Policy::none())
+        // Between two requests lies an hour.
+        .pool_max_idle_per_host(0);
+    // A proxy of the company is no way to this very machine.
+    let builder = if config.endpoint.is_loopback() { builder.no_proxy() } else { builder };
+    builder.build().map_err(|error| unreachable(&error))
+}
+
+/// Names are looked up as those of upstreams are: no thread waits.
+struct Names(Arc<Resolver>);
+
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        let resolver = Arc::clone(&self.0);
+        Box::pin(async move {
+            let place = resolver.place(name.as_str().into()).await?;
+            // The port is that of the URL.
+            let addresses: Vec<_> =
+                place.addresses.iter().map(|address| SocketAddr::new(*address, 0)).collect();
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
 /// The body of an answer, as long as it may be.
-async fn body(response: &mut Response) -> Result<Vec<u8>, TokenError> {
-    let mut body = Vec::new();
+async fn body(response: &mut Response) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+    let mut body = Zeroizing::new(Vec::new());
     while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
         if body.len() + chunk.len() > ANSWER_OCTETS_MAX {
             return Err(TokenError::Malformed("it is longer than 64 KiB"));
@@ -276,6 +304,12 @@ impl TokenEndpoint {
         let host = self.0.host_str().unwrap_or_default();
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         address.map_or(host == "localhost", |address| address.is_loopback())
+    }
+}
+
+impl fmt::Display for TokenEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -6,8 +6,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gatepost_smtp::client::TlsPolicy;
 use gatepost_stream::Clock;
 
+use crate::access::Access;
 use crate::patience::Patience;
 use crate::pool::{Lease, Pool};
 use crate::profile::Profile;
@@ -28,6 +30,12 @@ pub struct UpstreamConfig {
     pub ip: IpVersion,
     /// Who is asked for them.
     pub name_servers: NameServers,
+    /// Whether connections are protected.
+    pub tls: TlsPolicy,
+    /// The name that its certificate must have, if that is not the one of the host.
+    pub server_name: Option<Arc<str>>,
+    /// Whom we take for it, and who we are to it: what is in files, and may be replaced.
+    pub access: Arc<Access>,
     /// What we say we are.
     pub ehlo_name: Arc<str>,
     /// Address to connect from.
@@ -132,6 +140,13 @@ impl Upstream {
     }
 }
 
+impl UpstreamConfig {
+    /// The name that the certificate of a host must have.
+    pub(crate) fn expected_name(&self, host: &str) -> Arc<str> {
+        self.server_name.clone().unwrap_or_else(|| host.into())
+    }
+}
+
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream").field("name", &self.config().name).finish_non_exhaustive()
@@ -173,6 +188,14 @@ impl HostPort {
     /// What [`HostPort::host`] is.
     pub const fn means(&self) -> HostMeans {
         self.means
+    }
+
+    /// Whether it is this machine: `localhost`, or a loopback address.
+    pub fn is_loopback(&self) -> bool {
+        match self.host.parse::<IpAddr>() {
+            Ok(address) => address.is_loopback(),
+            Err(_) => self.host.eq_ignore_ascii_case("localhost"),
+        }
     }
 }
 
@@ -228,6 +251,19 @@ impl FromStr for HostPort {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_machine_has_few_names() {
+        for (text, is_loopback) in [
+            ("localhost:25", true),
+            ("127.3.2.1:25", true),
+            ("[::1]:25", true),
+            ("localhost.example.com:25", false),
+            ("10.0.0.1:25", false),
+        ] {
+            assert_eq!(text.parse::<HostPort>().expect(text).is_loopback(), is_loopback, "{text}");
+        }
+    }
 
     #[test]
     fn hosts_are_a_name_or_an_address_with_a_port() {

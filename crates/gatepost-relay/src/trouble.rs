@@ -9,7 +9,7 @@
 
 pub use gatepost_delivery::profile::{Means, Scope, Stage};
 use gatepost_delivery::profile::{Profile, ReplyRule};
-use gatepost_delivery::{Signal, Trouble};
+use gatepost_delivery::{Signal, TokenError, Trouble};
 use gatepost_smtp::reply::{Reply, Severity};
 
 /// What a fault means.
@@ -148,15 +148,33 @@ pub fn of_trouble(profile: &Profile, trouble: &Trouble) -> Outcome {
 /// What it means that no connection became ready, whatever the reason. The pool knows that it could
 /// not open one; what the upstream meant by refusing it is told here.
 pub fn of_opening(profile: &Profile, trouble: &Trouble) -> Outcome {
-    match trouble {
-        Trouble::Refused(reply) => of_reply(profile, Stage::Opening, reply),
-        _ => Outcome {
-            means: Means::Retry,
-            scope: Scope::Upstream,
-            reply: NO_CONNECTION,
-            signal: None,
-            rule: None,
-        },
+    let (means, reply, signal) = match trouble {
+        Trouble::Refused(reply) => return of_reply(profile, Stage::Opening, reply),
+        Trouble::AuthRefused(reply) => return of_login(profile, reply),
+        // Nothing goes until somebody looks: at our settings, at theirs, or at who is in between.
+        Trouble::NoMechanism(_)
+        | Trouble::NoTls(_)
+        | Trouble::Tls(_)
+        | Trouble::NoToken(TokenError::Refused(_)) => {
+            (Means::ConfigurationFault, NO_CONNECTION, None)
+        }
+        _ => (Means::Retry, NO_CONNECTION, None),
+    };
+    Outcome { means, scope: Scope::Upstream, reply, signal, rule: None }
+}
+
+/// What it means that our login was not taken. For good, it is ours to mend whatever the code, and
+/// trying it again is how accounts are locked.
+fn of_login(profile: &Profile, reply: &Reply) -> Outcome {
+    let outcome = of_reply(profile, Stage::Opening, reply);
+    if outcome.rule.is_some() || reply.severity() != Severity::Permanent {
+        return outcome;
+    }
+    Outcome {
+        means: Means::ConfigurationFault,
+        reply: SETUP_FAULT,
+        signal: Some(Signal::Misconfigured),
+        ..outcome
     }
 }
 

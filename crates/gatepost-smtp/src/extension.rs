@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 
+use crate::client::Mechanism;
 use crate::reply::Reply;
 
 /// What a server said it can do in its answer to EHLO. HELO leaves the default: nothing.
@@ -22,8 +23,23 @@ pub struct Capabilities {
     pub chunking: bool,
     /// DSN (RFC 3461).
     pub dsn: bool,
+    /// STARTTLS (RFC 3207).
+    pub starttls: bool,
+    /// AUTH (RFC 4954).
+    pub auth: Mechanisms,
     /// LIMITS (RFC 9422).
     pub limits: Limits,
+}
+
+/// Which of the mechanisms that we know a server takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mechanisms {
+    /// LOGIN.
+    pub login: bool,
+    /// PLAIN (RFC 4616).
+    pub plain: bool,
+    /// XOAUTH2.
+    pub xoauth2: bool,
 }
 
 /// What a server says that it takes at most (RFC 9422 §4). What it does not say is not known.
@@ -69,6 +85,13 @@ impl Capabilities {
                 capabilities.dsn = true;
             } else if keyword.eq_ignore_ascii_case(b"LIMITS") {
                 capabilities.limits = Limits::of(words);
+            } else if keyword.eq_ignore_ascii_case(b"STARTTLS") {
+                capabilities.starttls = true;
+            } else if keyword.eq_ignore_ascii_case(b"AUTH") {
+                capabilities.auth.add(words);
+            } else if let Some((b"AUTH=", first)) = keyword.split_at_checked(5) {
+                // As servers said it before RFC 2554; some say it still, for old clients.
+                capabilities.auth.add(std::iter::once(first).chain(words));
             }
         }
         capabilities
@@ -77,6 +100,28 @@ impl Capabilities {
     /// Whether a message of `octets` is more than the server said it takes.
     pub const fn refuses_size(&self, octets: u64) -> bool {
         matches!(self.size, SizeOffer::Octets(limit) if octets > limit)
+    }
+}
+
+impl Mechanisms {
+    /// Whether this one is among them.
+    pub const fn offers(self, mechanism: Mechanism) -> bool {
+        match mechanism {
+            Mechanism::Login => self.login,
+            Mechanism::Plain => self.plain,
+            Mechanism::XOauth2 => self.xoauth2,
+        }
+    }
+
+    fn add<'a>(&mut self, names: impl Iterator<Item = &'a [u8]>) {
+        let is = |name: &[u8], mechanism: Mechanism| {
+            name.eq_ignore_ascii_case(mechanism.name().as_bytes())
+        };
+        for name in names {
+            self.login |= is(name, Mechanism::Login);
+            self.plain |= is(name, Mechanism::Plain);
+            self.xoauth2 |= is(name, Mechanism::XOauth2);
+        }
     }
 }
 
@@ -170,6 +215,21 @@ mod tests {
         let capabilities = Capabilities::from_ehlo(&full);
         assert!(capabilities.dsn);
         assert_eq!(capabilities.limits, Limits { recipients: Some(7), transactions: None });
+    }
+
+    #[test]
+    fn mechanisms_are_those_we_know() {
+        for (text, starttls, [login, plain, xoauth2]) in [
+            ("x\nSTARTTLS\nAUTH PLAIN LOGIN XOAUTH2", true, [true; 3]),
+            ("x\nauth plain CRAM-MD5 XOAUTH", false, [false, true, false]),
+            ("x\nAUTH=LOGIN PLAIN", false, [true, true, false]),
+            ("x\nAUTH=\nSTARTTLSX", false, [false; 3]),
+            ("STARTTLS\nAUTH", false, [false; 3]),
+        ] {
+            let capabilities = Capabilities::from_ehlo(&Reply::plain(250, text));
+            let auth = Mechanisms { login, plain, xoauth2 };
+            assert_eq!((capabilities.starttls, capabilities.auth), (starttls, auth), "{text}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use bytes::{Buf, BytesMut};
 use gatepost_smtp::client::{
-    self, Answer, Body, Envelope, MailParameters, Opened, Opening, Ready as ClientReady,
+    self, Answer, Body, Envelope, MailParameters, Opened, Opening, Plan, Ready as ClientReady,
 };
 use gatepost_smtp::data::{Scan, TERMINATOR};
 use gatepost_smtp::extension::{Offer, ehlo_reply};
@@ -176,12 +176,12 @@ impl Pair {
     fn open(&mut self) -> ClientReady {
         let mut out = BytesMut::new();
         self.send(&mut out);
-        let mut opening = Opening::default();
+        let mut opening = Opening::new(Plan::plain("client.test"));
         loop {
-            match opening.handle(&self.reply(), "client.test", &mut out) {
+            match opening.handle(&self.reply(), &mut out) {
                 Opened::More(next) => opening = next,
                 Opened::Ready(ready) => return ready,
-                Opened::Refused(reply) => panic!("refused: {reply}"),
+                other => panic!("not ready: {other:?}"),
             }
             self.send(&mut out);
         }

@@ -3,7 +3,8 @@
 //! - [`ScriptedUpstream`] is the smart host behind the gateway: a polite SMTP sink on a loopback
 //!   port whose every answer a test may replace, and which remembers what it received.
 //! - [`ByteClient`] is the application in front of the gateway: it sends and reads bytes.
-//! - [`ThrowAwayCa`] makes certificates, and [`ClientTls`] is how a client begins TLS.
+//! - [`ThrowAwayCa`] makes certificates; [`ClientTls`] is how a client begins TLS, and [`ServerTls`]
+//!   how an upstream does.
 //! - [`dialogue`] runs `*.smtp` files, in which a test reads like a chapter about the protocol.
 //!
 //! Everything here speaks bytes and never a type of the product, so that a mistake in the product
@@ -44,7 +45,7 @@ pub mod upstream;
 use std::time::Duration;
 
 pub use client::ByteClient;
-pub use tls::{ClientTls, Issued, ThrowAwayCa, Versions};
+pub use tls::{ClientTls, Issued, ServerTls, ThrowAwayCa, Versions};
 pub use upstream::{Action, ScriptedUpstream};
 
 /// How long anything here waits for the next thing to happen before the test fails.

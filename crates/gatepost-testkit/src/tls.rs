@@ -1,4 +1,4 @@
-//! TLS of the outside world: a throw-away CA, and clients that are not written by us.
+//! TLS of the outside world: a throw-away CA, and clients and servers that are not written by us.
 //!
 //! The certificates are made anew for every test and are worth nothing to anybody.
 
@@ -11,8 +11,9 @@ use rcgen::{
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 /// A certificate authority that lives as long as a test.
 pub struct ThrowAwayCa {
@@ -47,6 +48,12 @@ pub struct ClientTls {
     pub(crate) server_name: ServerName<'static>,
 }
 
+/// How a server begins TLS. Clones know the same sessions.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    pub(crate) config: Arc<ServerConfig>,
+}
+
 impl ThrowAwayCa {
     /// One that nobody has heard of.
     pub fn new() -> Self {
@@ -56,6 +63,17 @@ impl ThrowAwayCa {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         Self { issuer: CertifiedIssuer::self_signed(params, key).expect("a root") }
+    }
+
+    /// Another one, which this one vouches for.
+    #[must_use]
+    pub fn intermediate(&self) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "Gatepost throw-away intermediate");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let issuer = CertifiedIssuer::signed_by(params, key, &self.issuer).expect("a certificate");
+        Self { issuer }
     }
 
     /// Its own certificate.
@@ -94,18 +112,45 @@ impl Issued {
     }
 }
 
+impl ServerTls {
+    /// Shows a certificate, and asks clients for theirs: they may show none, or one that leads to
+    /// this CA.
+    pub fn new(ca: &ThrowAwayCa, shown: &Issued, versions: Versions) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(chain(&ca.pem()).remove(0)).expect("a root");
+        let provider = Arc::new(default_provider());
+        let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
+            .allow_unauthenticated()
+            .build()
+            .expect("there is a root");
+        let key = PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).expect("a key");
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&versions.list())
+            .expect("versions that there are")
+            .with_client_cert_verifier(clients)
+            .with_single_cert(chain(&shown.certificate), key)
+            .expect("a pair");
+        Self { config: Arc::new(config) }
+    }
+}
+
+impl Versions {
+    fn list(self) -> Vec<&'static SupportedProtocolVersion> {
+        match self {
+            Self::Both => vec![&TLS12, &TLS13],
+            Self::Only12 => vec![&TLS12],
+            Self::Only13 => vec![&TLS13],
+        }
+    }
+}
+
 impl ClientTls {
     /// Trusts this CA alone, expects the server `relay.test`, and shows a certificate if it has one.
     pub fn new(ca: &ThrowAwayCa, shown: Option<&Issued>, versions: Versions) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(chain(&ca.pem()).remove(0)).expect("a root");
-        let versions: &[&SupportedProtocolVersion] = match versions {
-            Versions::Both => &[&TLS12, &TLS13],
-            Versions::Only12 => &[&TLS12],
-            Versions::Only13 => &[&TLS13],
-        };
         let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_protocol_versions(versions)
+            .with_protocol_versions(&versions.list())
             .expect("versions that there are")
             .with_root_certificates(roots);
         let config = match shown {

@@ -7,12 +7,18 @@
 //!
 //! Everything received is remembered as it came: reads, command lines, messages still dot-stuffed.
 //! The sink never repairs input: CRLF alone ends a line, CRLF.CRLF alone ends data.
+//!
+//! With [`Builder::starttls`] or [`Builder::implicit_tls`] it speaks TLS, and with
+//! [`Builder::account`] AUTH, behind TLS only. Rules are asked before and behind TLS alike; a 220 to
+//! STARTTLS from a rule is meant as well. Answers to 334 are no events.
 
 mod content;
+mod login;
 mod record;
 mod script;
 mod serve;
 mod sink;
+mod socket;
 #[cfg(test)]
 mod tests;
 
@@ -27,13 +33,17 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 pub use content::{Content, Digest};
-pub use record::{Connection, Ending, Message};
+pub use login::Login;
+pub use record::{Connection, Ending, Message, Secured};
 pub use script::{Action, CONNECT, END_OF_DATA, Move};
 
 use record::Journal;
 use script::Script;
 use serve::{Manner, Throttle};
 use sink::Sink;
+use socket::Begins;
+
+use crate::tls::ServerTls;
 
 /// A running upstream. Dropping it closes it; [`stop`](Self::stop) and [`join`](Self::join) also
 /// pass on the panics of its connections, so every test should end in one of them.
@@ -164,7 +174,8 @@ impl ScriptedUpstream {
 #[derive(Debug)]
 pub struct Builder {
     addr: SocketAddr,
-    extensions: Vec<String>,
+    sink: Sink,
+    tls: Option<(Begins, ServerTls)>,
     script: Script,
     manner: Manner,
 }
@@ -173,7 +184,8 @@ impl Default for Builder {
     fn default() -> Self {
         Self {
             addr: (Ipv4Addr::LOCALHOST, 0).into(),
-            extensions: sink::EXTENSIONS.map(str::to_owned).into(),
+            sink: Sink::default(),
+            tls: None,
             script: Script::default(),
             manner: Manner::default(),
         }
@@ -192,7 +204,37 @@ impl Builder {
     /// Offers these extensions instead of the usual ones.
     #[must_use]
     pub fn extensions(mut self, keywords: &[&str]) -> Self {
-        self.extensions = keywords.iter().map(|&keyword| keyword.to_owned()).collect();
+        self.sink.extensions = keywords.iter().map(|&keyword| keyword.to_owned()).collect();
+        self
+    }
+
+    /// Offers these behind TLS, where it otherwise offers the same as in front of it.
+    #[must_use]
+    pub fn extensions_behind_tls(mut self, keywords: &[&str]) -> Self {
+        let keywords = keywords.iter().map(|&keyword| keyword.to_owned()).collect();
+        self.sink.extensions_behind_tls = Some(keywords);
+        self
+    }
+
+    /// Offers STARTTLS.
+    #[must_use]
+    pub fn starttls(mut self, tls: &ServerTls) -> Self {
+        self.sink.starttls = true;
+        self.tls = Some((Begins::WhenAsked, tls.clone()));
+        self
+    }
+
+    /// Begins with TLS.
+    #[must_use]
+    pub fn implicit_tls(mut self, tls: &ServerTls) -> Self {
+        self.tls = Some((Begins::AtOnce, tls.clone()));
+        self
+    }
+
+    /// Takes this name with this password, or with this access token.
+    #[must_use]
+    pub fn account(mut self, username: &str, secret: &str) -> Self {
+        self.sink.accounts.push((username.to_owned(), secret.to_owned()));
         self
     }
 
@@ -246,7 +288,8 @@ impl Builder {
         let host = serve::Host {
             script: Arc::clone(&script),
             journal: Arc::clone(&journal),
-            sink: Sink::new(self.extensions),
+            sink: self.sink,
+            tls: self.tls,
             manner: self.manner,
         };
         let (stop, stopped) = oneshot::channel();

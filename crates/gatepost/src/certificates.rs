@@ -15,10 +15,10 @@ use metrics::{Gauge, describe_gauge, gauge};
 
 use crate::config::{Listener, PairFiles, TlsFiles, TlsMode};
 use crate::load::{self, LoadError};
-use crate::watch::{self, LOOK, SETTLE, SETTLE_LOOKS_MAX};
+use crate::watch;
 
 /// Octets of a file: a company's whole list of roots has a few hundred KiB.
-const FILE_OCTETS_MAX: u64 = 1024 * 1024;
+pub(crate) const FILE_OCTETS_MAX: u64 = 1024 * 1024;
 
 /// What all listeners show, and whom they believe.
 pub struct Certificates {
@@ -57,10 +57,6 @@ impl Certificates {
         listeners: &[Listener],
         identities: Vec<Option<Identity>>,
     ) -> anyhow::Result<(Arc<Self>, Vec<ListenerTls>)> {
-        describe_gauge!(
-            "gatepost_tls_cert_expiry_timestamp_seconds",
-            "When a certificate of a listener ends to be valid, in seconds since 1970"
-        );
         let (mut served, mut all) = (Vec::new(), Vec::new());
         for (listener, identity) in listeners.iter().zip(identities) {
             let Some((files, identity)) = listener.tls.as_ref().zip(identity) else {
@@ -90,38 +86,13 @@ impl Certificates {
     pub async fn watch(self: Arc<Self>) {
         let files: Arc<[PathBuf]> =
             self.served.iter().flat_map(|it| it.files.all()).map(Path::to_owned).collect();
-        if files.is_empty() {
-            return;
-        }
-        // What was loaded at the start may have been replaced since: the first look reloads.
-        let mut known = None;
-        loop {
-            let mut found = look(&files).await;
-            if found != known {
-                for _ in 0..SETTLE_LOOKS_MAX {
-                    tokio::time::sleep(SETTLE).await;
-                    let before = std::mem::replace(&mut found, look(&files).await);
-                    if found == before {
-                        break;
-                    }
-                }
-                self.clone().reload().await;
-                known = found;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        watch::follow(files, || self.clone().reload()).await;
     }
 }
 
 impl Served {
     fn new(listener: &Arc<str>, files: &TlsFiles, identity: &Identity) -> anyhow::Result<Self> {
-        let expiry = |files: &PairFiles| {
-            gauge!(
-                "gatepost_tls_cert_expiry_timestamp_seconds",
-                "listener" => listener.to_string(),
-                "name" => files.certificate.display().to_string()
-            )
-        };
+        let expiry = |files: &PairFiles| expiry_gauge("listener", listener, files);
         let served = Self {
             listener: Arc::clone(listener),
             expiry: files.pairs().map(expiry).collect(),
@@ -177,10 +148,9 @@ impl Served {
         );
     }
 
-    #[allow(clippy::cast_precision_loss)] // a gauge is a float; the year 9999 is exact in one
     fn show(&self, identity: &Identity) {
         for ((pair, files), gauge) in pairs(identity).zip(self.files.pairs()).zip(&self.expiry) {
-            gauge.set(pair.not_after() as f64);
+            show_expiry(gauge, pair);
             if pair.is_out_of_date() {
                 tracing::warn!(listener = &*self.listener, "{}", out_of_date_warning(files));
             }
@@ -195,6 +165,20 @@ pub(crate) fn pairs(identity: &Identity) -> impl Iterator<Item = &KeyPair> {
 
 fn pairs_mut(identity: &mut Identity) -> impl Iterator<Item = &mut KeyPair> {
     std::iter::once(&mut identity.certificate).chain(&mut identity.sni)
+}
+
+/// When a certificate that we show ends to be valid. `kind` is who shows it: a listener, an upstream's
+/// client.
+pub(crate) fn expiry_gauge(kind: &'static str, name: &str, files: &PairFiles) -> Gauge {
+    const EXPIRY: &str = "gatepost_tls_cert_expiry_timestamp_seconds";
+    describe_gauge!(EXPIRY, "When a certificate ends to be valid, in seconds since 1970");
+    let file = files.certificate.display().to_string();
+    gauge!(EXPIRY, kind => name.to_owned(), "name" => file)
+}
+
+#[allow(clippy::cast_precision_loss)] // a gauge is a float; the year 9999 is exact in one
+pub(crate) fn show_expiry(gauge: &Gauge, pair: &KeyPair) {
+    gauge.set(pair.not_after() as f64);
 }
 
 fn out_of_date_warning(files: &PairFiles) -> String {
@@ -213,7 +197,7 @@ fn identity(files: &TlsFiles) -> Result<Identity, LoadError> {
 }
 
 /// A pair for SNI must have a name that can be asked for.
-fn key_pair(files: &PairFiles, is_sni: bool) -> Result<KeyPair, LoadError> {
+pub(crate) fn key_pair(files: &PairFiles, is_sni: bool) -> Result<KeyPair, LoadError> {
     let PairFiles { certificate, private_key } = files;
     let chain = CertificateChain::from_pem(load::text(certificate, FILE_OCTETS_MAX)?.as_bytes())
         .map_err(|error| refused(certificate, error))?;
@@ -230,12 +214,6 @@ fn client_ca(file: &Path) -> Result<ClientCa, LoadError> {
 
 fn refused(path: &Path, error: IdentityError) -> LoadError {
     LoadError::Certificate { path: path.to_owned(), error }
-}
-
-async fn look(files: &Arc<[PathBuf]>) -> Option<Vec<Option<watch::Identity>>> {
-    let files = Arc::clone(files);
-    let look = move || files.iter().map(|file| watch::Identity::of(file)).collect();
-    tokio::task::spawn_blocking(look).await.ok()
 }
 
 #[cfg(test)]

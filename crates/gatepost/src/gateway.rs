@@ -27,6 +27,7 @@ use crate::host::Lent;
 use crate::policy::{self, UsageKeeper};
 use crate::rates::RateKeeper;
 use crate::self_test::SelfTest;
+use crate::upstream_keys::{self, LoadedKeys, UpstreamKeys};
 
 /// File descriptors beside connections: listeners, logs, the runtime's own.
 pub const DESCRIPTORS_SPARE: u64 = 64;
@@ -45,6 +46,7 @@ pub struct Gateway {
     /// The same for what upstreams were given.
     rates: Option<RateKeeper>,
     certificates: Arc<Certificates>,
+    upstream_keys: Arc<UpstreamKeys>,
     denied: Arc<Denied>,
     self_test: Arc<SelfTest>,
     upstreams: Arc<[Arc<Upstream>]>,
@@ -76,6 +78,7 @@ impl Gateway {
     pub fn start(config: Config, ruleset: Ruleset) -> anyhow::Result<Self> {
         let recorder = Recorder::new(env!("CARGO_PKG_VERSION"));
         let identities = certificates::load(&config.listeners)?;
+        let keys = upstream_keys::load(&config.upstreams, &config.upstream_files)?;
         let sockets = bind_all(&config)?;
         let pages = match config.metrics_bind {
             None => None,
@@ -83,13 +86,13 @@ impl Gateway {
                 Some(bind(address).with_context(|| format!("[metrics] cannot bind {address}"))?)
             }
         };
-        let files = (ruleset, identities);
+        let files = (ruleset, identities, keys);
         recorder.with(|| Self::assemble(config, files, sockets, pages, &recorder))
     }
 
     fn assemble(
         mut config: Config,
-        (ruleset, identities): (Ruleset, Vec<Option<Identity>>),
+        (ruleset, identities, keys): (Ruleset, Vec<Option<Identity>>, Vec<Option<LoadedKeys>>),
         sockets: Vec<Vec<TcpListener>>,
         pages: Option<TcpListener>,
         recorder: &Recorder,
@@ -102,6 +105,7 @@ impl Gateway {
         let policy = policy::Live::new(ruleset, config.policy)?;
         readiness.set_policy_loaded();
         let (mail_log, mail_log_writer) = MailLog::start(&config.log.mail).context("[log] mail")?;
+        let upstream_keys = UpstreamKeys::begin(&config.upstreams, config.upstream_files, keys)?;
         let upstreams: Vec<_> =
             config.upstreams.into_iter().map(|it| Upstream::new(it, clock.clone())).collect();
         let relay = Relay::new(config.relay, upstreams.clone(), mail_log.clone());
@@ -114,11 +118,11 @@ impl Gateway {
         watches.spawn(policy.clone().watch());
         let (certificates, tls) = Certificates::begin(&config.listeners, identities)?;
         watches.spawn(certificates.clone().watch());
+        watches.spawn(upstream_keys.clone().watch());
         if let Some(file) = config.shadow {
             watches.spawn(shadow.clone().follow(file, policy.clone()));
         }
-        let (mut addresses, mut served) = (Vec::new(), Vec::new());
-        let mut listeners = JoinSet::new();
+        let (mut addresses, mut served, mut listeners) = (Vec::new(), Vec::new(), JoinSet::new());
         let listening = config.listeners.into_iter().zip(tls).zip(sockets);
         for ((listener, tls), sockets) in listening {
             let listener = Listener::new(listener.config, tls);
@@ -152,6 +156,7 @@ impl Gateway {
             usage: None,
             rates: None,
             certificates,
+            upstream_keys,
             denied: service.denied().clone(),
             self_test,
             upstreams: upstreams.into(),
@@ -223,12 +228,13 @@ impl Gateway {
         self.metrics.clone()
     }
 
-    /// Reads the policy and all certificates again, in a task of its own: signals are heard
+    /// Reads the policy, all certificates and all secrets again, in a task of its own: signals are heard
     /// meanwhile. What is bad is refused, and what was there before stays.
     pub fn reload(&self) -> JoinHandle<()> {
         let (policy, certificates) = (self.policy.clone(), self.certificates.clone());
+        let upstream_keys = self.upstream_keys.clone();
         tokio::spawn(async move {
-            tokio::join!(policy.reload(), certificates.reload());
+            tokio::join!(policy.reload(), certificates.reload(), upstream_keys.reload());
         })
     }
 

@@ -21,4 +21,5 @@ pub mod run;
 pub mod self_test;
 pub mod state_dir;
 pub mod surroundings;
+pub mod upstream_keys;
 mod watch;

@@ -9,9 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use gatepost_delivery::{RootsError, Secret, SecretError};
 use gatepost_inbound::IdentityError;
 use gatepost_policy::{document::DocumentError, report::PolicyErrors};
 use gatepost_registry::store::StoreError;
+use zeroize::Zeroizing;
 
 use crate::exit::Exit;
 
@@ -29,6 +31,20 @@ pub enum LoadError {
     Config(Vec<DocumentError>),
     /// The policy has errors.
     Policy(PolicyErrors),
+    /// There is nobody to believe: a file of roots cannot be used, or this machine has none.
+    Roots {
+        /// The file; none for the roots of this machine.
+        path: Option<PathBuf>,
+        /// What is wrong with it.
+        error: RootsError,
+    },
+    /// A file with a secret cannot be used.
+    Secret {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: SecretError,
+    },
     /// The policy in the store cannot be read.
     Store(StoreError),
     /// The file could not be read at all.
@@ -66,6 +82,9 @@ impl fmt::Display for LoadError {
                 write!(f, "{separator}{error}")
             }),
             Self::Policy(errors) => errors.fmt(f),
+            Self::Roots { path: None, error } => error.fmt(f),
+            Self::Roots { path: Some(path), error } => write!(f, "{}: {error}", path.display()),
+            Self::Secret { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Store(error) => error.fmt(f),
             Self::Unreadable { path, error } => {
                 write!(f, "{}: cannot be read: {error}", path.display())
@@ -91,6 +110,18 @@ pub(crate) fn text(path: &Path, octets_max: u64) -> Result<String, LoadError> {
         })
     };
     read().map_err(|error| LoadError::Unreadable { path: path.to_owned(), error })
+}
+
+/// The secret in a file; no copy of it is left behind.
+pub(crate) fn secret(path: &Path) -> Result<Secret, LoadError> {
+    /// More than any mechanism can say: what is longer is told so.
+    const OCTETS_MAX: usize = 16 * 1024;
+    // A buffer that grows would leave copies.
+    let mut octets = Zeroizing::new(Vec::with_capacity(OCTETS_MAX + 1));
+    let read =
+        File::open(path).and_then(|file| file.take(OCTETS_MAX as u64).read_to_end(&mut octets));
+    read.map_err(|error| LoadError::Unreadable { path: path.to_owned(), error })?;
+    Secret::of_file(octets).map_err(|error| LoadError::Secret { path: path.to_owned(), error })
 }
 
 #[cfg(test)]

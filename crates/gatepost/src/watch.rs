@@ -6,7 +6,8 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a path is looked at: a stat call.
@@ -39,4 +40,38 @@ impl Identity {
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
     }
+}
+
+/// Calls `changed` whenever one of several files has changed and all of them have come to rest, for as
+/// long as the task is let run. Two files are rarely replaced in one moment.
+pub(crate) async fn follow<F>(files: Arc<[PathBuf]>, changed: impl Fn() -> F)
+where
+    F: Future<Output = ()>,
+{
+    if files.is_empty() {
+        return;
+    }
+    // What was loaded at the start may have been replaced since: the first look is a change.
+    let mut known = None;
+    loop {
+        let mut found = look(&files).await;
+        if found != known {
+            for _ in 0..SETTLE_LOOKS_MAX {
+                tokio::time::sleep(SETTLE).await;
+                let before = std::mem::replace(&mut found, look(&files).await);
+                if found == before {
+                    break;
+                }
+            }
+            changed().await;
+            known = found;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn look(files: &Arc<[PathBuf]>) -> Option<Vec<Option<Identity>>> {
+    let files = Arc::clone(files);
+    let look = move || files.iter().map(|file| Identity::of(file)).collect();
+    tokio::task::spawn_blocking(look).await.ok()
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use crate::auth::Secret;
 
 /// Octets of a token: with its wrapping, and in base64, it has to fit into a line of AUTH, which is
 /// 12,288 octets (RFC 4954 §4).
@@ -51,16 +52,17 @@ impl Granted {
     pub(super) fn from_json(body: &[u8]) -> Result<Self, &'static str> {
         let GrantedJson { access_token, token_type, expires_in } =
             serde_json::from_slice(body).map_err(|_| "it is not the JSON of RFC 6749 §5.1")?;
-        let token = Secret::new(access_token);
+        let token = Zeroizing::new(access_token.into_bytes());
         if !token_type.eq_ignore_ascii_case("bearer") {
             return Err("it is not a bearer token");
         }
         // RFC 6750 §2.1: whatever else is in a token could end the line that it is sent in.
         let is_b64token = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~+/=".contains(&octet);
-        let text = token.reveal();
-        if text.is_empty() || text.len() > TOKEN_OCTETS_MAX || !text.bytes().all(is_b64token) {
-            return Err("it is not a token of RFC 6750 §2.1, or longer than 8 KiB");
+        const NO_TOKEN: &str = "it is not a token of RFC 6750 §2.1, or longer than 8 KiB";
+        if token.len() > TOKEN_OCTETS_MAX || !token.iter().copied().all(is_b64token) {
+            return Err(NO_TOKEN);
         }
+        let token = Secret::new(token).map_err(|_| NO_TOKEN)?;
         let lifetime = match expires_in {
             None => LIFETIME_UNTOLD,
             Some(Seconds::Number(seconds)) => Duration::from_secs(seconds),

@@ -10,6 +10,10 @@ use tokio::net::TcpListener;
 
 use super::*;
 
+fn secret(text: &str) -> Secret {
+    Secret::new(Zeroizing::new(text.as_bytes().to_vec())).expect("a secret")
+}
+
 /// A token endpoint on loopback that answers from a list, the last one for ever.
 struct Endpoint {
     address: SocketAddr,
@@ -71,19 +75,15 @@ async fn read(request: Request<Incoming>) -> String {
 }
 
 fn source(endpoint: &str) -> Arc<TokenSource> {
-    let config = TokenConfig {
+    let ca = gatepost_testkit::ThrowAwayCa::new();
+    TokenSource::new(TokenConfig {
+        upstream: "sink".into(),
         endpoint: endpoint.parse().expect("an endpoint"),
+        roots: Roots::from_pem(ca.pem().as_bytes()).expect("roots"),
         client_id: "app id".into(),
-        client_secret: Secret::new("s&cret=".to_owned()),
+        client_secret: secret("s&cret=").into(),
         scope: Some("https://outlook.example/.default".into()),
-    };
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let tls = rustls::ClientConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    TokenSource::new("sink", config, tls).expect("a source")
+    })
 }
 
 const GOOD: &str = r#"{"token_type":"Bearer","expires_in":3599,"access_token":"aaa.bbb"}"#;
@@ -101,7 +101,7 @@ async fn one_request_for_all_who_ask_and_none_while_the_token_is_good() {
         .collect();
     for one in asking {
         let token = one.await.expect("no panic").expect("a token");
-        assert_eq!(token.reveal(), "aaa.bbb");
+        assert_eq!(token.expose(), b"aaa.bbb");
     }
     let form = "POST grant_type=client_credentials&client_id=app+id&client_secret=s%26cret%3D\
                 &scope=https%3A%2F%2Foutlook.example%2F.default";
@@ -113,16 +113,16 @@ async fn a_token_that_was_not_taken_is_replaced() {
     let endpoint = Endpoint::start(&[(200, GOOD), (200, BETTER)]).await;
     let source = endpoint.source();
     let first = source.token().await.expect("a token");
-    source.invalidate(&Secret::new("another".to_owned())).await;
+    source.invalidate(&secret("another")).await;
     assert_eq!(source.token().await.expect("a token"), first);
     source.invalidate(&first).await;
-    assert_eq!(source.token().await.expect("a token").reveal(), "ccc");
+    assert_eq!(source.token().await.expect("a token").expose(), b"ccc");
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "what the endpoint has said")]
 fn granted(text: &str, seconds: u64) -> Result<Granted, TokenError> {
     let lifetime = Duration::from_secs(seconds);
-    Ok(Granted { token: Secret::new(text.to_owned()), lifetime })
+    Ok(Granted { token: secret(text), lifetime })
 }
 
 #[test]

@@ -150,7 +150,8 @@ impl KeyPair {
         self.key.cert == other.key.cert
     }
 
-    pub(super) const fn key(&self) -> &Arc<CertifiedKey> {
+    /// The pair itself, for whoever shows it.
+    pub const fn key(&self) -> &Arc<CertifiedKey> {
         &self.key
     }
 }

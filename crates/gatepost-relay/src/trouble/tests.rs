@@ -73,6 +73,36 @@ fn silence_and_loss_are_temporary() {
 }
 
 #[test]
+fn what_goes_wrong_with_tls_and_auth_is_never_the_clients_fault() {
+    let profile = Profile::generic();
+    let refused = |code| Trouble::AuthRefused(Reply::plain(code, "no"));
+    let token = |error| Trouble::NoToken(error);
+    for (trouble, reply, is_fault, signal) in [
+        (refused(535), SETUP_FAULT, true, Some(Signal::Misconfigured)),
+        (refused(534), SETUP_FAULT, true, Some(Signal::Misconfigured)),
+        (refused(550), SETUP_FAULT, true, Some(Signal::Misconfigured)),
+        (refused(454), NO_CONNECTION, false, None),
+        (Trouble::NoTls(None), NO_CONNECTION, true, None),
+        (Trouble::NoTls(Some(Reply::plain(454, "no"))), NO_CONNECTION, true, None),
+        (Trouble::Tls("UnknownIssuer".into()), NO_CONNECTION, true, None),
+        (token(TokenError::Refused("invalid_client".into())), NO_CONNECTION, true, None),
+        (token(TokenError::Unreachable("down".into())), NO_CONNECTION, false, None),
+    ] {
+        for outcome in [of_opening(&profile, &trouble), of_trouble(&profile, &trouble)] {
+            assert_eq!((&outcome.reply, outcome.signal), (&reply, signal), "{trouble}");
+            assert_eq!(outcome.means == Means::ConfigurationFault, is_fault, "{trouble}");
+            assert_eq!(outcome.scope, Scope::Upstream);
+        }
+    }
+    // The provider's own rules come first: this one is permanent, whatever its code says.
+    let sendgrid = Profile::named("sendgrid").expect("is there");
+    let text = "Authentication failed: Could not authenticate";
+    let outcome = of_opening(&sendgrid, &Trouble::AuthRefused(Reply::plain(451, text)));
+    assert_eq!(outcome.signal, Some(Signal::Misconfigured));
+    assert_eq!(outcome.reply, SETUP_FAULT);
+}
+
+#[test]
 fn what_is_passed_on_has_a_status() {
     let outcome = of("generic", Stage::Recipient, "550 no such user");
     assert_eq!(outcome.reply.to_string(), "550 5.0.0 no such user");

@@ -1,7 +1,7 @@
 //! The side that talks to an upstream: one struct per state of a connection (RFC 5321 §3, RFC 2920).
 //!
 //! ```text
-//!          220, EHLO            MAIL sent             DATA answered 354
+//!     220, EHLO, TLS, AUTH      MAIL sent             DATA answered 354
 //! Opening ──────────► Ready ──────────────► Envelope ──────────────────► Body
 //!                     ▲   ▲                    │                          │ final dot sent
 //!                     │   └──── Resetting ◄────┘ RSET sent                ▼
@@ -16,13 +16,15 @@
 
 mod chunks;
 mod envelope;
+mod login;
 mod opening;
 mod replies;
 mod transaction;
 
 pub use chunks::{Chunked, Chunks, SentChunk};
 pub use envelope::{Answer, Envelope, MailParameters};
-pub use opening::{Opened, Opening};
+pub use login::{Login, Mechanism, SECRET_OCTETS_MAX};
+pub use opening::{Handshake, Opened, Opening, OpeningFault, Plan};
 pub use replies::{ReplyFault, next_reply};
 pub use transaction::{Body, Final, Resetting};
 
@@ -32,6 +34,21 @@ use crate::extension::Capabilities;
 
 /// QUIT, to be polite when a connection is closed.
 pub const QUIT: &[u8] = b"QUIT\r\n";
+
+/// Whether a connection is protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TlsPolicy {
+    /// Plain text.
+    #[default]
+    None,
+    /// STARTTLS where it is to be had, plain text where it is not. Anybody on the way decides which,
+    /// so this keeps out those who only listen.
+    Opportunistic,
+    /// STARTTLS, or no mail.
+    Required,
+    /// TLS before anything else (RFC 8314 §3.3).
+    Implicit,
+}
 
 /// A reply that no command asked for, or one that cannot follow what was said before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::content::Content;
+use super::login::Login;
 use crate::PATIENCE;
 use crate::transcript::Transcript;
 
@@ -28,9 +29,26 @@ pub struct Connection {
     pub lines: Vec<String>,
     /// If a message began and its end of data was not seen: how many octets of it were.
     pub unfinished_octets: Option<u64>,
+    /// TLS, once there is some.
+    pub secured: Option<Secured>,
+    /// Who wanted to log in, whether it was accepted or not.
+    pub logins: Vec<Login>,
     /// How the connection ended; nothing while it is open.
     pub ending: Option<Ending>,
     transcript: Transcript,
+}
+
+/// What TLS of a connection is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secured {
+    /// An earlier session goes on.
+    pub resumed: bool,
+    /// 1.3, not 1.2.
+    pub is_tls13: bool,
+    /// The name that was asked for.
+    pub server_name: Option<String>,
+    /// What the client has shown, its own certificate first, as in [`Issued::der`](crate::Issued).
+    pub client_certificates: Vec<Vec<u8>>,
 }
 
 /// Who ended a connection.
@@ -38,6 +56,8 @@ pub struct Connection {
 pub enum Ending {
     /// The gateway closed it (FIN).
     ClosedByPeer,
+    /// There was to be TLS, and the handshake failed.
+    NoTls,
     /// The gateway reset it, or writing to it failed.
     ResetByPeer,
     /// The upstream ended it: by its script, after QUIT, by `stop`, or by a panic.
@@ -181,6 +201,8 @@ impl Pen {
                 chunks: Vec::new(),
                 lines: Vec::new(),
                 unfinished_octets: None,
+                secured: None,
+                logins: Vec::new(),
                 ending: None,
                 transcript: Transcript::default(),
             });
@@ -214,6 +236,17 @@ impl Pen {
             page.lines.push(line.to_owned());
             page.connections[self.connection].lines.push(line.to_owned());
         });
+    }
+
+    pub(super) fn secured(&self, secured: Secured) {
+        self.note(|connection| {
+            connection.transcript.happened('S', &format!("TLS, resumed: {}", secured.resumed));
+            connection.secured = Some(secured);
+        });
+    }
+
+    pub(super) fn login(&self, login: Login) {
+        self.note(|connection| connection.logins.push(login));
     }
 
     pub(super) fn unfinished(&self, octets: u64) {

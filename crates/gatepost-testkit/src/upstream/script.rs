@@ -22,6 +22,9 @@ pub enum Action {
     Delay(Duration, String),
     /// Sends two replies in one write: one too many.
     TwoReplies(String, String),
+    /// Replies, waits until the other side says something, and sends these octets beneath whatever
+    /// TLS there may be: one who sits on the line.
+    ReplyThenRaw(String, Vec<u8>),
     /// Sends these octets, whatever they are.
     Raw(Vec<u8>),
     /// Closes cleanly (FIN) without a reply.
@@ -94,7 +97,8 @@ impl Action {
             Self::Reply(reply)
             | Self::ReplyThenClose(reply)
             | Self::Delay(_, reply)
-            | Self::TwoReplies(reply, _) => Some(reply.clone()),
+            | Self::TwoReplies(reply, _)
+            | Self::ReplyThenRaw(reply, _) => Some(reply.clone()),
             Self::Raw(octets) => Some(String::from_utf8_lossy(octets).trim_end().to_owned()),
             Self::CloseAfterData(_) | Self::StallAfterData(_) | Self::PlayInData(..) => {
                 Some("354 go ahead".to_owned())

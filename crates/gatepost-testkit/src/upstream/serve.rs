@@ -8,14 +8,16 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::content::{Content, Scan};
+use super::login::Login;
 use super::record::{Ending, Journal, Message, Pen};
 use super::script::{self, Action, CONNECT, END_OF_DATA, Script};
 use super::sink::{self, Sink};
+use super::socket::{Begins, Socket};
+use crate::tls::ServerTls;
 
 /// A gateway that sends so much without a CRLF is broken, and its test should fail.
 const LINE_OCTETS_MAX: usize = 64 * 1024;
@@ -28,6 +30,7 @@ pub(super) struct Host {
     pub(super) script: Arc<Mutex<Script>>,
     pub(super) journal: Arc<Journal>,
     pub(super) sink: Sink,
+    pub(super) tls: Option<(Begins, ServerTls)>,
     pub(super) manner: Manner,
 }
 
@@ -61,11 +64,12 @@ impl Host {
         peer: SocketAddr,
     ) -> impl Future<Output = ()> + use<> {
         let mut session = Session {
-            socket,
+            socket: Socket::Plain(socket),
             // Before the first await: who counts connections must not miss an accepted one.
             pen: Pen::new(Arc::clone(&self.journal), peer),
             script: Arc::clone(&self.script),
             sink: self.sink.clone(),
+            tls: self.tls.clone(),
             manner: self.manner,
             buffer: vec![0; 64 * 1024].into(),
             unread: Vec::new(),
@@ -79,10 +83,11 @@ impl Host {
 }
 
 struct Session {
-    socket: TcpStream,
+    socket: Socket,
     pen: Pen,
     script: Arc<Mutex<Script>>,
     sink: Sink,
+    tls: Option<(Begins, ServerTls)>,
     manner: Manner,
     buffer: Box<[u8]>,
     unread: Vec<u8>,
@@ -93,26 +98,67 @@ struct Session {
 impl Session {
     async fn converse(&mut self) -> ControlFlow<Ending, Infallible> {
         // Each reply goes out at once, as from a server that flushes.
-        let _ = self.socket.set_nodelay(true);
+        let _ = self.socket.tcp().set_nodelay(true);
+        if let Some((Begins::AtOnce, tls)) = self.tls.clone() {
+            self.secure(&tls).await?;
+        }
         let greeting = self.decide(CONNECT);
         self.perform(&greeting).await?;
         loop {
             let line = self.read_line().await?;
+            if let Some((action, login)) = self.sink.login_goes_on(&line) {
+                self.answer_login(&action, login).await?;
+                continue;
+            }
             if let Some((octets, last)) = self.sink.chunk(&line) {
                 self.take_chunk(&line, octets, last).await?;
                 continue;
             }
-            let action = self.decide(&line);
+            let is_starttls = self.sink.is_starttls(&line);
+            let scripted = script::lock(&self.script).action_for(&line);
+            if scripted.is_none()
+                && let Some((action, login)) = self.sink.login_begins(&line)
+            {
+                self.answer_login(&action, login).await?;
+                continue;
+            }
+            let action = scripted.unwrap_or_else(|| self.sink.answer(&line));
+            self.sink.note(&line, action.reply().as_deref());
             if sink::verb(&line) == "RSET" {
                 self.chunks = None;
             }
             self.perform(&action).await?;
+            let begins_tls = action.reply().is_some_and(|reply| reply.starts_with("220"));
+            if let (true, true, Some((_, tls))) = (is_starttls, begins_tls, self.tls.clone()) {
+                self.secure(&tls).await?;
+                continue;
+            }
             let opens_data = action.reply().is_some_and(|reply| reply.starts_with("354"));
             if opens_data && sink::verb(&line) == "DATA" {
                 let content = self.read_content(&action).await?;
                 self.take_message(content).await?;
             }
         }
+    }
+
+    /// What lies unread is forgotten, as a good server forgets it.
+    async fn secure(&mut self, tls: &ServerTls) -> ControlFlow<Ending> {
+        self.unread.clear();
+        match self.socket.secure(tls).await {
+            Ok(secured) => {
+                self.pen.secured(secured);
+                self.sink.begin_tls();
+                Continue(())
+            }
+            Err(_) => Break(Ending::NoTls),
+        }
+    }
+
+    async fn answer_login(&mut self, action: &Action, login: Option<Login>) -> ControlFlow<Ending> {
+        if let Some(login) = login {
+            self.pen.login(login);
+        }
+        self.perform(action).await
     }
 
     fn decide(&mut self, event: &str) -> Action {
@@ -136,10 +182,18 @@ impl Session {
             Action::TwoReplies(first, second) => {
                 self.send(&[on_the_wire(first), on_the_wire(second)].concat()).await
             }
+            Action::ReplyThenRaw(reply, octets) => {
+                self.send(&on_the_wire(reply)).await?;
+                self.read_more(self.buffer.len(), true).await?;
+                self.pen.sent(octets);
+                let _ = self.socket.write_beneath(octets).await;
+                let Break(ending) = self.swallow().await;
+                Break(ending)
+            }
             Action::Raw(octets) => self.send(octets).await,
             Action::Close => self.close().await,
             Action::Reset => {
-                self.socket.set_zero_linger().expect("SO_LINGER on a TCP socket");
+                self.socket.tcp().set_zero_linger().expect("SO_LINGER on a TCP socket");
                 Break(Ending::Here)
             }
             Action::Silence => {

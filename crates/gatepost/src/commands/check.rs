@@ -13,7 +13,7 @@ use crate::{
     config::{Config, TlsMode},
     errors::tell_warning,
     exit::Exit,
-    policy,
+    policy, upstream_keys,
 };
 
 /// Loads both as `run` would. Warnings go to standard error, the summary to standard output.
@@ -24,6 +24,10 @@ pub fn check(config_path: &Path) -> anyhow::Result<Exit> {
     }
     let identities = certificates::load(&config.listeners)?;
     for warning in certificates::warnings(&config.listeners, &identities) {
+        tell_warning(&warning);
+    }
+    let keys = upstream_keys::load(&config.upstreams, &config.upstream_files)?;
+    for warning in upstream_keys::warnings(&config.upstream_files, &keys) {
         tell_warning(&warning);
     }
     let compiled = policy::load(&config.policy, &config.site)?;

@@ -72,13 +72,17 @@ pub(crate) struct SniFile {
 /// One `[[upstream]]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "keys that are not built have no value to read")]
 pub(crate) struct UpstreamFile {
     pub(crate) name: Text,
     pub(crate) profile: Text,
     pub(crate) hosts: Texts,
     pub(crate) ip: Text,
     pub(crate) tls: Text,
+    pub(crate) ca_file: Text,
+    pub(crate) server_name: Text,
+    pub(crate) client_certificate: Text,
+    pub(crate) client_key: Text,
+    pub(crate) auth: Option<Spanned<AuthFile>>,
     pub(crate) ehlo_name: Text,
     pub(crate) source_address: Text,
     pub(crate) max_connections: Number,
@@ -89,12 +93,19 @@ pub(crate) struct UpstreamFile {
     pub(crate) recipient_rate: Texts,
     pub(crate) connect_timeout: Text,
     pub(crate) client_stall: Text,
+}
 
-    ca_file: Option<NotBuilt>,
-    server_name: Option<NotBuilt>,
-    client_certificate: Option<NotBuilt>,
-    client_key: Option<NotBuilt>,
-    pub(crate) auth: Option<NotBuilt>,
+/// `auth` of an upstream.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AuthFile {
+    pub(crate) mechanism: Text,
+    pub(crate) username: Text,
+    pub(crate) password_file: Text,
+    pub(crate) token_endpoint: Text,
+    pub(crate) client_id: Text,
+    pub(crate) client_secret_file: Text,
+    pub(crate) scope: Text,
 }
 
 /// `[policy]`.

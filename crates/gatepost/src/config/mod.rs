@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use gatepost_delivery::UpstreamConfig;
+use gatepost_delivery::{Mechanism, TokenEndpoint, UpstreamConfig};
 use gatepost_inbound::{ListenerConfig, SessionConfig};
 use gatepost_policy::{document::DocumentError, site::Site};
 use gatepost_relay::{MailLogTarget, RelayConfig};
@@ -44,6 +44,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The smart hosts, in the order of the file; never empty.
     pub upstreams: Vec<UpstreamConfig>,
+    /// The files of each of them, in the same order.
+    pub upstream_files: Vec<UpstreamFiles>,
     /// What the policy is compiled for.
     pub site: Arc<Site>,
     /// Where the policy is.
@@ -106,6 +108,65 @@ pub struct PairFiles {
     pub certificate: PathBuf,
     /// The key, in PEM.
     pub private_key: PathBuf,
+}
+
+/// The files that say whom an upstream is taken for, and who we are to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamFiles {
+    /// Who signs its certificate; none: the roots of this machine.
+    pub ca: Option<PathBuf>,
+    /// What we show.
+    pub client: Option<PairFiles>,
+    /// Whom we log in as.
+    pub auth: Option<Auth>,
+}
+
+/// Whom we log in as at an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// The name.
+    pub username: Arc<str>,
+    /// What proves it.
+    pub proof: Proof,
+}
+
+/// What proves a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A password, said with LOGIN or PLAIN.
+    Password {
+        /// Which of the two.
+        mechanism: Mechanism,
+        /// Where it is.
+        file: PathBuf,
+    },
+    /// An access token, said with XOAUTH2.
+    Token {
+        /// URL of the token endpoint.
+        endpoint: TokenEndpoint,
+        /// Who we are to it.
+        client_id: Arc<str>,
+        /// Where the secret for it is.
+        client_secret: PathBuf,
+        /// What the token is for.
+        scope: Option<Arc<str>>,
+    },
+}
+
+impl UpstreamFiles {
+    /// Every file.
+    pub fn all(&self) -> impl Iterator<Item = &Path> {
+        let pair = self.client.iter().flat_map(|pair| [&pair.certificate, &pair.private_key]);
+        pair.chain(&self.ca).map(PathBuf::as_path).chain(self.secret())
+    }
+
+    /// The one with a secret in it.
+    pub fn secret(&self) -> Option<&Path> {
+        self.auth.as_ref().map(|auth| match &auth.proof {
+            Proof::Password { file, .. } => file.as_path(),
+            Proof::Token { client_secret, .. } => client_secret.as_path(),
+        })
+    }
 }
 
 impl TlsFiles {

@@ -59,7 +59,8 @@ pub(crate) fn resolve(
     let hostname = hostname(&mut values, file.hostname);
     let state_dir = path(&mut values, "state_dir", file.state_dir, base, "/var/lib/gatepost");
     let listeners = listener::resolve(&mut values, file.listener, base);
-    let upstreams = upstream::resolve(&mut values, file.upstream, &hostname, base);
+    let (upstreams, upstream_files) =
+        upstream::resolve(&mut values, file.upstream, &hostname, base);
     let metrics_bind = bind::metrics(&mut values, file.metrics);
     let shadow = file.policy.shadow.is_some().then(|| {
         path(&mut values, "policy.shadow", file.policy.shadow.take(), base, "candidate.toml")
@@ -114,6 +115,7 @@ pub(crate) fn resolve(
         state_dir,
         listeners,
         upstreams,
+        upstream_files,
         site: Arc::new(site),
         policy,
         shadow,

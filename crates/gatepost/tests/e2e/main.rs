@@ -28,5 +28,7 @@ mod shadow;
 mod store;
 mod storm;
 mod tls;
+mod upstream_auth;
 mod upstream_hosts;
+mod upstream_tls;
 mod usage;

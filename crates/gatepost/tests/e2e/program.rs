@@ -41,8 +41,20 @@ impl Program {
         Self::start_with(Arc::clone(directory), Stdio::null())
     }
 
+    /// The same, with a variable that leads to a file.
+    pub(crate) fn start_with_variable(directory: &Arc<TempDir>, variable: (&str, &Path)) -> Self {
+        Self::listening(
+            Arc::clone(directory),
+            run_with(directory.path(), Stdio::null(), &[variable]),
+        )
+    }
+
     fn start_with(directory: Arc<TempDir>, stdout: Stdio) -> Self {
-        let mut child = run_with(directory.path(), stdout);
+        let child = run_with(directory.path(), stdout, &[]);
+        Self::listening(directory, child)
+    }
+
+    fn listening(directory: Arc<TempDir>, mut child: Child) -> Self {
         let stderr = lines(child.stderr.take().expect("piped"));
         let addr = loop {
             let line = next_line(&stderr);
@@ -76,6 +88,11 @@ impl Program {
                 return line;
             }
         }
+    }
+
+    /// All lines that have come and were not read.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.stderr.try_iter().collect()
     }
 
     /// How many lines with these words have come and were not read.
@@ -136,14 +153,15 @@ impl Drop for Program {
 }
 
 fn run(directory: &Path) -> Child {
-    run_with(directory, Stdio::null())
+    run_with(directory, Stdio::null(), &[])
 }
 
-fn run_with(directory: &Path, stdout: Stdio) -> Child {
+fn run_with(directory: &Path, stdout: Stdio, variables: &[(&str, &Path)]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_gatepost"))
         .args(["run", "--config"])
         .arg(directory.join("gatepost.toml"))
         .env_remove("RUST_LOG")
+        .envs(variables.iter().copied())
         .stdout(stdout)
         .stderr(Stdio::piped())
         .spawn()

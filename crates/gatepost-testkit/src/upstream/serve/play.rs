@@ -3,7 +3,7 @@
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::Interest;
 use tokio::time::sleep;
 
 use super::super::record::Ending;
@@ -50,7 +50,7 @@ impl Session {
             Move::Repeat(octets, _) => self.send(octets).await?,
             // Done when the socket is dropped, and with it the connection has ended.
             Move::Reset => {
-                self.socket.set_zero_linger().expect("SO_LINGER on a TCP socket");
+                self.socket.tcp().set_zero_linger().expect("SO_LINGER on a TCP socket");
                 return Break(Ending::Here);
             }
             _ => {}
@@ -81,7 +81,7 @@ impl Session {
     /// Reads nothing until the other side is gone. One that is not rid of its octets cannot show it.
     pub(super) async fn stay_deaf(&self) -> ControlFlow<Ending> {
         loop {
-            match self.socket.ready(Interest::READABLE).await {
+            match self.socket.tcp().ready(Interest::READABLE).await {
                 Ok(ready) if !ready.is_read_closed() => sleep(LOOK).await,
                 _ => return Break(Ending::ClosedByPeer),
             }

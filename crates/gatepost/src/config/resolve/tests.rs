@@ -7,6 +7,8 @@ use gatepost_policy::{listener::ListenerId, site::UpstreamId};
 use super::*;
 use crate::config::TlsMode;
 
+mod upstream_security;
+
 const GOOD: &str = r#"
 hostname = "relay.example.com"
 state_dir = "state"
@@ -319,16 +321,6 @@ fn a_wrong_upstream_is_told_with_place_and_mend() {
     assert_told(&[
         (
             "\ntls = \"none\"",
-            "",
-            "etc/g.toml:7:1: upstream[0].tls: is missing, and TLS to upstreams is not built yet; write tls = \"none\" for a plain upstream",
-        ),
-        (
-            "\ntls = \"none\"",
-            "\ntls = \"required\"",
-            "etc/g.toml:10:7: upstream[0].tls: TLS to upstreams is not built yet; write tls = \"none\" for",
-        ),
-        (
-            "\ntls = \"none\"",
             "\ntls = \"no\"",
             "etc/g.toml:10:7: upstream[0].tls: \"no\" is unknown; write",
         ),
@@ -442,10 +434,9 @@ fn every_other_error_names_its_place_and_the_mend() {
 fn keys_that_have_to_wait_are_refused_by_name() {
     for (table, keys) in [
         (
-            "[[upstream]]",
-            &["ca_file", "server_name", "client_certificate", "client_key", "auth"][..],
+            "[delivery]",
+            &["answer_within", "retry", "expire_after", "bounces", "bounce_upstream"][..],
         ),
-        ("[delivery]", &["answer_within", "retry", "expire_after", "bounces", "bounce_upstream"]),
         ("[limits]", &["message_memory", "free_space_floor"]),
         ("[admin]", &["bind"]),
     ] {

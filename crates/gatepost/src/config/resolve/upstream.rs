@@ -1,9 +1,12 @@
 //! `[[upstream]]`, and which of them is the default.
 
-use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
+mod auth;
+mod tls;
+
+use std::{fmt, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use gatepost_delivery::{
-    HostPort, IpVersion, NameServers, Patience, RatePeriod, RecipientRate, UpstreamConfig,
+    HostPort, IpVersion, NameServers, Patience, Profile, RatePeriod, RecipientRate, UpstreamConfig,
 };
 use gatepost_policy::{choice::Choices, rate::Rate, site::UpstreamId};
 use toml::Spanned;
@@ -12,12 +15,13 @@ use super::{
     profile::{self, Facts},
     values::{Item, Values, at},
 };
-use crate::config::file::{Text, Texts, UpstreamFile};
+use crate::config::{
+    UpstreamFiles,
+    file::{Text, Texts, UpstreamFile},
+};
 
 const IP_VERSIONS: Choices<IpVersion> =
     &[("any", Some(IpVersion::Any)), ("4", Some(IpVersion::V4)), ("6", Some(IpVersion::V6))];
-const TLS: Choices<()> =
-    &[("none", Some(())), ("required", None), ("opportunistic", None), ("implicit", None)];
 
 /// Every upstream, in the order of the file.
 pub(super) fn resolve(
@@ -25,19 +29,43 @@ pub(super) fn resolve(
     files: Vec<Spanned<UpstreamFile>>,
     hostname: &Arc<str>,
     base: &Path,
-) -> Vec<UpstreamConfig> {
+) -> (Vec<UpstreamConfig>, Vec<UpstreamFiles>) {
     if files.is_empty() {
         values.error(None, "upstream", "there is none; add an [[upstream]] with name and hosts");
     }
     let mut names = Vec::new();
-    let mut upstreams = Vec::new();
+    let (mut upstreams, mut of_each) = (Vec::new(), Vec::new());
     for (index, file) in files.into_iter().enumerate() {
         let item = Item { table: "upstream", index, at: file.span().start };
-        let upstream = one(values, item, file.into_inner(), (&names, hostname), base);
+        let mut file = file.into_inner();
+        let facts = Facts::of(&file);
+        let profile = profile::resolve(values, item, file.profile.take(), base);
+        let (tls, files) = tls::resolve(values, item, &mut file, profile.tls, base);
+        let ehlo_at = file.ehlo_name.as_ref().and_then(at);
+        let upstream = one(values, item, file, (&names, hostname), (profile, tls));
+        profile::advise(values, item, &upstream, &facts);
+        ehlo_name_is_ours(values, item, ehlo_at, &upstream);
         names.push(Arc::clone(&upstream.name));
         upstreams.push(upstream);
+        of_each.push(files);
     }
-    upstreams
+    (upstreams, of_each)
+}
+
+/// Every machine calls itself localhost: providers answer that with a 421 that looks transient, and
+/// is not.
+fn ehlo_name_is_ours(
+    values: &mut Values<'_>,
+    item: Item,
+    place: Option<usize>,
+    upstream: &UpstreamConfig,
+) {
+    let is_elsewhere = upstream.hosts.iter().any(|host| !host.is_loopback());
+    if is_elsewhere && upstream.ehlo_name.eq_ignore_ascii_case("localhost") {
+        let message = "is localhost, if only by the hostname: upstreams refuse what every machine \
+                       calls itself; write a name of yours, like relay.example.com";
+        values.error(place.or(Some(item.at)), format_args!("{item}.ehlo_name"), message);
+    }
 }
 
 /// The upstream for all that policy does not send elsewhere: the one that is named, or the only one.
@@ -66,21 +94,21 @@ fn one(
     item: Item,
     file: UpstreamFile,
     (names, hostname): (&[Arc<str>], &Arc<str>),
-    base: &Path,
+    (profile, tls): (Arc<Profile>, tls::Resolved),
 ) -> UpstreamConfig {
-    let facts = Facts::of(&file);
-    let profile = profile::resolve(values, item, file.profile, base);
     let limits = &profile.limits;
-    tls(values, item, file.tls);
     let ip = values.choice(format_args!("{item}.ip"), file.ip, IP_VERSIONS).unwrap_or(profile.ip);
     let ehlo_name =
         file.ehlo_name.map(|name| values.host_name(format_args!("{item}.ehlo_name"), &name));
     let seconds = Duration::from_secs;
-    let config = UpstreamConfig {
+    UpstreamConfig {
         name: values.name(item, file.name, names),
         hosts: hosts(values, item, file.hosts),
         ip,
         name_servers: NameServers::System,
+        tls: tls.policy,
+        server_name: tls.server_name,
+        access: Arc::default(),
         ehlo_name: ehlo_name.unwrap_or_else(|| Arc::clone(hostname)),
         source_address: source_address(values, item, file.source_address, ip),
         max_connections: values.count(
@@ -116,29 +144,21 @@ fn one(
         ),
         patience: Patience::default(),
         profile: Arc::clone(&profile),
-    };
-    profile::advise(values, item, &config, &facts);
-    config
+    }
 }
 
-/// The default will be TLS. Until it is built, plain text has to be wanted in writing.
-fn tls(values: &mut Values<'_>, item: Item, written: Text) {
-    const MESSAGE: &str =
-        "TLS to upstreams is not built yet; write tls = \"none\" for a plain upstream";
-    let key = format_args!("{item}.tls");
-    match written {
-        None => values.error(Some(item.at), key, format_args!("is missing, and {MESSAGE}")),
-        Some(written) => {
-            let is_planned = |(word, built): &(&str, Option<()>)| {
-                built.is_none() && *word == written.get_ref().as_str()
-            };
-            if TLS.iter().any(is_planned) {
-                values.error(at(&written), key, MESSAGE);
-            } else {
-                values.choice(key, Some(written), TLS);
-            }
-        }
+/// The text of a key that is written, if it is not empty.
+fn non_empty(
+    values: &mut Values<'_>,
+    key: fmt::Arguments<'_>,
+    written: Text,
+    mend: &str,
+) -> Option<Arc<str>> {
+    let written = written?;
+    if written.get_ref().is_empty() {
+        values.error(at(&written), key, format_args!("is empty; {mend}"));
     }
+    Some(written.into_inner().into())
 }
 
 fn hosts(values: &mut Values<'_>, item: Item, written: Texts) -> Vec<HostPort> {
