@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX};
@@ -12,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::resolver::NameServers;
-use crate::upstream::{IpVersion, UpstreamConfig};
+use crate::upstream::UpstreamConfig;
 
 /// What fits into a datagram.
 const DATAGRAM_OCTETS_MAX: usize = 1200;
@@ -109,20 +108,9 @@ impl NameServer {
 /// An upstream whose names this server knows.
 pub(crate) fn config(server: &NameServer, hosts: &[&str]) -> UpstreamConfig {
     UpstreamConfig {
-        name: "test".into(),
         hosts: hosts.iter().map(|host| host.parse().expect("a host")).collect(),
-        ip: IpVersion::Any,
         name_servers: NameServers::At(vec![server.address]),
-        ehlo_name: "relay.test".into(),
-        source_address: None,
-        max_connections: 10,
-        max_messages_per_connection: None,
-        idle_timeout: Duration::from_secs(30),
-        max_age: Duration::from_mins(10),
-        max_recipients: None,
-        recipient_rates: Vec::new(),
-        connect_timeout: Duration::from_secs(5),
-        client_stall: Duration::from_secs(10),
+        ..UpstreamConfig::of_test()
     }
 }
 

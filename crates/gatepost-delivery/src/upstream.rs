@@ -147,6 +147,35 @@ impl UpstreamConfig {
     }
 }
 
+#[cfg(test)]
+impl UpstreamConfig {
+    /// Plain text to nowhere, for tests to say what is different.
+    pub(crate) fn of_test() -> Self {
+        let second = Duration::from_secs(1);
+        Self {
+            name: "test".into(),
+            profile: Profile::generic(),
+            hosts: Vec::new(),
+            ip: IpVersion::Any,
+            name_servers: NameServers::System,
+            tls: TlsPolicy::None,
+            server_name: None,
+            access: Arc::default(),
+            ehlo_name: "relay.test".into(),
+            source_address: None,
+            max_connections: 10,
+            max_messages_per_connection: None,
+            idle_timeout: second * 30,
+            max_age: second * 600,
+            max_recipients: None,
+            recipient_rates: Vec::new(),
+            connect_timeout: second * 5,
+            client_stall: second * 10,
+            patience: Patience::default(),
+        }
+    }
+}
+
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream").field("name", &self.config().name).finish_non_exhaustive()

@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::access::{Access, Keys};
 use crate::auth::Credentials;
+use crate::hosts::Candidate;
 use crate::tls::{Roots, Trust};
-use crate::upstream::IpVersion;
 
 /// Who certifies, and an upstream that is certified for 127.0.0.1 and `smtp.test`.
 struct World {
@@ -45,23 +45,7 @@ impl World {
 }
 
 fn config(tls: TlsPolicy) -> UpstreamConfig {
-    UpstreamConfig {
-        name: "a".into(),
-        hosts: Vec::new(),
-        ip: IpVersion::Any,
-        tls,
-        server_name: None,
-        access: Arc::default(),
-        ehlo_name: "relay.test".into(),
-        source_address: None,
-        max_connections: 1,
-        max_messages_per_connection: None,
-        idle_timeout: Duration::from_secs(30),
-        max_age: Duration::from_secs(30),
-        max_recipients: None,
-        connect_timeout: Duration::from_secs(5),
-        client_stall: Duration::from_secs(5),
-    }
+    UpstreamConfig { tls, ..UpstreamConfig::of_test() }
 }
 
 fn plain(password: &str) -> Credentials {
@@ -73,8 +57,9 @@ async fn open(
     upstream: &ScriptedUpstream,
     config: &UpstreamConfig,
 ) -> Result<(Connection, client::Ready), Trouble> {
-    let host = upstream.addr().to_string().parse().expect("an address");
-    Connection::open_at(&host, upstream.addr(), config, &Clock::start()).await
+    let address = upstream.addr();
+    let candidate = Candidate { host: 0, name: address.ip().to_string().into(), address };
+    Connection::open_at(&candidate, config, &Clock::start()).await
 }
 
 async fn trouble(upstream: &ScriptedUpstream, config: &UpstreamConfig) -> String {

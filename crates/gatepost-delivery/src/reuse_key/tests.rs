@@ -1,7 +1,5 @@
 //! Whatever tells two identities apart tells their connections apart.
 
-use std::time::Duration;
-
 use gatepost_testkit::ThrowAwayCa;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -13,28 +11,11 @@ use super::*;
 use crate::access::{Access, Keys};
 use crate::auth::{Credentials, Secret};
 use crate::tls::{ClientCertificate, Roots, Trust};
-use crate::upstream::IpVersion;
 
 const HOST: &str = "smtp.test";
 
 fn config() -> UpstreamConfig {
-    UpstreamConfig {
-        name: "a".into(),
-        hosts: Vec::new(),
-        ip: IpVersion::Any,
-        tls: TlsPolicy::None,
-        server_name: None,
-        access: Arc::default(),
-        ehlo_name: "relay.test".into(),
-        source_address: None,
-        max_connections: 1,
-        max_messages_per_connection: None,
-        idle_timeout: Duration::ZERO,
-        max_age: Duration::ZERO,
-        max_recipients: None,
-        connect_timeout: Duration::ZERO,
-        client_stall: Duration::ZERO,
-    }
+    UpstreamConfig::of_test()
 }
 
 fn address() -> SocketAddr {
