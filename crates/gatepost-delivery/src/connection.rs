@@ -1,11 +1,12 @@
 //! One connection to an upstream: opened, protected, logged in, and then a stream of replies.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gatepost_smtp::client::{self, Login, Opened, Opening, OpeningFault, Plan, TlsPolicy};
+use gatepost_smtp::client::{self, Login, Opened as Step, Opening, OpeningFault, Plan, TlsPolicy};
 use gatepost_smtp::reply::{Reply, Severity};
 use gatepost_stream::{Clock, Stream};
 use rustls::ClientConnection;
@@ -17,7 +18,9 @@ use zeroize::Zeroize;
 use crate::access::Current;
 use crate::auth::{Credentials, Secret};
 use crate::hosts::{Attempts, Candidate, Hosts};
+use crate::offer::Offer;
 use crate::reuse_key::ReuseKey;
+use crate::transcript::Transcript;
 use crate::trouble::Trouble;
 use crate::upstream::UpstreamConfig;
 
@@ -37,6 +40,17 @@ struct Place<'a> {
     candidate: &'a Candidate,
     /// That of the config, or none where that has failed and can be done without.
     tls: TlsPolicy,
+    /// Where the dialogue is written down, if anybody wants to read it.
+    transcript: Option<&'a Mutex<Transcript>>,
+}
+
+/// A connection that is ready for mail.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) connection: Connection,
+    pub(crate) ready: client::Ready,
+    /// What it has said at last that it offers.
+    pub(crate) offer: Offer,
 }
 
 impl Connection {
@@ -47,7 +61,7 @@ impl Connection {
         config: &UpstreamConfig,
         hosts: &Hosts,
         clock: &Clock,
-    ) -> Result<(Self, client::Ready), Trouble> {
+    ) -> Result<Opened, Trouble> {
         // Every candidate has its own time to connect; this bounds them all, and the look-ups.
         let until = Instant::now() + config.connect_timeout * 2;
         let candidates = tokio::time::timeout_at(until, hosts.candidates());
@@ -57,7 +71,7 @@ impl Connection {
             if !attempts.may_try(candidate) {
                 continue;
             }
-            let opening = Self::open_at(candidate, config, clock);
+            let opening = Self::open_at(candidate, config, clock, None);
             let opened = tokio::time::timeout_at(until, opening).await;
             match opened.unwrap_or(Err(Trouble::Silent)) {
                 Ok(opened) => {
@@ -87,8 +101,9 @@ impl Connection {
         candidate: &Candidate,
         config: &UpstreamConfig,
         clock: &Clock,
-    ) -> Result<(Self, client::Ready), Trouble> {
-        let place = Place { config, candidate, tls: config.tls };
+        transcript: Option<&Mutex<Transcript>>,
+    ) -> Result<Opened, Trouble> {
+        let place = Place { config, candidate, tls: config.tls, transcript };
         let address = candidate.address;
         let open = async {
             match Self::try_at(place, clock).await {
@@ -110,7 +125,7 @@ impl Connection {
         tokio::time::timeout(config.connect_timeout, open).await.unwrap_or(Err(Trouble::Silent))
     }
 
-    async fn try_at(place: Place<'_>, clock: &Clock) -> Result<(Self, client::Ready), Trouble> {
+    async fn try_at(place: Place<'_>, clock: &Clock) -> Result<Opened, Trouble> {
         let Place { config, candidate, .. } = place;
         let address = candidate.address;
         let current = place.keys()?;
@@ -121,6 +136,7 @@ impl Connection {
             Some(credentials) => Some(credentials.secret().await?),
         };
         let server_name = config.expected_name(&candidate.name);
+        place.note(format_args!("connecting to {} at {address}", candidate.name));
         let socket = connect(address, config.source_address).await?;
         socket.set_nodelay(true)?;
         let mut connection = Self {
@@ -129,8 +145,9 @@ impl Connection {
             opened: Instant::now(),
             messages: 0,
         };
-        let ready = connection.greet(place, (&server_name, current), secret.as_deref()).await?;
-        Ok((connection, ready))
+        let keys = (&*server_name, current);
+        let (ready, offer) = connection.greet(place, keys, secret.as_deref()).await?;
+        Ok(Opened { connection, ready, offer })
     }
 
     /// The whole opening; what it says is what `gatepost-smtp` says.
@@ -139,7 +156,7 @@ impl Connection {
         place: Place<'_>,
         (server_name, current): (&str, Option<&Current>),
         secret: Option<&Secret>,
-    ) -> Result<client::Ready, Trouble> {
+    ) -> Result<(client::Ready, Offer), Trouble> {
         let credentials = current.and_then(|current| current.credentials.as_ref());
         let login = credentials.zip(secret).map(|(credentials, secret)| Login {
             mechanism: credentials.mechanism(),
@@ -148,29 +165,33 @@ impl Connection {
         });
         let plan = Plan { ehlo_name: &place.config.ehlo_name, tls: place.tls, login };
         if plan.tls == TlsPolicy::Implicit {
-            self.secure(server_name, current).await?;
+            self.secure(place, server_name, current).await?;
         }
         let mut opening = Opening::new(plan);
+        let mut offer = Offer::default();
         loop {
             let reply = self.reply_in_opening().await?;
+            place.write_down(|transcript| transcript.heard(&reply));
+            if opening.awaits_offer() && reply.is_positive() {
+                offer = Offer::from_ehlo(reply.text());
+            }
             let mut said = BytesMut::new();
-            let opened = opening.handle(&reply, &mut said);
-            opening = match opened {
-                Opened::More(next) => {
+            opening = match opening.handle(&reply, &mut said) {
+                Step::More(next) => {
                     self.expect_quiet()?;
                     next
                 }
-                Opened::Handshake(handshake) => {
+                Step::Handshake(handshake) => {
                     // What follows the 220 in plain text is somebody else's (RFC 3207 §6).
                     self.expect_quiet()?;
-                    self.secure(server_name, current).await?;
+                    self.secure(place, server_name, current).await?;
                     handshake.done(&mut said)
                 }
-                Opened::Ready(ready) => {
+                Step::Ready(ready) => {
                     self.expect_quiet()?;
-                    return Ok(ready);
+                    return Ok((ready, offer));
                 }
-                Opened::Failed(fault) => {
+                Step::Failed(fault) => {
                     if let (OpeningFault::LoginRefused(reply), Some(credentials), Some(secret)) =
                         (&fault, credentials, secret)
                         && reply.severity() == Severity::Permanent
@@ -180,6 +201,7 @@ impl Connection {
                     return Err(fault.into());
                 }
             };
+            place.write_down(|transcript| transcript.said(&said));
             let said = Bytes::from_owner(Wiped(said));
             self.stream.flush_with(said).await.map_err(Trouble::of_opening)?;
         }
@@ -187,6 +209,7 @@ impl Connection {
 
     async fn secure(
         &mut self,
+        place: Place<'_>,
         server_name: &str,
         current: Option<&Current>,
     ) -> Result<(), Trouble> {
@@ -195,7 +218,9 @@ impl Connection {
             .map_err(|_| Trouble::Tls(format!("{server_name} is no name of a certificate")))?;
         let tls = ClientConnection::new(current.tls.clone(), name)
             .map_err(|error| Trouble::Tls(error.to_string()))?;
-        self.stream.secure(tls.into()).await.map_err(Trouble::of_handshake)
+        self.stream.secure(tls.into()).await.map_err(Trouble::of_handshake)?;
+        place.note(format_args!("TLS with {server_name}"));
+        Ok(())
     }
 
     /// Before something is asked, nothing may be unread: it would be taken for the answer.
@@ -237,6 +262,17 @@ impl Connection {
 }
 
 impl Place<'_> {
+    fn note(&self, text: fmt::Arguments<'_>) {
+        self.write_down(|transcript| transcript.note(text));
+    }
+
+    /// A panic cannot leave half a line behind.
+    fn write_down(&self, write: impl FnOnce(&mut Transcript)) {
+        if let Some(transcript) = self.transcript {
+            write(&mut transcript.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
     /// Whether we log in with something that is fetched.
     fn has_token(&self) -> bool {
         let current = self.config.access.current();

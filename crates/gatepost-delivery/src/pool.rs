@@ -16,7 +16,7 @@ use gatepost_stream::Clock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Opened};
 use crate::hosts::Hosts;
 use crate::metrics::PoolMetrics;
 use crate::trouble::Trouble;
@@ -100,7 +100,7 @@ impl Pool {
     /// they may not be more than the slots.
     async fn open(&self, held: Held) -> Result<Lease, Trouble> {
         match Connection::open(&self.config, &self.hosts, &self.clock).await {
-            Ok((connection, ready)) => {
+            Ok(Opened { connection, ready, .. }) => {
                 self.metrics.opened.increment(1);
                 Ok(Lease { connection, ready: Some(ready), reused: false, held })
             }

@@ -114,5 +114,15 @@ pub enum Identity {
     },
 }
 
+impl Identity {
+    /// How we are logged in, and as whom.
+    pub(crate) fn login(&self) -> Option<(Mechanism, Arc<str>)> {
+        match self {
+            Self::Anonymous => None,
+            Self::Login { mechanism, username, .. } => Some((*mechanism, username.clone())),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

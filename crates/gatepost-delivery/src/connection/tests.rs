@@ -59,7 +59,8 @@ async fn open(
 ) -> Result<(Connection, client::Ready), Trouble> {
     let address = upstream.addr();
     let candidate = Candidate { host: 0, name: address.ip().to_string().into(), address };
-    Connection::open_at(&candidate, config, &Clock::start()).await
+    let opened = Connection::open_at(&candidate, config, &Clock::start(), None).await?;
+    Ok((opened.connection, opened.ready))
 }
 
 async fn trouble(upstream: &ScriptedUpstream, config: &UpstreamConfig) -> String {

@@ -11,7 +11,7 @@ use crate::test_dns::{Answer, NameServer, config};
 
 async fn open(hosts: &Hosts, config: &UpstreamConfig) -> Result<SocketAddr, Trouble> {
     let opened = Connection::open(config, hosts, &Clock::start()).await;
-    opened.map(|(connection, _)| connection.key.address)
+    opened.map(|opened| opened.connection.key.address)
 }
 
 /// A port of loopback on which nobody listens.

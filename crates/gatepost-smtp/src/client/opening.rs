@@ -112,6 +112,11 @@ impl<'a> Opening<'a> {
         Self { plan, channel, awaited: Awaited::Greeting }
     }
 
+    /// Whether the reply that is waited for says what is offered.
+    pub const fn awaits_offer(&self) -> bool {
+        matches!(self.awaited, Awaited::Ehlo)
+    }
+
     /// Takes the reply that was waited for; appends the next command to `out` if there is one.
     pub fn handle(self, reply: &Reply, out: &mut BytesMut) -> Opened<'a> {
         let code = reply.code().as_u16();

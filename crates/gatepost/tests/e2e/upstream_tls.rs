@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::harness::{Harness, POLICY, Settings, config_text, converse, fleet, send_message};
 use crate::program::Program;
 
-const FAULTS: &str = "gatepost_configuration_faults_total{upstream=\"sink\"}";
+const FAULTS: &str = "gatepost_configuration_faults_total{upstream=\"sink\",scope=\"upstream\"}";
 pub(crate) const MESSAGE: &[u8] = b"Subject: x\r\n\r\nbody\r\n";
 /// A look each second, and two reads.
 const PATIENCE: Duration = Duration::from_secs(10);

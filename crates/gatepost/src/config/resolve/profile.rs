@@ -29,7 +29,6 @@ pub(super) struct Facts {
     tls: Option<usize>,
     hosts: Option<usize>,
     ip: Option<usize>,
-    ehlo_name: Option<usize>,
     source_address: Option<usize>,
     max_connections: Option<usize>,
     max_messages_per_connection: Option<usize>,
@@ -50,7 +49,6 @@ impl Facts {
             tls: text(&file.tls),
             hosts: file.hosts.as_ref().and_then(at),
             ip: text(&file.ip),
-            ehlo_name: text(&file.ehlo_name),
             source_address: text(&file.source_address),
             max_connections: number(&file.max_connections),
             max_messages_per_connection: number(&file.max_messages_per_connection),
@@ -184,7 +182,7 @@ impl Advice<'_, '_, '_> {
     }
 
     fn addresses(&mut self, config: &UpstreamConfig, facts: &Facts) {
-        let Profile { description, ip, ehlo, .. } = self.profile;
+        let Profile { description, ip, .. } = self.profile;
         if *ip == IpVersion::V4 && config.ip != IpVersion::V4 {
             let message = format_args!("{description} knows IPv4 addresses only; write ip = \"4\"");
             self.warn(facts.ip, "ip", message);
@@ -194,13 +192,6 @@ impl Advice<'_, '_, '_> {
                 );
                 self.warn(facts.source_address, "source_address", message);
             }
-        }
-        if config.ehlo_name.eq_ignore_ascii_case("localhost") {
-            let message = format_args!(
-                "localhost is nobody's name, and many refuse it; write ehlo_name = \"relay.example.com\". {}",
-                ehlo.rule
-            );
-            self.warn(facts.ehlo_name, "ehlo_name", message);
         }
     }
 

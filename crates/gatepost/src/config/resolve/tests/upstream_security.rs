@@ -154,11 +154,11 @@ fn a_login_has_all_it_needs_and_nothing_else() {
         ),
         (
             "{ mechanism = \"xoauth2\", username = \"t\", token_endpoint = \"http://x/\", client_id = \"c\", client_secret_file = \"s\" }",
-            "10:66: upstream[0].auth.token_endpoint: must begin with https://",
+            "10:66: upstream[0].auth.token_endpoint: \"http://x/\": must begin with https://",
         ),
         (
             "{ mechanism = \"xoauth2\", username = \"t\", token_endpoint = \"http://localhost@x/\", client_id = \"c\", client_secret_file = \"s\" }",
-            "10:66: upstream[0].auth.token_endpoint: must begin with https://",
+            "10:66: upstream[0].auth.token_endpoint: \"http://localhost@x/\": is not the address of a",
         ),
     ] {
         let told = told(&format!("auth = {auth}\n"));
