@@ -140,7 +140,9 @@ async fn status_and_upstreams_are_shown() {
     let answer = world.get("/v1/upstreams").await;
     let google = json!({
         "name": "google", "hosts": ["smtp-relay.gmail.com:587"], "default": true,
-        "max_connections": 100, "live": { "busy": 2, "idle": 1 },
+        "max_connections": 100, "live": {
+            "busy": 2, "idle": 1, "waiting": 7, "limit": 2, "breaker": "open", "next_attempt_s": 3,
+        },
     });
     assert_eq!(answer.body["items"][0], google);
     assert_eq!(answer.body["items"][1].get("live"), None);

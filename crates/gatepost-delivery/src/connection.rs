@@ -253,11 +253,24 @@ impl Connection {
 
     /// Says QUIT without waiting for an answer, and closes.
     pub(crate) async fn quit(mut self) {
-        /// The socket's buffer takes six octets at once, or the upstream is not there.
+        let _ = self.say_quit().await;
+    }
+
+    /// Says QUIT, and waits a moment for the upstream to close.
+    pub(crate) async fn part(mut self) {
+        // One reply, and the end of the stream. What comes instead is not worth more reads.
+        if self.say_quit().await.is_ok() && self.reply().await.is_ok() {
+            let _ = self.stream.fill().await;
+        }
+    }
+
+    async fn say_quit(&mut self) -> Result<(), Trouble> {
+        /// The socket's buffer takes six octets at once, or the upstream is not there. It bounds the
+        /// answer too, which only tells that the upstream has let go.
         const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
         self.stream.within(QUIT_TIMEOUT);
         self.stream.output().extend_from_slice(client::QUIT);
-        let _ = self.stream.flush().await;
+        Ok(self.stream.flush().await?)
     }
 }
 

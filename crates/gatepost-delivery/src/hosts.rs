@@ -227,7 +227,9 @@ enum Says {
 
 fn says_much(trouble: &Trouble) -> Says {
     match trouble {
-        Trouble::Unreachable(_) | Trouble::Busy | Trouble::NoToken(_) => Says::Nothing,
+        Trouble::Busy | Trouble::NoToken(_) | Trouble::Resting { .. } | Trouble::Unreachable(_) => {
+            Says::Nothing
+        }
         Trouble::Silent | Trouble::Lost(_) => Says::Little,
         Trouble::AuthRefused(_)
         | Trouble::Desync(_)

@@ -24,6 +24,7 @@ mod rate;
 mod resolver;
 mod reuse_key;
 mod signal;
+mod sync;
 #[cfg(test)]
 mod test_dns;
 mod tls;
@@ -40,7 +41,7 @@ pub use gatepost_smtp::client::{Mechanism, TlsPolicy};
 pub use offer::{Drift, KnownOffers, Offer};
 pub use paths::Paths;
 pub use patience::Patience;
-pub use pool::Lease;
+pub use pool::{BreakerStatus, Lease, PoolStatus};
 pub use probe::{Connected, Probe, ProbeMail, TlsFacts, probe};
 pub use profile::Profile;
 pub use rate::{DayCount, RatePeriod, RateUsage, RecipientRate, RecipientRates};

@@ -1,150 +1,280 @@
-//! Connections that wait for the next transaction.
+//! Connections to one upstream: who gets one, when another is opened, and which are kept.
 //!
-//! A [`Lease`] is the right to one of `max_connections`, granted in the order of asking, with an
-//! open connection in it. The connection used last is used next, so that those which are not
-//! needed grow idle and are closed. The lock is held for a push or a pop, never across a wait.
+//! A [`Lease`] is the right to one of `max_connections`, granted in fair turns of policy entries
+//! ([`slots`]), with an open connection in it. The connection used last is used next. Where none is
+//! idle a few are opened at a time ([`openings`]), and whoever waits for that takes one that comes
+//! back instead. An upstream that throttles gets fewer at once, one that is down is left alone for a
+//! while ([`governor`]). The locks are held for a push or a pop, never across a wait.
 //!
-//! Only a connection in the ready state comes back ([`Lease::give_back`]); dropping a lease closes
-//! what is in it. Nothing that came unasked is on a connection that is handed out, as far as the
-//! runtime has noticed; the rest is the caller's one retry.
+//! Only a connection in the ready state comes back ([`Lease::give_back`]): after a transaction that
+//! was brought to its end it needs no RSET, after one that was given up before its data it has had
+//! one. Dropping a lease closes what is in it. Nothing that came unasked is on a connection that is
+//! handed out, as far as the runtime has noticed; the rest is the caller's one retry, on a fresh one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost_smtp::client;
 use gatepost_stream::Clock;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub(crate) mod breaker;
+mod concurrency;
+mod governor;
+mod idle;
+mod lease;
+mod line;
+mod openings;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use self::governor::Governor;
+use self::idle::{Idle, IdleConnections};
+use self::lease::Held;
+use self::openings::Openings;
+use self::slots::{FairSlots, Slot};
 use crate::connection::{Connection, Opened};
 use crate::hosts::Hosts;
-use crate::metrics::PoolMetrics;
+use crate::metrics::{Discard, PoolMetrics};
+use crate::signal::Signal;
 use crate::trouble::Trouble;
 use crate::upstream::UpstreamConfig;
+
+pub use self::governor::BreakerStatus;
+pub use self::lease::Lease;
+
+/// Who closes connections takes a slot for each, like anybody else. No policy entry has this id.
+const CLOSER: &str = "";
 
 pub(crate) struct Pool {
     config: UpstreamConfig,
     hosts: Hosts,
     clock: Clock,
     metrics: PoolMetrics,
-    slots: Arc<Semaphore>,
-    /// The one used last is at the end.
-    idle: Mutex<Vec<Idle>>,
+    slots: Arc<FairSlots>,
+    openings: Openings,
+    governor: Arc<Governor>,
+    idle: IdleConnections,
+    /// A connection has come back, for one of those who wait to open another.
+    returned: Notify,
+    closer: Arc<str>,
 }
 
-struct Idle {
-    connection: Connection,
-    ready: client::Ready,
-    since: Instant,
+/// What a pool is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Connections that a transaction has.
+    pub busy: usize,
+    /// Connections that wait for one.
+    pub idle: usize,
+    /// Transactions that wait for one, or for their turn to open one.
+    pub waiting: usize,
+    /// Transactions that may be under way at once.
+    pub limit: usize,
+    /// Whether the upstream is asked at all.
+    pub breaker: BreakerStatus,
 }
 
-/// A connection that is ours for one transaction.
-pub struct Lease {
-    pub(crate) connection: Connection,
-    ready: Option<client::Ready>,
-    reused: bool,
-    held: Held,
-}
-
-/// The slot that a lease holds; giving it up is counted.
-struct Held {
-    pool: Arc<Pool>,
-    _slot: OwnedSemaphorePermit,
+/// What there is for a transaction that found no connection.
+#[allow(clippy::large_enum_variant)] // on its way to a lease, and nearly always the large one
+enum Found {
+    Idle(Idle),
+    Opening(Slot),
 }
 
 impl Pool {
     pub(crate) fn new(config: UpstreamConfig, clock: Clock) -> Arc<Self> {
         let metrics = PoolMetrics::new(&config.name);
-        let slots = Arc::new(Semaphore::new(config.max_connections));
         let hosts = Hosts::new(&config);
-        Arc::new(Self { config, hosts, clock, metrics, slots, idle: Mutex::default() })
+        let slots = FairSlots::new(config.max_connections);
+        let governor = Governor::new(&config.name, config.max_connections, Arc::clone(&slots));
+        Arc::new(Self {
+            config,
+            hosts,
+            clock,
+            metrics,
+            slots,
+            openings: Openings::new(),
+            governor,
+            idle: IdleConnections::default(),
+            returned: Notify::new(),
+            closer: CLOSER.into(),
+        })
     }
 
     pub(crate) const fn config(&self) -> &UpstreamConfig {
         &self.config
     }
 
-    /// Connections that a transaction has, and connections that wait for one.
-    pub(crate) fn connections(&self) -> (usize, usize) {
-        let busy = self.config.max_connections - self.slots.available_permits();
-        (busy, self.idle().len())
-    }
-
-    pub(crate) async fn checkout(self: &Arc<Self>) -> Result<Lease, Trouble> {
-        let held = self.slot().await?;
-        match self.pop() {
-            Some(Idle { connection, ready, .. }) => {
-                self.metrics.reused.increment(1);
-                Ok(Lease { connection, ready: Some(ready), reused: true, held })
-            }
-            None => self.open(held).await,
+    pub(crate) fn status(&self) -> PoolStatus {
+        let (limit, breaker) = self.governor.status();
+        PoolStatus {
+            busy: self.slots.taken(),
+            idle: self.idle.len(),
+            waiting: self.slots.waiting() + self.openings.waiting(),
+            limit,
+            breaker,
         }
     }
 
-    async fn slot(self: &Arc<Self>) -> Result<Held, Trouble> {
-        let slot = match self.slots.clone().try_acquire_owned() {
-            Ok(slot) => slot,
-            Err(_) => tokio::time::timeout(
-                self.config.connect_timeout,
-                self.slots.clone().acquire_owned(),
-            )
-            .await
-            .map_err(|_| Trouble::Busy)?
-            .map_err(|_| Trouble::Busy)?,
-        };
-        self.metrics.busy.increment(1);
-        Ok(Held { pool: self.clone(), _slot: slot })
+    pub(crate) fn signal(self: &Arc<Self>, signal: Signal) {
+        self.governor.signal(signal);
+        if matches!(signal, Signal::Throttled { .. }) {
+            self.close_surplus();
+        }
     }
 
-    /// Opens a connection in a slot. An idle one was used up before, or makes room now: together
-    /// they may not be more than the slots.
-    async fn open(&self, held: Held) -> Result<Lease, Trouble> {
+    pub(crate) fn reset(&self) {
+        self.governor.reset();
+    }
+
+    /// A connection for a transaction of `who`, a policy entry.
+    pub(crate) async fn checkout(self: &Arc<Self>, who: &Arc<str>) -> Result<Lease, Trouble> {
+        let mut deadline = Deadline::new(self.config.connect_timeout);
+        let held = self.slot(who, &mut deadline).await?;
+        match self.lease(held, &mut deadline).await {
+            // It bears no more than the others: one of theirs will do. Not for ever, and once.
+            Err(trouble) if is_leaving(&trouble) && self.slots.taken() > 0 => {
+                self.signal(Signal::Throttled { pause: None });
+                let held = self.slot(who, &mut deadline).await?;
+                self.lease(held, &mut deadline).await
+            }
+            leased => leased,
+        }
+    }
+
+    /// The right to a connection. Uncontended that is one load and one short critical section.
+    async fn slot(
+        self: &Arc<Self>,
+        who: &Arc<str>,
+        deadline: &mut Deadline,
+    ) -> Result<Held, Trouble> {
+        let probe = self.governor.admit()?;
+        if let Some(slot) = self.slots.try_acquire(who) {
+            return Ok(Held::new(self, who, slot, probe));
+        }
+        let _wait = self.metrics.wait();
+        let slot = tokio::time::timeout_at(deadline.get(), self.slots.acquire(who)).await;
+        let slot = slot.map_err(|_| Trouble::Busy)?.map_err(|_| Trouble::Busy)?;
+        let mut held = Held::new(self, who, slot, probe);
+        held.admit_again()?;
+        Ok(held)
+    }
+
+    /// Finds a connection for a slot: an idle one, or a new one.
+    async fn lease(&self, mut held: Held, deadline: &mut Deadline) -> Result<Lease, Trouble> {
+        let found = match self.pop().await {
+            Some(idle) => Found::Idle(idle),
+            None => match self.openings.try_begin(&held.who) {
+                Some(place) => Found::Opening(place),
+                None => self.find(&mut held, deadline.get()).await?,
+            },
+        };
+        match found {
+            Found::Idle(Idle { connection, ready, .. }) => {
+                self.metrics.reused.increment(1);
+                Ok(Lease { connection, ready: Some(ready), reused: true, held })
+            }
+            Found::Opening(place) => self.open(held, place).await,
+        }
+    }
+
+    /// Waits for a connection that comes back, or for the turn to open one: whichever is first.
+    async fn find(&self, held: &mut Held, deadline: Instant) -> Result<Found, Trouble> {
+        let _wait = self.metrics.wait();
+        let who = Arc::clone(&held.who);
+        let mut turn = pin!(self.openings.begin(&who));
+        loop {
+            let mut returned = pin!(self.returned.notified());
+            // From here on nothing that comes back is missed.
+            returned.as_mut().enable();
+            if let Some(idle) = self.pop().await {
+                return Ok(Found::Idle(idle));
+            }
+            tokio::select! {
+                biased;
+                () = returned => {}
+                place = &mut turn => {
+                    let place = place.map_err(|_| Trouble::Busy)?;
+                    held.admit_again()?;
+                    return Ok(Found::Opening(place));
+                }
+                () = tokio::time::sleep_until(deadline) => return Err(Trouble::Busy),
+            }
+        }
+    }
+
+    /// A connection that nobody has used, whatever is idle.
+    async fn open_fresh(&self, mut held: Held) -> Result<Lease, Trouble> {
+        if let Some(place) = self.openings.try_begin(&held.who) {
+            return self.open(held, place).await;
+        }
+        let wait = self.metrics.wait();
+        let turn = self.openings.begin(&held.who);
+        let turn = tokio::time::timeout(self.config.connect_timeout, turn).await;
+        let place = turn.map_err(|_| Trouble::Busy)?.map_err(|_| Trouble::Busy)?;
+        drop(wait);
+        held.admit_again()?;
+        self.open(held, place).await
+    }
+
+    /// Opens a connection in a slot. What is idle was used up before, or came back later: together
+    /// with those that are busy they are never more than the slots.
+    async fn open(&self, held: Held, place: Slot) -> Result<Lease, Trouble> {
         match Connection::open(&self.config, &self.hosts, &self.clock).await {
             Ok(Opened { connection, ready, .. }) => {
+                let connection = Box::new(connection);
                 self.metrics.opened.increment(1);
+                self.openings.succeeded();
+                drop(place);
                 Ok(Lease { connection, ready: Some(ready), reused: false, held })
             }
             Err(trouble) => {
                 self.metrics.open_failed.increment(1);
+                if !is_leaving(&trouble) {
+                    self.governor.unreachable(&trouble);
+                }
+                self.openings.failed();
                 Err(trouble)
             }
         }
     }
 
-    fn pop(&self) -> Option<Idle> {
+    /// The idle connection that was used last, of those that can be used.
+    async fn pop(&self) -> Option<Idle> {
         let now = Instant::now();
         loop {
-            let mut idle = self.idle().pop()?;
+            let mut idle = self.idle.pop()?;
             self.metrics.idle.decrement(1);
-            if !self.expired(&idle, now) && idle.connection.stream.is_quiet() {
-                return Some(idle);
+            let Some(reason) = idle.unfit(&self.config, now) else { return Some(idle) };
+            self.metrics.discarded(reason);
+            if reason != Discard::Upstream {
+                // Six octets into an empty buffer: this does not wait, and the upstream hears of
+                // it before another connection is opened in its place.
+                idle.connection.quit().await;
             }
         }
     }
 
-    fn push(&self, mut connection: Connection, ready: client::Ready) {
-        let most =
-            [self.config.max_messages_per_connection, ready.capabilities().limits.transactions];
-        let worn_out = most.into_iter().flatten().any(|most| connection.messages >= most);
-        let is_current = connection.key.is_current(&self.config);
-        if worn_out || !is_current || !connection.stream.is_quiet() {
-            tokio::spawn(connection.quit());
-            return;
+    /// Keeps a connection for the next transaction, or brings it back if its time is over.
+    fn keep(
+        &self,
+        mut connection: Box<Connection>,
+        ready: client::Ready,
+    ) -> Option<Box<Connection>> {
+        let now = Instant::now();
+        if let Some(reason) = connection.worn_out(&self.config, &ready, now) {
+            self.metrics.discarded(reason);
+            return Some(connection);
         }
         connection.stream.release();
         self.metrics.idle.increment(1);
-        self.idle().push(Idle { connection, ready, since: Instant::now() });
-    }
-
-    fn expired(&self, idle: &Idle, now: Instant) -> bool {
-        now.duration_since(idle.since) >= self.config.idle_timeout
-            || now.duration_since(idle.connection.opened) >= self.config.max_age
-            || !idle.connection.key.is_current(&self.config)
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
-        // A panic cannot leave a half-done push or pop behind.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.push(Idle::new(connection, ready, now));
+        self.returned.notify_one();
+        None
     }
 
     /// Closes what has been idle for too long, until the pool is dropped.
@@ -158,71 +288,57 @@ impl Pool {
             loop {
                 tokio::time::sleep(pause).await;
                 let Some(pool) = pool.upgrade() else { return };
-                for connection in pool.take_expired() {
-                    connection.quit().await;
+                for (connection, reason) in pool.idle.take_unfit(&pool.config) {
+                    pool.close_idle(connection, reason);
                 }
+                pool.close_surplus();
             }
         });
     }
 
-    fn take_expired(&self) -> Vec<Connection> {
-        let now = Instant::now();
-        let expired: Vec<Connection> = self
-            .idle()
-            .extract_if(.., |idle| self.expired(idle, now) || !idle.connection.stream.is_quiet())
-            .map(|idle| idle.connection)
-            .collect();
-        for _ in &expired {
-            self.metrics.idle.decrement(1);
+    /// An upstream that bears fewer connections bears fewer idle ones too.
+    fn close_surplus(self: &Arc<Self>) {
+        let limit = self.governor.limit();
+        if limit == self.config.max_connections {
+            return;
         }
-        expired
+        let left = limit.saturating_sub(self.slots.taken());
+        for connection in self.idle.take_surplus(left) {
+            self.close_idle(connection, Discard::Throttled);
+        }
+    }
+
+    /// Closes a connection that was idle. While the upstream has not let go of it, it takes a slot.
+    fn close_idle(self: &Arc<Self>, connection: Connection, reason: Discard) {
+        self.metrics.idle.decrement(1);
+        self.metrics.discarded(reason);
+        // There is none left only while others are about to take an idle one, or were throttled.
+        let slot = self.slots.try_acquire(&self.closer);
+        let held = slot.map(|slot| Held::new(self, &self.closer, slot, None));
+        tokio::spawn(async move {
+            connection.part().await;
+            drop(held);
+        });
     }
 }
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.pool.metrics.busy.decrement(1);
-    }
+/// Whether the upstream was there, and had too much to do (RFC 5321 §3.8).
+fn is_leaving(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Refused(reply) if reply.code().as_u16() == 421)
 }
 
-impl Lease {
-    /// Whether the connection has carried a transaction before, so that it may have died unseen.
-    pub const fn is_reused(&self) -> bool {
-        self.reused
+/// Until when a transaction waits for a connection. The clock is read when it first has to wait.
+struct Deadline {
+    limit: Duration,
+    at: Option<Instant>,
+}
+
+impl Deadline {
+    const fn new(limit: Duration) -> Self {
+        Self { limit, at: None }
     }
 
-    /// What the upstream offers on this connection.
-    pub fn capabilities(&self) -> Option<&gatepost_smtp::extension::Capabilities> {
-        self.ready.as_ref().map(client::Ready::capabilities)
-    }
-
-    /// What is configured for the upstream.
-    pub(crate) fn config(&self) -> &UpstreamConfig {
-        self.held.pool.config()
-    }
-
-    pub(crate) fn take_ready(&mut self) -> Option<client::Ready> {
-        self.ready.take()
-    }
-
-    /// The transaction is over and the connection ready for another.
-    pub(crate) fn give_back(self, ready: client::Ready) {
-        // The slot is given up last: whoever waits for it finds the connection.
-        self.held.pool.push(self.connection, ready);
-    }
-
-    /// Another connection in the same slot, in the place of one that turned out dead.
-    pub(crate) async fn reopen(self) -> Result<Self, Trouble> {
-        let Self { connection, held, .. } = self;
-        drop(connection);
-        let pool = held.pool.clone();
-        pool.open(held).await
-    }
-
-    /// Gives an unused lease back.
-    pub fn release(mut self) {
-        if let Some(ready) = self.take_ready() {
-            self.give_back(ready);
-        }
+    fn get(&mut self) -> Instant {
+        *self.at.get_or_insert_with(|| Instant::now() + self.limit)
     }
 }

@@ -13,17 +13,28 @@ pub enum Signal {
     Fine,
     /// It wants less, or not for a while (421, 4.7.x, a provider's own throttling).
     Throttled {
-        /// How long nothing should be sent, where the provider is known to want that.
+        /// For how long it wants nothing at all, where that is known.
         pause: Option<Duration>,
     },
     /// It does not accept how it is used: nothing goes until somebody mends the set-up, a probe now
-    /// and then apart. Scope upstream only; a fault of one envelope is never signalled.
+    /// and then apart. A fault of one envelope is never signalled.
     Misconfigured,
     /// No connection could be opened, or it died.
     Unreachable,
 }
 
 impl Upstream {
-    /// Tells the pool what was understood.
-    pub const fn signal(&self, _signal: Signal) {}
+    /// Takes note of what the upstream did.
+    ///
+    /// The pool sees some of it by itself: that no connection could be opened, and that a message
+    /// was accepted. To signal those again does no harm. What a reply *means* is not decided here.
+    pub fn signal(&self, signal: Signal) {
+        self.pool.signal(signal);
+    }
+
+    /// Forgets what is held against the upstream: the breaker closes, and the limit is what was
+    /// configured. For an operator who has mended the cause and does not want to wait.
+    pub fn reset_breaker(&self) {
+        self.pool.reset();
+    }
 }

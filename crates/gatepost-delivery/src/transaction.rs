@@ -139,6 +139,9 @@ impl Transaction {
             envelope.data(self.lease.connection.stream.output());
         }
         self.collect(&mut envelope, answers).await?;
+        if answers.any_positive() {
+            self.lease.answered();
+        }
         self.state = State::Envelope(envelope);
         Ok(())
     }

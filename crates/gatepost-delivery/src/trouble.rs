@@ -1,6 +1,8 @@
 //! In what way an upstream gave no usable answer.
 
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 use gatepost_smtp::client::{Desync, Mechanism, OpeningFault, ReplyFault};
 use gatepost_smtp::reply::Reply;
@@ -35,6 +37,14 @@ pub enum Trouble {
     /// It did not want our connection or our EHLO, and said so.
     #[error("refused: {0}")]
     Refused(Reply),
+    /// It has failed so often, or in such a way, that it is left alone for a while.
+    #[error("{}", resting(why, *next))]
+    Resting {
+        /// What went wrong last.
+        why: Arc<str>,
+        /// How long until the next attempt; zero while one is under way.
+        next: Duration,
+    },
     /// It said nothing until the deadline.
     #[error("no reply in time")]
     Silent,
@@ -83,6 +93,13 @@ impl From<OpeningFault> for Trouble {
             OpeningFault::Refused(reply) => Self::Refused(reply),
         }
     }
+}
+
+fn resting(why: &str, next: Duration) -> String {
+    if next.is_zero() {
+        return format!("resting until an attempt that is under way succeeds: {why}");
+    }
+    format!("resting, next attempt in {:.1} s: {why}", next.as_secs_f64())
 }
 
 impl From<StreamError> for Trouble {

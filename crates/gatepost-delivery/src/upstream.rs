@@ -11,7 +11,7 @@ use gatepost_stream::Clock;
 
 use crate::access::Access;
 use crate::patience::Patience;
-use crate::pool::{Lease, Pool};
+use crate::pool::{Lease, Pool, PoolStatus};
 use crate::profile::Profile;
 use crate::rate::{RateUsage, RecipientRate, RecipientRates};
 use crate::resolver::NameServers;
@@ -91,7 +91,7 @@ pub enum IpVersion {
 
 /// A smart host with its connections.
 pub struct Upstream {
-    pool: Arc<Pool>,
+    pub(crate) pool: Arc<Pool>,
     recipient_rates: RecipientRates,
 }
 
@@ -112,12 +112,21 @@ impl Upstream {
 
     /// Connections that a transaction has, and connections that wait for one.
     pub fn connections(&self) -> (usize, usize) {
-        self.pool.connections()
+        let PoolStatus { busy, idle, .. } = self.status();
+        (busy, idle)
+    }
+
+    /// What its pool is doing.
+    pub fn status(&self) -> PoolStatus {
+        self.pool.status()
     }
 
     /// A connection for one transaction: the one used last if there is any, a new one if not.
-    pub async fn checkout(&self) -> Result<Lease, Trouble> {
-        self.pool.checkout().await
+    ///
+    /// `entry` is the id of the policy entry that asks: while connections are scarce, entries have
+    /// equal shares of them.
+    pub async fn checkout(&self, entry: &Arc<str>) -> Result<Lease, Trouble> {
+        self.pool.checkout(entry).await
     }
 
     /// Takes so many recipients from what the upstream may be given, or says how long it takes

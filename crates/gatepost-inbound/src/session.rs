@@ -349,6 +349,7 @@ impl Session {
             id: id.to_string().into(),
             sender: Arc::clone(sender.octets()),
             reverse_path: Arc::clone(sender.octets()),
+            entry: Arc::clone(self.entry.id()),
             size: mail.size,
             body: mail.body,
             smtputf8: mail.smtputf8,

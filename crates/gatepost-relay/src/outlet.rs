@@ -47,8 +47,7 @@ impl Outlet {
         self.judge(trouble::of_opening(self.profile(), trouble), trouble)
     }
 
-    /// A connection came to its end before any data. What ends one in the middle of the data may be
-    /// the client's doing, and is not held against the upstream.
+    /// A connection came to its end before anything was answered.
     pub(crate) fn died(&self, trouble: &Trouble) {
         if matches!(trouble, Trouble::Lost(_) | Trouble::Silent) {
             self.upstream.signal(Signal::Unreachable);
@@ -60,9 +59,8 @@ impl Outlet {
         trouble::is_leaving(self.profile(), stage, reply)
     }
 
-    /// The upstream has accepted a message.
+    /// The upstream has accepted a message. The pool has seen it itself.
     pub(crate) fn accepted(&self) {
-        self.upstream.signal(Signal::Fine);
         self.alarm.clear();
     }
 

@@ -37,6 +37,8 @@ pub struct Message {
     pub sender: Arc<[u8]>,
     /// What MAIL says upstream: the same, or what a route makes of it. Empty if it is null.
     pub reverse_path: Arc<[u8]>,
+    /// The id of the policy entry it comes by, which shares the upstream with others.
+    pub entry: Arc<str>,
     /// Declared octets of content.
     pub size: Option<u64>,
     /// Declared body type.

@@ -28,7 +28,8 @@ pub struct Outcome {
 }
 
 /// The upstream is leaving, or has too much to do: not the application's business.
-const UPSTREAM_BUSY: Reply = Reply::fixed(451, (4, 3, 2), "the upstream is busy, try again later");
+pub(crate) const UPSTREAM_BUSY: Reply =
+    Reply::fixed(451, (4, 3, 2), "the upstream is busy, try again later");
 /// It does not like how we talk to it.
 const SETUP_FAULT: Reply =
     Reply::fixed(451, (4, 3, 5), "the relay's upstream is not set up right, try again later");

@@ -3,10 +3,10 @@
 use std::{net::IpAddr, os::unix::fs::MetadataExt, sync::Arc};
 
 use gatepost_admin::control::{
-    AddressView, ClientsView, DeniedView, DescriptorsView, DoctorView, EditRefusal, EditRequest,
-    EditView, Host, UpstreamLive, UpstreamView, Work,
+    AddressView, BreakerView, ClientsView, DeniedView, DescriptorsView, DoctorView, EditRefusal,
+    EditRequest, EditView, Host, UpstreamLive, UpstreamView, Work,
 };
-use gatepost_delivery::{Upstream, UpstreamConfig};
+use gatepost_delivery::{BreakerStatus, PoolStatus, Upstream, UpstreamConfig};
 use gatepost_inbound::{AddressClients, Denied, DeniedClient, Listener, OnHiddenClients, Survey};
 use gatepost_policy::{shadow::ShadowReport, site::UpstreamId};
 use jiff::Timestamp;
@@ -33,10 +33,9 @@ impl Host for Lent {
     fn upstreams(&self) -> Vec<UpstreamView> {
         let default = self.policy.snapshot().load().site().default_upstream;
         let view = |(index, upstream): (usize, &Arc<Upstream>)| {
-            let (busy, idle) = upstream.connections();
             let is_default = default == Some(UpstreamId::new(index));
             let view = upstream_view(upstream.config(), is_default);
-            UpstreamView { live: Some(UpstreamLive { busy, idle }), ..view }
+            UpstreamView { live: Some(upstream_live(upstream.status())), ..view }
         };
         self.upstreams.iter().enumerate().map(view).collect()
     }
@@ -85,6 +84,16 @@ pub fn upstream_view(config: &UpstreamConfig, is_default: bool) -> UpstreamView 
         max_connections: config.max_connections,
         live: None,
     }
+}
+
+fn upstream_live(status: PoolStatus) -> UpstreamLive {
+    let PoolStatus { busy, idle, waiting, limit, breaker } = status;
+    let (breaker, next_attempt_s) = match breaker {
+        BreakerStatus::Closed => (BreakerView::Closed, None),
+        BreakerStatus::HalfOpen => (BreakerView::HalfOpen, None),
+        BreakerStatus::Open(next) => (BreakerView::Open, Some(next.as_secs())),
+    };
+    UpstreamLive { busy, idle, waiting, limit, breaker, next_attempt_s }
 }
 
 /// The number of the user that this process runs as; /proc names it without a system call of our own.

@@ -38,6 +38,6 @@ pub use host::{EditCause, EditRefusal, EditRequest, Host, Work};
 pub use server::{Control, serve};
 pub use socket::{ControlSocket, bind, socket_path};
 pub use views::{
-    AddressView, ClientsView, DeniedView, DescriptorsView, DoctorView, EditView, EntryLive,
-    EntryView, Page, StatusView, UpstreamLive, UpstreamView,
+    AddressView, BreakerView, ClientsView, DeniedView, DescriptorsView, DoctorView, EditView,
+    EntryLive, EntryView, Page, StatusView, UpstreamLive, UpstreamView,
 };

@@ -129,6 +129,27 @@ pub struct UpstreamLive {
     pub busy: usize,
     /// Connections that wait for one.
     pub idle: usize,
+    /// Transactions that wait for a connection.
+    pub waiting: usize,
+    /// Connections that may be busy at once: less than is configured while the upstream throttles.
+    pub limit: usize,
+    /// Whether anything is sent there at all.
+    pub breaker: BreakerView,
+    /// While the breaker is open: in how many seconds the next attempt may be made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_attempt_s: Option<u64>,
+}
+
+/// Whether anything is sent to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerView {
+    /// Everything is.
+    Closed,
+    /// One transaction is, to find out.
+    HalfOpen,
+    /// Nothing is, for a while.
+    Open,
 }
 
 /// A client that was refused with the greeting.

@@ -9,8 +9,9 @@ use std::{
 };
 
 use gatepost_admin::control::{
-    self, AddressView, Client, ClientsView, Control, DeniedView, DoctorView, EditCause,
-    EditRefusal, EditRequest, EditView, Host, UpstreamLive, UpstreamView, Work, bind, socket_path,
+    self, AddressView, BreakerView, Client, ClientsView, Control, DeniedView, DoctorView,
+    EditCause, EditRefusal, EditRequest, EditView, Host, UpstreamLive, UpstreamView, Work, bind,
+    socket_path,
 };
 use gatepost_policy::{
     ruleset::Ruleset,
@@ -190,7 +191,14 @@ pub(crate) fn upstreams() -> Vec<UpstreamView> {
         hosts: vec!["smtp-relay.gmail.com:587".to_owned()],
         default: true,
         max_connections: 100,
-        live: Some(UpstreamLive { busy: 2, idle: 1 }),
+        live: Some(UpstreamLive {
+            busy: 2,
+            idle: 1,
+            waiting: 7,
+            limit: 2,
+            breaker: BreakerView::Open,
+            next_attempt_s: Some(3),
+        }),
     };
     let ses = UpstreamView { name: "ses".to_owned(), default: false, live: None, ..google.clone() };
     vec![google, ses]

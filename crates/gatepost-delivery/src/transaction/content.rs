@@ -101,6 +101,9 @@ impl Transaction {
         self.lease.connection.stream.within(within);
         let reply = self.lease.connection.reply().await.map_err(Unfinished::AfterDot)?;
         let ended = last.handle(&reply).map_err(|desync| Unfinished::AfterDot(desync.into()))?;
+        if reply.is_positive() {
+            self.lease.accepted();
+        }
         match ended {
             Chunked::Ready(ready) => keep(self.lease, ready, &reply),
             Chunked::More(_) if is_beyond_reset(&reply) => {}

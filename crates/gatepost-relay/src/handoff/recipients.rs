@@ -75,8 +75,8 @@ impl Handoff {
     /// Opens the transaction, on a new connection if a reused one turns out dead before anything
     /// was accepted on it.
     async fn open(&mut self, data: DataFollows) -> Result<Transaction, Reply> {
-        let mut lease =
-            self.outlet.upstream.checkout().await.map_err(|trouble| self.unreachable(&trouble))?;
+        let leased = self.outlet.upstream.checkout(&self.message.entry).await;
+        let mut lease = leased.map_err(|trouble| self.unreachable(&trouble))?;
         loop {
             if let Some(reply) = lease.capabilities().and_then(|offered| self.mismatch(offered)) {
                 lease.release();
@@ -196,7 +196,10 @@ impl Handoff {
         if let Some((stage, reply)) = said {
             return self.outlet.hear(stage, reply);
         }
-        self.outlet.died(trouble);
+        // What one message can provoke is not held against the upstream; MAIL without an answer is.
+        if self.answers.mail.is_none() && self.asked_before == 0 {
+            self.outlet.died(trouble);
+        }
         self.troubled(trouble)
     }
 }

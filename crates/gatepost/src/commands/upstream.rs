@@ -1,7 +1,7 @@
 //! `gatepost upstream list`: the smart hosts, and their connections. `gatepost upstream profile`: what
 //! is known of providers.
 
-use gatepost_admin::control::UpstreamView;
+use gatepost_admin::control::{BreakerView, UpstreamLive, UpstreamView};
 use gatepost_delivery::profile;
 use gatepost_policy::site::UpstreamId;
 
@@ -13,6 +13,9 @@ use crate::{
     exit::Exit,
     host::upstream_view,
 };
+
+const COLUMNS: [&str; 9] =
+    ["UPSTREAM", "DEFAULT", "BUSY", "IDLE", "WAITING", "LIMIT", "MAX", "BREAKER", "HOSTS"];
 
 /// Lists them.
 pub fn list(arguments: &ListArguments) -> anyhow::Result<Exit> {
@@ -29,7 +32,7 @@ pub fn list(arguments: &ListArguments) -> anyhow::Result<Exit> {
             print(&(serde_json::to_string_pretty(&object)? + "\n"))?;
         }
         OutputForm::Table => {
-            let mut table = Table::new(["UPSTREAM", "DEFAULT", "BUSY", "IDLE", "MAX", "HOSTS"]);
+            let mut table = Table::new(COLUMNS);
             print(&table.lines(&upstreams.iter().map(row).collect::<Vec<_>>()))?;
         }
     }
@@ -61,16 +64,26 @@ fn from_file(config: &Config) -> Vec<UpstreamView> {
     config.upstreams.iter().enumerate().map(view).collect()
 }
 
-fn row(upstream: &UpstreamView) -> [String; 6] {
-    let live = |count: fn(&UpstreamView) -> Option<usize>| {
-        count(upstream).map_or_else(|| "-".to_owned(), |count| count.to_string())
-    };
+fn row(upstream: &UpstreamView) -> [String; 9] {
+    let live =
+        |text: fn(UpstreamLive) -> String| upstream.live.map_or_else(|| "-".to_owned(), text);
     [
         upstream.name.clone(),
         if upstream.default { "yes" } else { "" }.to_owned(),
-        live(|upstream| upstream.live.map(|live| live.busy)),
-        live(|upstream| upstream.live.map(|live| live.idle)),
+        live(|live| live.busy.to_string()),
+        live(|live| live.idle.to_string()),
+        live(|live| live.waiting.to_string()),
+        live(|live| live.limit.to_string()),
         upstream.max_connections.to_string(),
+        live(breaker),
         upstream.hosts.join(", "),
     ]
+}
+
+fn breaker(live: UpstreamLive) -> String {
+    match (live.breaker, live.next_attempt_s) {
+        (BreakerView::Closed, _) => "closed".to_owned(),
+        (BreakerView::HalfOpen, _) => "half open".to_owned(),
+        (BreakerView::Open, next) => format!("open, {} s", next.unwrap_or_default()),
+    }
 }

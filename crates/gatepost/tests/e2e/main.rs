@@ -16,6 +16,7 @@ mod hostile;
 mod hostile_upstream;
 mod import;
 mod place;
+mod pool;
 mod pooling;
 mod profile;
 mod program;
