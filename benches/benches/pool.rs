@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use gatepost_delivery::{
-    IpVersion, NameServers, Patience, Profile, TlsPolicy, Upstream, UpstreamConfig,
+    IpVersion, Lease, NameServers, Patience, Profile, TlsPolicy, Upstream, UpstreamConfig,
 };
 use gatepost_stream::Clock;
 use tokio::{
