@@ -26,6 +26,8 @@ static EPOCHS: AtomicU64 = AtomicU64::new(1);
 #[derive(Default)]
 pub struct Access {
     current: ArcSwapOption<Current>,
+    /// How often they were replaced.
+    version: AtomicU64,
 }
 
 /// What an upstream with TLS is spoken to with.
@@ -82,7 +84,14 @@ impl Access {
             (credentials, identity)
         };
         self.current.store(Some(Arc::new(Current { tls, credentials, fingerprints, identity })));
+        // Relaxed: whoever sees it later only waits longer.
+        self.version.fetch_add(1, Ordering::Relaxed);
         Ok(true)
+    }
+
+    /// Tells the keys of now from those of before.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
     }
 
     pub(crate) fn current(&self) -> Option<Arc<Current>> {

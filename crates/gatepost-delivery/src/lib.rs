@@ -20,6 +20,7 @@ mod patience;
 mod pool;
 mod probe;
 pub mod profile;
+mod quota;
 mod rate;
 mod resolver;
 mod reuse_key;

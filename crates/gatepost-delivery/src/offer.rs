@@ -6,7 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use metrics::{Counter, counter, describe_counter};
 use serde::{Deserialize, Serialize};
 
 /// Lines of an offer that are compared; the richest server known has some twenty.
@@ -32,6 +35,66 @@ pub struct Drift {
     pub gained: Vec<String>,
     /// Lines that are gone.
     pub lost: Vec<String>,
+}
+
+/// What one upstream is watched with, connection by connection.
+pub(crate) struct OfferWatch {
+    upstream: Arc<str>,
+    known: Mutex<KnownOffers>,
+    /// Something is known that was not taken by [`OfferWatch::changed`] yet.
+    is_changed: AtomicBool,
+    changes: Counter,
+}
+
+impl OfferWatch {
+    pub(crate) fn new(upstream: &Arc<str>) -> Self {
+        describe_counter!(
+            "gatepost_upstream_offer_changes_total",
+            "Answers to EHLO that offer something else than any before"
+        );
+        let changes =
+            counter!("gatepost_upstream_offer_changes_total", "upstream" => upstream.to_string());
+        // An alert on the first increase needs a zero to increase from.
+        changes.increment(0);
+        let (known, is_changed) = (Mutex::default(), AtomicBool::new(false));
+        Self { upstream: Arc::clone(upstream), known, is_changed, changes }
+    }
+
+    /// A connection was opened, and this is what it offers. A change is told, at most as often as
+    /// there are different offers.
+    pub(crate) fn observe(&self, offer: &Offer) {
+        let mut known = self.known();
+        if known.0.contains(offer) {
+            return;
+        }
+        let drift = known.learn(offer);
+        drop(known);
+        self.is_changed.store(true, Ordering::Relaxed);
+        if let Some(drift) = drift {
+            self.changes.increment(1);
+            tracing::warn!(upstream = &*self.upstream, %drift, "the upstream offers something else in EHLO");
+        }
+    }
+
+    /// What was known before; what was seen since stays the newest.
+    pub(crate) fn restore(&self, before: KnownOffers) {
+        let mut known = self.known();
+        let since = std::mem::replace(&mut *known, before);
+        for offer in &since.0 {
+            known.learn(offer);
+        }
+    }
+
+    /// What is known, if it is more than the last time that this was asked.
+    pub(crate) fn changed(&self) -> Option<KnownOffers> {
+        self.is_changed.swap(false, Ordering::Relaxed).then(|| self.known().clone())
+    }
+
+    /// What is known.
+    pub(crate) fn known(&self) -> MutexGuard<'_, KnownOffers> {
+        // A panic cannot leave half an offer behind.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Offer {
@@ -64,9 +127,9 @@ impl KnownOffers {
         drift
     }
 
-    /// Whether nothing was seen yet.
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// The one that was new last.
+    pub fn last(&self) -> Option<&Offer> {
+        self.0.last()
     }
 }
 

@@ -13,6 +13,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gatepost_smtp::client;
@@ -31,20 +32,22 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-use self::governor::Governor;
+use self::governor::{Governor, Probe};
 use self::idle::{Idle, IdleConnections};
 use self::lease::Held;
 use self::openings::Openings;
-use self::slots::{FairSlots, Slot};
+use self::slots::Slot;
 use crate::connection::{Connection, Opened};
 use crate::hosts::Hosts;
 use crate::metrics::{Discard, PoolMetrics};
+use crate::offer::OfferWatch;
 use crate::signal::Signal;
 use crate::trouble::Trouble;
 use crate::upstream::UpstreamConfig;
 
 pub use self::governor::BreakerStatus;
 pub use self::lease::Lease;
+pub(crate) use self::slots::FairSlots;
 
 /// Who closes connections takes a slot for each, like anybody else. No policy entry has this id.
 const CLOSER: &str = "";
@@ -52,6 +55,7 @@ const CLOSER: &str = "";
 pub(crate) struct Pool {
     config: UpstreamConfig,
     hosts: Hosts,
+    pub(crate) offers: OfferWatch,
     clock: Clock,
     metrics: PoolMetrics,
     slots: Arc<FairSlots>,
@@ -61,6 +65,8 @@ pub(crate) struct Pool {
     /// A connection has come back, for one of those who wait to open another.
     returned: Notify,
     closer: Arc<str>,
+    /// The version of the keys that a refusal was last held against.
+    keys_seen: AtomicU64,
 }
 
 /// What a pool is doing.
@@ -89,11 +95,14 @@ impl Pool {
     pub(crate) fn new(config: UpstreamConfig, clock: Clock) -> Arc<Self> {
         let metrics = PoolMetrics::new(&config.name);
         let hosts = Hosts::new(&config);
+        let offers = OfferWatch::new(&config.name);
+        let keys_seen = AtomicU64::new(config.access.version());
         let slots = FairSlots::new(config.max_connections);
         let governor = Governor::new(&config.name, config.max_connections, Arc::clone(&slots));
         Arc::new(Self {
             config,
             hosts,
+            offers,
             clock,
             metrics,
             slots,
@@ -102,6 +111,7 @@ impl Pool {
             idle: IdleConnections::default(),
             returned: Notify::new(),
             closer: CLOSER.into(),
+            keys_seen,
         })
     }
 
@@ -152,7 +162,7 @@ impl Pool {
         who: &Arc<str>,
         deadline: &mut Deadline,
     ) -> Result<Held, Trouble> {
-        let probe = self.governor.admit()?;
+        let probe = self.admit()?;
         if let Some(slot) = self.slots.try_acquire(who) {
             return Ok(Held::new(self, who, slot, probe));
         }
@@ -162,6 +172,19 @@ impl Pool {
         let mut held = Held::new(self, who, slot, probe);
         held.admit_again()?;
         Ok(held)
+    }
+
+    /// Whether the upstream is asked at all. What is held against it was held against other keys, if
+    /// they have been replaced since: an operator who has mended them does not have to wait.
+    fn admit(&self) -> Result<Option<Probe>, Trouble> {
+        self.governor.admit().or_else(|resting| {
+            let keys = self.config.access.version();
+            if self.keys_seen.swap(keys, Ordering::Relaxed) == keys {
+                return Err(resting);
+            }
+            self.governor.reset();
+            self.governor.admit()
+        })
     }
 
     /// Finds a connection for a slot: an idle one, or a new one.
@@ -225,7 +248,8 @@ impl Pool {
     /// with those that are busy they are never more than the slots.
     async fn open(&self, held: Held, place: Slot) -> Result<Lease, Trouble> {
         match Connection::open(&self.config, &self.hosts, &self.clock).await {
-            Ok(Opened { connection, ready, .. }) => {
+            Ok(Opened { connection, ready, offer }) => {
+                self.offers.observe(&offer);
                 let connection = Box::new(connection);
                 self.metrics.opened.increment(1);
                 self.openings.succeeded();

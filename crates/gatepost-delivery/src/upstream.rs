@@ -10,9 +10,11 @@ use gatepost_smtp::client::TlsPolicy;
 use gatepost_stream::Clock;
 
 use crate::access::Access;
+use crate::offer::KnownOffers;
 use crate::patience::Patience;
 use crate::pool::{Lease, Pool, PoolStatus};
 use crate::profile::Profile;
+use crate::quota::Quota;
 use crate::rate::{RateUsage, RecipientRate, RecipientRates};
 use crate::resolver::NameServers;
 use crate::trouble::Trouble;
@@ -92,17 +94,18 @@ pub enum IpVersion {
 /// A smart host with its connections.
 pub struct Upstream {
     pub(crate) pool: Arc<Pool>,
-    recipient_rates: RecipientRates,
+    quota: Quota,
 }
 
 impl Upstream {
     /// An upstream without connections. Must be called inside the runtime: it starts the task
     /// that closes connections which were idle for too long.
     pub fn new(config: UpstreamConfig, clock: Clock) -> Arc<Self> {
-        let recipient_rates = RecipientRates::new(&config.name, &config.recipient_rates);
+        let rates = RecipientRates::new(&config.name, &config.recipient_rates);
+        let quota = Quota::new(rates, config.connect_timeout);
         let pool = Pool::new(config, clock);
         pool.clone().spawn_monitor();
-        Arc::new(Self { pool, recipient_rates })
+        Arc::new(Self { pool, quota })
     }
 
     /// What was configured.
@@ -129,23 +132,38 @@ impl Upstream {
         self.pool.checkout(entry).await
     }
 
-    /// Takes so many recipients from what the upstream may be given, or says how long it takes
-    /// until it can. All of them or none; what is taken is not given back.
-    pub fn take_recipients(&self, recipients: u32) -> Result<(), Duration> {
-        if self.recipient_rates.is_unlimited() {
-            return Ok(());
-        }
-        self.recipient_rates.try_take(recipients, std::time::Instant::now())
+    /// Takes one recipient from what the upstream may be given, or says after how long it might be
+    /// tried again. What is taken is not given back.
+    ///
+    /// While there is none to take, `entry`, the id of the policy entry that asks, has its turn among
+    /// others; nobody waits for longer than for a connection.
+    pub async fn take_recipient(&self, entry: &Arc<str>) -> Result<(), Duration> {
+        self.quota.take(entry).await
     }
 
     /// What is used of each rate, for whoever wants to look at it.
     pub fn recipient_usage(&self) -> Vec<RateUsage> {
-        self.recipient_rates.usage(std::time::Instant::now())
+        self.quota.rates.usage(std::time::Instant::now())
+    }
+
+    /// What it has offered in EHLO so far, if something was new since this was asked last.
+    pub fn changed_offers(&self) -> Option<KnownOffers> {
+        self.pool.offers.changed()
+    }
+
+    /// What it has offered in EHLO so far.
+    pub fn known_offers(&self) -> KnownOffers {
+        self.pool.offers.known().clone()
+    }
+
+    /// What it had offered before this process began.
+    pub fn restore_offers(&self, before: KnownOffers) {
+        self.pool.offers.restore(before);
     }
 
     /// What is counted of recipients, for whoever keeps it over a restart.
     pub const fn recipient_rates(&self) -> &RecipientRates {
-        &self.recipient_rates
+        &self.quota.rates
     }
 }
 

@@ -183,7 +183,7 @@ impl<'s> Transaction<'s> {
             conn.relieve(self.session.service.config.command_timeout).await?;
             let asked = match self.open.handle(conn.line(octets)).decision() {
                 Ok(OpenEvent::Rcpt(rcpt)) => {
-                    let slot = self.judge(&rcpt);
+                    let slot = self.judge(&rcpt).await;
                     self.slots.push(slot);
                     conn.consume(octets);
                     if self.slots.len() >= GROUP_MAX {
@@ -213,7 +213,7 @@ impl<'s> Transaction<'s> {
     }
 
     /// The checks at RCPT: ours, then what is known of the upstream.
-    fn judge(&mut self, rcpt: &Rcpt<'_>) -> Slot {
+    async fn judge(&mut self, rcpt: &Rcpt<'_>) -> Slot {
         let path = rcpt.forward_path;
         if !self.smtputf8 && !path.is_ascii() {
             return Slot::Refused(UTF8_RECIPIENT);
@@ -243,7 +243,7 @@ impl<'s> Transaction<'s> {
         match judged {
             Ok(way) => {
                 verdicts.rcpt_accepted.increment(1);
-                self.name(way, (path.as_bytes(), &dsn))
+                self.name(way, (path.as_bytes(), &dsn)).await
             }
             Err(refusal) => {
                 verdicts.refused(&refusal);
@@ -263,7 +263,7 @@ impl<'s> Transaction<'s> {
 
     /// Names a recipient; the first one begins the handing over. If all that were named before on
     /// another way have been refused, it begins anew: one upstream's trouble is not another's.
-    fn name(&mut self, way: Way, (path, dsn): (&[u8], &[u8])) -> Slot {
+    async fn name(&mut self, way: Way, (path, dsn): (&[u8], &[u8])) -> Slot {
         let turns = self.way.is_some_and(|others| !self.routes.lead_together(way, others));
         self.way = Some(way);
         self.carriage = match std::mem::replace(&mut self.carriage, Carriage::Lost) {
@@ -271,8 +271,8 @@ impl<'s> Transaction<'s> {
             Carriage::Begun(handoff) if turns => self.begin(way, handoff.begin_again()),
             carriage => carriage,
         };
-        let named = self.carriage.handoff().ok_or(NO_UPSTREAM).and_then(|it| it.name(path, dsn));
-        named.map_or_else(Slot::Refused, |()| Slot::Asked)
+        let Some(handoff) = self.carriage.handoff() else { return Slot::Refused(NO_UPSTREAM) };
+        handoff.name(path, dsn).await.map_or_else(Slot::Refused, |()| Slot::Asked)
     }
 
     /// Begins the handing over on a way.

@@ -28,7 +28,7 @@ const FIRST_AFTER: Duration = Duration::from_secs(10);
 /// A canary of one upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CanaryConfig {
-    /// Its reverse-path, which the upstream must accept; empty if it is null.
+    /// Its reverse-path, which the upstream must accept.
     pub from: Arc<str>,
     /// Whom it goes to: a mailbox that throws it away, or that somebody looks into.
     pub to: Arc<str>,
@@ -100,7 +100,7 @@ impl Canary {
             // Canaries are made for upstreams that there are.
             return Err(gatepost_smtp::server::replies::NO_VALID_RECIPIENTS);
         };
-        handoff.name(self.config.to.as_bytes(), b"")?;
+        handoff.name(self.config.to.as_bytes(), b"").await?;
         handoff.ask(DataFollows::Yes).await;
         let refused = handoff.answers().map(|(_, reply)| reply).find(|reply| !reply.is_positive());
         if let Some(reply) = refused.cloned() {
@@ -138,25 +138,30 @@ impl Canary {
         sent.is_ok()
     }
 
-    /// A whole message (RFC 5322), which tells its reader what it is. RFC 3834 §5: nobody is to
-    /// answer it.
     fn content(&self, id: &str, now: Timestamp) -> Vec<u8> {
-        let date = now.to_zoned(TimeZone::UTC);
-        let date = jiff::fmt::rfc2822::to_string(&date).unwrap_or_default();
-        let Self { name, hostname, config, .. } = self;
-        let CanaryConfig { from, to, every } = config;
-        // A message has an author, even where its reverse-path is null.
-        let author = if from.is_empty() { to } else { from };
-        let seconds = every.as_secs();
-        format!(
-            "Date: {date}\r\nFrom: {author}\r\nTo: {to}\r\nMessage-ID: <{id}@{hostname}>\r\n\
-             Subject: Gatepost canary through {name}\r\nAuto-Submitted: auto-generated\r\n\
-             MIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n\
-             {hostname} sends this every {seconds} s through its upstream {name},\r\n\
-             to know that the upstream takes mail. It can be thrown away.\r\n"
-        )
-        .into_bytes()
+        let CanaryConfig { from, to, .. } = &self.config;
+        let subject = format!("Gatepost canary through {}", self.name);
+        content(id, now, &self.hostname, (from, to), &subject)
     }
+}
+
+/// A whole message (RFC 5322) of one that sends it to see what becomes of it. RFC 3834 §5: nobody is
+/// to answer it. What is put into it is ASCII, and has no line ends.
+pub fn content(
+    id: &str,
+    now: Timestamp,
+    hostname: &str,
+    (from, to): (&str, &str),
+    subject: &str,
+) -> Vec<u8> {
+    let date = jiff::fmt::rfc2822::to_string(&now.to_zoned(TimeZone::UTC)).unwrap_or_default();
+    format!(
+        "Date: {date}\r\nFrom: {from}\r\nTo: {to}\r\nMessage-ID: <{id}@{hostname}>\r\n\
+         Subject: {subject}\r\nAuto-Submitted: auto-generated\r\n\
+         MIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n\
+         {hostname} has sent this to know that mail goes out.\r\nIt can be thrown away.\r\n"
+    )
+    .into_bytes()
 }
 
 impl CanaryMetrics {

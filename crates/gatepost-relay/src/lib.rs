@@ -8,6 +8,7 @@
 //! Modes `spool` and `hybrid` will live here too; the crate knows upstreams, not clients.
 
 mod alarm;
+mod canary;
 mod handoff;
 mod mail_log;
 mod metrics;
@@ -15,6 +16,7 @@ mod outlet;
 mod relay;
 pub mod trouble;
 
+pub use canary::{Canary, CanaryConfig, content as canary_content};
 pub use handoff::{DataReply, Grant, Handoff, Last};
 pub use mail_log::{
     Event, EventType, MailLog, MailLogTarget, MailLogWriter, Octets, Origin, PathList,

@@ -120,12 +120,41 @@ enum ShadowCommand {
 enum UpstreamCommand {
     /// List all upstreams
     List(ListArguments),
+    /// Open a connection as the gateway would, and show what is said on it
+    ///
+    /// The dialogue with secrets masked, TLS and certificates, what is offered, and whether
+    /// AUTH works; with --to and --from, or --canary, a message is sent too. It tests what
+    /// is in the files now, and takes no connection from a gateway that runs.
+    #[command(verbatim_doc_comment)]
+    Test(TestArguments),
     /// Print what is known of a provider, to be copied; without NAME, list the providers
     ///
     /// A copy is taken by `profile = "my.toml"` of an upstream. It may say `extends` with
     /// the name of another profile, and then only what is different.
     #[command(verbatim_doc_comment)]
     Profile(ProfileArguments),
+}
+
+/// What of `upstream test` is asked for.
+#[derive(Debug, Args)]
+pub struct TestArguments {
+    /// The name of an upstream
+    pub name: String,
+    /// Send a message to this mailbox
+    #[arg(long, value_name = "MAILBOX")]
+    pub to: Option<String>,
+    /// Its reverse-path, which the upstream must accept; that of the canary if it has one
+    #[arg(long, value_name = "MAILBOX")]
+    pub from: Option<String>,
+    /// Send the message of its canary
+    #[arg(long, conflicts_with = "to")]
+    pub canary: bool,
+    /// Where the configuration is
+    #[command(flatten)]
+    pub config: ConfigArgument,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t = OutputForm::Table)]
+    pub output: OutputForm,
 }
 
 #[derive(Debug, Args)]
@@ -180,6 +209,7 @@ pub fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Denied(arguments) => commands::denied::denied(&arguments),
         Command::Doctor(arguments) => commands::doctor::doctor(&arguments),
         Command::Upstream(UpstreamCommand::List(arguments)) => commands::upstream::list(&arguments),
+        Command::Upstream(UpstreamCommand::Test(arguments)) => commands::upstream::test(&arguments),
         Command::Upstream(UpstreamCommand::Profile(ProfileArguments { name })) => {
             commands::upstream::profile(name.as_deref())
         }

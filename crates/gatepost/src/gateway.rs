@@ -16,7 +16,7 @@ use gatepost_delivery::Upstream;
 use gatepost_inbound::{Denied, Drain, Identity, Listener, Service, ShadowTap, bind};
 use gatepost_policy::ruleset::Ruleset;
 use gatepost_policy::snapshot::Snapshot;
-use gatepost_relay::{MailLog, MailLogWriter, Relay};
+use gatepost_relay::{Canary, MailLog, MailLogWriter, Relay};
 use gatepost_stream::Clock;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -24,6 +24,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::certificates::{self, Certificates};
 use crate::config::Config;
 use crate::host::Lent;
+use crate::offers::OfferKeeper;
 use crate::policy::{self, UsageKeeper};
 use crate::rates::RateKeeper;
 use crate::self_test::SelfTest;
@@ -45,6 +46,8 @@ pub struct Gateway {
     usage: Option<Arc<UsageKeeper>>,
     /// The same for what upstreams were given.
     rates: Option<RateKeeper>,
+    /// Keeps what upstreams offer, if it has a state_dir to keep it in.
+    offers: Option<Arc<OfferKeeper>>,
     certificates: Arc<Certificates>,
     upstream_keys: Arc<UpstreamKeys>,
     denied: Arc<Denied>,
@@ -109,6 +112,12 @@ impl Gateway {
         let upstreams: Vec<_> =
             config.upstreams.into_iter().map(|it| Upstream::new(it, clock.clone())).collect();
         let relay = Relay::new(config.relay, upstreams.clone(), mail_log.clone());
+        let canaries = config.canaries.into_iter().zip(&upstreams).enumerate();
+        let canaries = canaries.filter_map(|(index, (canary, upstream))| {
+            let place = (index, upstream.config().name.clone());
+            Some(Canary::new(relay.clone(), place, config.session.hostname.clone(), canary?))
+        });
+        let canaries: Vec<Canary> = canaries.collect();
         let (tap, envelopes) = ShadowTap::new();
         let shadow = policy::Shadow::start(envelopes, recorder.clone());
         let service =
@@ -116,6 +125,9 @@ impl Gateway {
         let service = Arc::new(service.with_shadow(tap));
         let mut watches = JoinSet::new();
         watches.spawn(policy.clone().watch());
+        for canary in canaries {
+            watches.spawn(canary.run());
+        }
         let (certificates, tls) = Certificates::begin(&config.listeners, identities)?;
         watches.spawn(certificates.clone().watch());
         watches.spawn(upstream_keys.clone().watch());
@@ -155,6 +167,7 @@ impl Gateway {
             shadow,
             usage: None,
             rates: None,
+            offers: None,
             certificates,
             upstream_keys,
             denied: service.denied().clone(),
@@ -182,6 +195,9 @@ impl Gateway {
             Err(error) => tracing::error!("what entries are used for is not kept: {error}"),
         }
         self.rates = RateKeeper::open(state_dir, &self.upstreams);
+        let offers = OfferKeeper::open(state_dir, self.upstreams.clone());
+        self.watches.spawn(offers.clone().run());
+        self.offers = Some(offers);
         let socket = control::bind(state_dir).context("the control socket")?;
         let host = Lent {
             policy: self.policy.clone(),
@@ -274,6 +290,9 @@ impl Gateway {
             && let Err(error) = usage.save().await
         {
             tracing::error!("what entries were used for at last is not kept: {error}");
+        }
+        if let Some(offers) = self.offers {
+            offers.save().await;
         }
         if let Some(rates) = self.rates {
             rates.end().await;

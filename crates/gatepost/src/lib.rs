@@ -15,6 +15,7 @@ pub mod exit;
 pub mod gateway;
 pub mod host;
 pub mod load;
+pub mod offers;
 pub mod policy;
 pub mod rates;
 pub mod run;

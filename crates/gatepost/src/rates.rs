@@ -12,8 +12,7 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -23,7 +22,7 @@ use gatepost_delivery::{DayCount, RecipientRates, Upstream};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use crate::load;
+use crate::{load, state_dir};
 
 /// How often it is written if nothing else asks for it.
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -170,7 +169,7 @@ impl Ledger {
             upstreams.insert(upstream.config().name.to_string(), Kept { written, taken, reserved });
         }
         let text = serde_json::to_vec(&RatesFile { version: VERSION, upstreams })?;
-        replace(&self.path, &text)?;
+        state_dir::replace(&self.path, &text)?;
         for (upstream, count) in &counts {
             upstream.recipient_rates().is_kept(count);
         }
@@ -203,20 +202,6 @@ fn read(path: &Path) -> BTreeMap<String, Kept> {
         );
         BTreeMap::new()
     })
-}
-
-/// Puts a text in the place of a file, so that there is the old one or the new one and nothing else,
-/// whatever happens.
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("json.new");
-    let mut file = File::create(&new)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
 }
 
 /// Rounded down: what was kept is never older than it seems.

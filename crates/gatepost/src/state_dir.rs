@@ -5,7 +5,7 @@
 //! stale lock; a stale control socket is removed by whoever holds the lock.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +57,20 @@ impl StateDir {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&socket)(error)),
             _ => Ok(Self { _lock: lock }),
         }
+    }
+}
+
+/// Puts a text in the place of a file, so that there is the old one or the new one and nothing else,
+/// whatever happens.
+pub(crate) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("json.new");
+    let mut file = File::create(&new)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
     }
 }
 

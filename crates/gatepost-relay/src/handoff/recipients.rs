@@ -25,8 +25,9 @@ const UTF8_SENDER_REFUSED: Reply =
 impl Handoff {
     /// Names a recipient, for the next [`Handoff::ask`].
     ///
-    /// `dsn` is NOTIFY and ORCPT as the client has sent them, each with a space in front.
-    pub fn name(&mut self, forward_path: &[u8], dsn: &[u8]) -> Result<(), Reply> {
+    /// `dsn` is NOTIFY and ORCPT as the client has sent them, each with a space in front. Waits only
+    /// while the upstream may be given no more recipients.
+    pub async fn name(&mut self, forward_path: &[u8], dsn: &[u8]) -> Result<(), Reply> {
         let most =
             self.outlet.upstream.config().max_recipients.map_or(usize::MAX, |most| most as usize);
         if self.accepted.len() + self.pending.len() >= most {
@@ -34,7 +35,8 @@ impl Handoff {
         }
         // What is given up is not asked of the upstream any more, and so not counted.
         if !matches!(self.link, Link::Closed(_)) {
-            self.outlet.upstream.take_recipients(1).map_err(too_fast)?;
+            let taken = self.outlet.upstream.take_recipient(&self.message.entry).await;
+            taken.map_err(too_fast)?;
         }
         self.pending.push(forward_path, dsn);
         Ok(())

@@ -1,5 +1,7 @@
 //! `gatepost upstream list`: the smart hosts, and their connections. `gatepost upstream profile`: what
-//! is known of providers.
+//! is known of providers. `gatepost upstream test`: whether one works.
+
+mod test;
 
 use gatepost_admin::control::{BreakerView, UpstreamLive, UpstreamView};
 use gatepost_delivery::profile;
@@ -13,6 +15,8 @@ use crate::{
     exit::Exit,
     host::upstream_view,
 };
+
+pub use self::test::test;
 
 const COLUMNS: [&str; 9] =
     ["UPSTREAM", "DEFAULT", "BUSY", "IDLE", "WAITING", "LIMIT", "MAX", "BREAKER", "HOSTS"];

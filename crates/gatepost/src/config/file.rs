@@ -93,6 +93,16 @@ pub(crate) struct UpstreamFile {
     pub(crate) recipient_rate: Texts,
     pub(crate) connect_timeout: Text,
     pub(crate) client_stall: Text,
+    pub(crate) canary: Option<Spanned<CanaryFile>>,
+}
+
+/// `canary` of an upstream.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CanaryFile {
+    pub(crate) from: Text,
+    pub(crate) to: Text,
+    pub(crate) every: Text,
 }
 
 /// `auth` of an upstream.

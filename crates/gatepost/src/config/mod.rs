@@ -21,7 +21,7 @@ use std::{
 use gatepost_delivery::{Mechanism, TokenEndpoint, UpstreamConfig};
 use gatepost_inbound::{ListenerConfig, SessionConfig};
 use gatepost_policy::{document::DocumentError, site::Site};
-use gatepost_relay::{MailLogTarget, RelayConfig};
+use gatepost_relay::{CanaryConfig, MailLogTarget, RelayConfig};
 
 pub use self::keys::Keys;
 use self::source::Source;
@@ -46,6 +46,8 @@ pub struct Config {
     pub upstreams: Vec<UpstreamConfig>,
     /// The files of each of them, in the same order.
     pub upstream_files: Vec<UpstreamFiles>,
+    /// What is sent through each of them now and then, in the same order.
+    pub canaries: Vec<Option<CanaryConfig>>,
     /// What the policy is compiled for.
     pub site: Arc<Site>,
     /// Where the policy is.

@@ -59,7 +59,7 @@ pub(crate) fn resolve(
     let hostname = hostname(&mut values, file.hostname);
     let state_dir = path(&mut values, "state_dir", file.state_dir, base, "/var/lib/gatepost");
     let listeners = listener::resolve(&mut values, file.listener, base);
-    let (upstreams, upstream_files) =
+    let upstream::Upstreams { configs: upstreams, files: upstream_files, canaries } =
         upstream::resolve(&mut values, file.upstream, &hostname, base);
     let metrics_bind = bind::metrics(&mut values, file.metrics);
     let shadow = file.policy.shadow.is_some().then(|| {
@@ -116,6 +116,7 @@ pub(crate) fn resolve(
         listeners,
         upstreams,
         upstream_files,
+        canaries,
         site: Arc::new(site),
         policy,
         shadow,

@@ -23,7 +23,8 @@ fn used(upstreams: &[Arc<Upstream>]) -> u32 {
 }
 
 fn take(upstreams: &[Arc<Upstream>], recipients: u32) {
-    upstreams[0].take_recipients(recipients).expect("within the rate");
+    let rates = upstreams[0].recipient_rates();
+    rates.try_take(recipients, Instant::now()).expect("within the rate");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `[[upstream]]`, and which of them is the default.
 
 mod auth;
+mod canary;
 mod tls;
 
 use std::{fmt, net::IpAddr, path::Path, sync::Arc, time::Duration};
@@ -9,6 +10,7 @@ use gatepost_delivery::{
     HostPort, IpVersion, NameServers, Patience, Profile, RatePeriod, RecipientRate, UpstreamConfig,
 };
 use gatepost_policy::{choice::Choices, rate::Rate, site::UpstreamId};
+use gatepost_relay::CanaryConfig;
 use toml::Spanned;
 
 use super::{
@@ -23,18 +25,26 @@ use crate::config::{
 const IP_VERSIONS: Choices<IpVersion> =
     &[("any", Some(IpVersion::Any)), ("4", Some(IpVersion::V4)), ("6", Some(IpVersion::V6))];
 
+/// What is written of all upstreams, each list in the order of the file.
+#[derive(Default)]
+pub(super) struct Upstreams {
+    pub(super) configs: Vec<UpstreamConfig>,
+    pub(super) files: Vec<UpstreamFiles>,
+    pub(super) canaries: Vec<Option<CanaryConfig>>,
+}
+
 /// Every upstream, in the order of the file.
 pub(super) fn resolve(
     values: &mut Values<'_>,
     files: Vec<Spanned<UpstreamFile>>,
     hostname: &Arc<str>,
     base: &Path,
-) -> (Vec<UpstreamConfig>, Vec<UpstreamFiles>) {
+) -> Upstreams {
     if files.is_empty() {
         values.error(None, "upstream", "there is none; add an [[upstream]] with name and hosts");
     }
     let mut names = Vec::new();
-    let (mut upstreams, mut of_each) = (Vec::new(), Vec::new());
+    let mut all = Upstreams::default();
     for (index, file) in files.into_iter().enumerate() {
         let item = Item { table: "upstream", index, at: file.span().start };
         let mut file = file.into_inner();
@@ -42,14 +52,15 @@ pub(super) fn resolve(
         let profile = profile::resolve(values, item, file.profile.take(), base);
         let (tls, files) = tls::resolve(values, item, &mut file, profile.tls, base);
         let ehlo_at = file.ehlo_name.as_ref().and_then(at);
+        all.canaries.push(canary::resolve(values, item, file.canary.take()));
         let upstream = one(values, item, file, (&names, hostname), (profile, tls));
         profile::advise(values, item, &upstream, &facts);
         ehlo_name_is_ours(values, item, ehlo_at, &upstream);
         names.push(Arc::clone(&upstream.name));
-        upstreams.push(upstream);
-        of_each.push(files);
+        all.configs.push(upstream);
+        all.files.push(files);
     }
-    (upstreams, of_each)
+    all
 }
 
 /// Every machine calls itself localhost: providers answer that with a 421 that looks transient, and
