@@ -15,7 +15,7 @@ use gatepost_smtp::reply::Reply;
 use gatepost_stream::Clock;
 
 use crate::connection::{Connection, Opened};
-use crate::hosts::Hosts;
+use crate::hosts::{Attempts, Hosts};
 use crate::offer::Offer;
 use crate::transcript::Transcript;
 use crate::trouble::Trouble;
@@ -100,19 +100,22 @@ async fn open(
     clock: &Clock,
     transcript: &Mutex<Transcript>,
 ) -> Result<(String, Opened), Trouble> {
-    let mut first = None;
+    let mut attempts = Attempts::default();
     for candidate in Hosts::new(config).candidates().await? {
+        if !attempts.may_try(&candidate) {
+            continue;
+        }
         match Connection::open_at(&candidate, config, clock, Some(transcript)).await {
             Ok(opened) => {
                 return Ok((format!("{} at {}", candidate.name, candidate.address), opened));
             }
             Err(trouble) => {
                 lock(transcript).note(&trouble);
-                first.get_or_insert(trouble);
+                attempts.failed(&candidate, trouble);
             }
         }
     }
-    Err(first.unwrap_or(Trouble::Silent))
+    Err(attempts.give_up())
 }
 
 /// A connection on which everything is written down.

@@ -139,22 +139,21 @@ enum UpstreamCommand {
 #[derive(Debug, Args)]
 pub struct TestArguments {
     /// The name of an upstream
-    pub name: String,
+    pub(crate) name: String,
     /// Send a message to this mailbox
     #[arg(long, value_name = "MAILBOX")]
-    pub to: Option<String>,
+    pub(crate) to: Option<String>,
     /// Its reverse-path, which the upstream must accept; that of the canary if it has one
     #[arg(long, value_name = "MAILBOX")]
-    pub from: Option<String>,
+    pub(crate) from: Option<String>,
     /// Send the message of its canary
     #[arg(long, conflicts_with = "to")]
-    pub canary: bool,
-    /// Where the configuration is
+    pub(crate) canary: bool,
     #[command(flatten)]
-    pub config: ConfigArgument,
-    /// How it is printed
-    #[arg(long, value_enum, default_value_t = OutputForm::Table)]
-    pub output: OutputForm,
+    pub(crate) config: ConfigArgument,
+    /// Form of the answer
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = OutputForm::Table)]
+    pub(crate) output: OutputForm,
 }
 
 #[derive(Debug, Args)]

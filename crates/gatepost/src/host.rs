@@ -79,6 +79,7 @@ impl Host for Lent {
 pub fn upstream_view(config: &UpstreamConfig, is_default: bool) -> UpstreamView {
     UpstreamView {
         name: config.name.to_string(),
+        profile: config.profile.name.to_string(),
         hosts: config.hosts.iter().map(ToString::to_string).collect(),
         default: is_default,
         max_connections: config.max_connections,

@@ -111,6 +111,8 @@ pub struct EntryLive {
 pub struct UpstreamView {
     /// Its name in configuration and policy.
     pub name: String,
+    /// What is known of its provider.
+    pub profile: String,
     /// Hosts and ports, in the order in which they are tried.
     pub hosts: Vec<String>,
     /// Whether messages go there that neither entry nor route sends elsewhere.

@@ -188,6 +188,7 @@ pub(crate) fn doctor() -> DoctorView {
 pub(crate) fn upstreams() -> Vec<UpstreamView> {
     let google = UpstreamView {
         name: "google".to_owned(),
+        profile: "google-relay".to_owned(),
         hosts: vec!["smtp-relay.gmail.com:587".to_owned()],
         default: true,
         max_connections: 100,

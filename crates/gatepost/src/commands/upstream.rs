@@ -18,8 +18,9 @@ use crate::{
 
 pub use self::test::test;
 
-const COLUMNS: [&str; 9] =
-    ["UPSTREAM", "DEFAULT", "BUSY", "IDLE", "WAITING", "LIMIT", "MAX", "BREAKER", "HOSTS"];
+const COLUMNS: [&str; 10] = [
+    "UPSTREAM", "PROFILE", "DEFAULT", "BUSY", "IDLE", "WAITING", "LIMIT", "MAX", "BREAKER", "HOSTS",
+];
 
 /// Lists them.
 pub fn list(arguments: &ListArguments) -> anyhow::Result<Exit> {
@@ -68,11 +69,12 @@ fn from_file(config: &Config) -> Vec<UpstreamView> {
     config.upstreams.iter().enumerate().map(view).collect()
 }
 
-fn row(upstream: &UpstreamView) -> [String; 9] {
+fn row(upstream: &UpstreamView) -> [String; 10] {
     let live =
         |text: fn(UpstreamLive) -> String| upstream.live.map_or_else(|| "-".to_owned(), text);
     [
         upstream.name.clone(),
+        upstream.profile.clone(),
         if upstream.default { "yes" } else { "" }.to_owned(),
         live(|live| live.busy.to_string()),
         live(|live| live.idle.to_string()),

@@ -49,8 +49,8 @@ mute   allow   0            127.0.0.3/32
 
     let answer = gatepost(directory, &["upstream", "list"]);
     let told = format!(
-        "UPSTREAM  DEFAULT  BUSY  IDLE  WAITING  LIMIT  MAX  BREAKER  HOSTS\n\
-         sink      yes      1     0     0        100    100  closed   {}\n",
+        "UPSTREAM  PROFILE  DEFAULT  BUSY  IDLE  WAITING  LIMIT  MAX  BREAKER  HOSTS\n\
+         sink      generic  yes      1     0     0        100    100  closed   {}\n",
         upstream.addr()
     );
     assert_eq!((answer.code, &*answer.stdout), (Some(0), &*told));

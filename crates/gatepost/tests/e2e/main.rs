@@ -1,6 +1,7 @@
 //! End to end: real sockets, a scripted upstream, and a gateway between them.
 
 mod auth;
+mod canary;
 mod candidate;
 mod chunk_trouble;
 mod chunking;
@@ -31,5 +32,6 @@ mod storm;
 mod tls;
 mod upstream_auth;
 mod upstream_hosts;
+mod upstream_test;
 mod upstream_tls;
 mod usage;
