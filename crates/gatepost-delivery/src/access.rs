@@ -81,7 +81,8 @@ impl Access {
             (before.credentials.clone(), before.identity.clone())
         } else {
             let identity = identity_of(credentials.as_ref());
-            (credentials, identity)
+            let earlier = before.as_ref().and_then(|before| before.credentials.as_ref());
+            (credentials.map(|it| it.in_place_of(earlier)), identity)
         };
         self.current.store(Some(Arc::new(Current { tls, credentials, fingerprints, identity })));
         // Relaxed: whoever sees it later only waits longer.

@@ -94,6 +94,18 @@ impl Credentials {
         Self::Bearer { username, grant, tokens }
     }
 
+    /// These, counted where the earlier ones of the same upstream were: files are read again by
+    /// threads that have no metrics.
+    pub(crate) fn in_place_of(self, earlier: Option<&Self>) -> Self {
+        match (self, earlier) {
+            (Self::Bearer { username, grant, .. }, Some(Self::Bearer { tokens, .. })) => {
+                let tokens = tokens.succeeded_by(grant.clone());
+                Self::Bearer { username, grant, tokens }
+            }
+            (credentials, _) => credentials,
+        }
+    }
+
     /// The name.
     pub const fn username(&self) -> &Arc<str> {
         match self {

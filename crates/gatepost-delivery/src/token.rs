@@ -116,6 +116,7 @@ struct Failed {
     again_at: Instant,
 }
 
+#[derive(Clone)]
 struct TokenMetrics {
     fetched: Counter,
     failed: Counter,
@@ -124,8 +125,17 @@ struct TokenMetrics {
 impl TokenSource {
     /// A source that has not asked for anything yet.
     pub fn new(config: TokenConfig) -> Arc<Self> {
-        let http = client(&config);
         let metrics = TokenMetrics::new(&config.upstream);
+        Self::counted(config, metrics)
+    }
+
+    /// A source in the place of this one, for the same upstream. It has not asked for anything yet.
+    pub(crate) fn succeeded_by(&self, config: TokenConfig) -> Arc<Self> {
+        Self::counted(config, self.metrics.clone())
+    }
+
+    fn counted(config: TokenConfig, metrics: TokenMetrics) -> Arc<Self> {
+        let http = client(&config);
         Arc::new(Self { config, http, metrics, state: Mutex::default() })
     }
 

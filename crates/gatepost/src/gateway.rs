@@ -81,7 +81,9 @@ impl Gateway {
     pub fn start(config: Config, ruleset: Ruleset) -> anyhow::Result<Self> {
         let recorder = Recorder::new(env!("CARGO_PKG_VERSION"));
         let identities = certificates::load(&config.listeners)?;
-        let keys = upstream_keys::load(&config.upstreams, &config.upstream_files)?;
+        // A source of tokens among them is counted from its first request on.
+        let load = || upstream_keys::load(&config.upstreams, &config.upstream_files);
+        let keys = recorder.with(load)?;
         let sockets = bind_all(&config)?;
         let pages = match config.metrics_bind {
             None => None,

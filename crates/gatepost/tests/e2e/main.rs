@@ -21,6 +21,7 @@ mod pool;
 mod pooling;
 mod profile;
 mod program;
+mod providers;
 mod proxy;
 mod relay;
 mod reload;

@@ -142,7 +142,7 @@ fn one(
         max_recipients: values
             .limit(format_args!("{item}.max_recipients"), file.max_recipients)
             .or(limits.max_recipients.default),
-        recipient_rates: recipient_rates(values, item, file.recipient_rate),
+        recipient_rates: recipient_rates(values, item, file.recipient_rate, &profile),
         connect_timeout: values.span(
             format_args!("{item}.connect_timeout"),
             file.connect_timeout,
@@ -209,26 +209,52 @@ fn source_address(
     Some(address)
 }
 
-fn recipient_rates(values: &mut Values<'_>, item: Item, written: Texts) -> Vec<RecipientRate> {
-    let written = written.map(Spanned::into_inner).unwrap_or_default();
+fn recipient_rates(
+    values: &mut Values<'_>,
+    item: Item,
+    written: Texts,
+    profile: &Profile,
+) -> Vec<RecipientRate> {
+    let Some(written) = written.map(Spanned::into_inner) else {
+        return usual_rates(values, item, profile);
+    };
     let mut rates: Vec<RecipientRate> = Vec::new();
     for (index, text) in written.iter().enumerate() {
         let key = format_args!("{item}.recipient_rate[{index}]");
-        let Some(rate) = values.parsed::<Rate>(key, text) else { continue };
-        let period = match rate.period().as_secs() {
-            1 => RatePeriod::Second,
-            60 => RatePeriod::Minute,
-            3600 => RatePeriod::Hour,
-            _ => RatePeriod::Day,
-        };
-        if let Some(earlier) = rates.iter().find(|rate| rate.period == period) {
+        let Some(rate) = values.parsed::<Rate>(key, text).map(recipient_rate) else { continue };
+        if let Some(earlier) = rates.iter().find(|earlier| earlier.period == rate.period) {
             let message = format_args!(
                 "{rate} is for the same period as {earlier}; write the smaller one only"
             );
             values.error(at(text), key, message);
             continue;
         }
-        rates.push(RecipientRate { count: rate.burst(), period });
+        rates.push(rate);
     }
     rates
+}
+
+/// What the profile says where nothing is written.
+fn usual_rates(values: &mut Values<'_>, item: Item, profile: &Profile) -> Vec<RecipientRate> {
+    let mut rates = Vec::new();
+    for text in &profile.limits.recipient_rate.default {
+        match text.parse::<Rate>() {
+            Ok(rate) => rates.push(recipient_rate(rate)),
+            Err(error) => {
+                let message = format_args!("{text:?} of the profile {}: {error}", profile.name);
+                values.error(Some(item.at), format_args!("{item}.recipient_rate"), message);
+            }
+        }
+    }
+    rates
+}
+
+const fn recipient_rate(rate: Rate) -> RecipientRate {
+    let period = match rate.period().as_secs() {
+        1 => RatePeriod::Second,
+        60 => RatePeriod::Minute,
+        3600 => RatePeriod::Hour,
+        _ => RatePeriod::Day,
+    };
+    RecipientRate { count: rate.burst(), period }
 }

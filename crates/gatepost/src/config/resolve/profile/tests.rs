@@ -34,6 +34,28 @@ fn assert_quiet(upstream: &str, key: &str) {
     assert!(!warnings.iter().any(|warning| warning.contains(&about)), "{warnings:#?}");
 }
 
+/// 10,000 recipients a day are what Microsoft takes of a mailbox, unless somebody knows better.
+#[test]
+fn a_profile_has_rates_too() {
+    let mailbox = "profile = \"m365-auth\"\nhosts = [\"smtp.office365.com:587\"]";
+    for (written, rates) in [
+        ("", "10000/d"),
+        ("recipient_rate = [\"9/s\", \"500/d\"]", "9/s 500/d"),
+        ("recipient_rate = []", ""),
+    ] {
+        let upstream = &config(&format!("{mailbox}\n{written}")).upstreams[0];
+        let shown: Vec<_> = upstream.recipient_rates.iter().map(ToString::to_string).collect();
+        assert_eq!(shown.join(" "), rates);
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let profile =
+        "description = \"x\"\n[limits.recipient_rate]\ndefault = [\"many\"]\nsource = \"x\"\n";
+    std::fs::write(directory.path().join("own.toml"), profile).expect("writes");
+    let upstream = "profile = \"own.toml\"\nhosts = [\"mail.test:25\"]";
+    let error = at(&directory.path().join("g.toml"), upstream).expect_err("no rate");
+    assert!(error.contains("upstream[0].recipient_rate: \"many\" of the profile"), "{error}");
+}
+
 const SES: &str = "profile = \"ses\"\nhosts = [\"email-smtp.eu-west-1.amazonaws.com:587\"]";
 const CONNECTOR: &str =
     "profile = \"m365-connector\"\nhosts = [\"a-example.mail.protection.outlook.com:25\"]";
