@@ -30,12 +30,11 @@ impl Quota {
             return Ok(());
         }
         let until = Instant::now() + self.patience;
-        let _turn = match self.turn.try_acquire(entry) {
-            Some(turn) => turn,
-            None => {
-                let turn = tokio::time::timeout(self.patience, self.turn.acquire(entry)).await;
-                turn.map_err(|_| self.patience)?.map_err(|_| self.patience)?
-            }
+        let _turn = if let Some(turn) = self.turn.try_acquire(entry) {
+            turn
+        } else {
+            let turn = tokio::time::timeout(self.patience, self.turn.acquire(entry)).await;
+            turn.map_err(|_| self.patience)?.map_err(|_| self.patience)?
         };
         loop {
             let now = Instant::now();

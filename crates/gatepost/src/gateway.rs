@@ -16,7 +16,7 @@ use gatepost_delivery::Upstream;
 use gatepost_inbound::{Denied, Drain, Identity, Listener, Service, ShadowTap, bind};
 use gatepost_policy::ruleset::Ruleset;
 use gatepost_policy::snapshot::Snapshot;
-use gatepost_relay::{Canary, MailLog, MailLogWriter, Relay};
+use gatepost_relay::{Canary, CanaryConfig, MailLog, MailLogWriter, Relay};
 use gatepost_stream::Clock;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -114,12 +114,7 @@ impl Gateway {
         let upstreams: Vec<_> =
             config.upstreams.into_iter().map(|it| Upstream::new(it, clock.clone())).collect();
         let relay = Relay::new(config.relay, upstreams.clone(), mail_log.clone());
-        let canaries = config.canaries.into_iter().zip(&upstreams).enumerate();
-        let canaries = canaries.filter_map(|(index, (canary, upstream))| {
-            let place = (index, upstream.config().name.clone());
-            Some(Canary::new(relay.clone(), place, config.session.hostname.clone(), canary?))
-        });
-        let canaries: Vec<Canary> = canaries.collect();
+        let canaries = canaries(config.canaries, &relay, &upstreams, &config.session.hostname);
         let (tap, envelopes) = ShadowTap::new();
         let shadow = policy::Shadow::start(envelopes, recorder.clone());
         let service =
@@ -149,16 +144,8 @@ impl Gateway {
         readiness.set_bound();
         let self_test = SelfTest::new(served, policy.snapshot().clone());
         watches.spawn(self_test.clone().run());
-        let mut metrics_address = None;
-        let pages = match pages {
-            None => None,
-            Some(socket) => {
-                metrics_address = Some(socket.local_addr()?);
-                let pages = Pages::new(recorder.handle(), readiness.clone());
-                // The pages outlive the drain: readyz must be able to say 503 meanwhile.
-                Some(tokio::spawn(gatepost_admin::serve(socket, pages, std::future::pending())))
-            }
-        };
+        let pages = pages.map(|it| show(it, Pages::new(recorder.handle(), readiness.clone())));
+        let (metrics_address, pages) = pages.transpose()?.unzip();
         recorder.spawn_upkeep();
         Ok(Self {
             addresses,
@@ -301,6 +288,27 @@ impl Gateway {
         }
         drained
     }
+}
+
+/// One for each upstream that has one.
+fn canaries(
+    configs: Vec<Option<CanaryConfig>>,
+    relay: &Arc<Relay>,
+    upstreams: &[Arc<Upstream>],
+    hostname: &Arc<str>,
+) -> Vec<Canary> {
+    let canary = |(index, (config, upstream)): (usize, (Option<CanaryConfig>, &Arc<Upstream>))| {
+        let place = (index, upstream.config().name.clone());
+        Some(Canary::new(relay.clone(), place, hostname.clone(), config?))
+    };
+    configs.into_iter().zip(upstreams).enumerate().filter_map(canary).collect()
+}
+
+/// Serves the pages until the end: they outlive the drain, because readyz must be able to say 503
+/// meanwhile.
+fn show(socket: TcpListener, pages: Pages) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
+    let address = socket.local_addr()?;
+    Ok((address, tokio::spawn(gatepost_admin::serve(socket, pages, std::future::pending()))))
 }
 
 /// Connections that there are file descriptors for, beside those that go upstream.

@@ -11,6 +11,7 @@ use crate::auth::Secret;
 /// Octets of a token: with its wrapping, and in base64, it has to fit into a line of AUTH, which is
 /// 12,288 octets (RFC 4954 §4).
 const TOKEN_OCTETS_MAX: usize = 8 * 1024;
+const NO_TOKEN: &str = "it is not a token of RFC 6750 §2.1, or longer than 8 KiB";
 /// How long a token is good that does not say so: RFC 6749 §5.1 lets the endpoint leave it out.
 const LIFETIME_UNTOLD: Duration = Duration::from_mins(5);
 /// Nobody hands out a token for longer, and a number that is out of its mind must not overflow a
@@ -58,7 +59,6 @@ impl Granted {
         }
         // RFC 6750 §2.1: whatever else is in a token could end the line that it is sent in.
         let is_b64token = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~+/=".contains(&octet);
-        const NO_TOKEN: &str = "it is not a token of RFC 6750 §2.1, or longer than 8 KiB";
         if token.len() > TOKEN_OCTETS_MAX || !token.iter().copied().all(is_b64token) {
             return Err(NO_TOKEN);
         }

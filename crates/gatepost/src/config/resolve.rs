@@ -24,8 +24,8 @@ use gatepost_relay::{MailLogTarget, RelayConfig};
 
 use self::values::Values;
 use super::{
-    Config, Keys, LogConfig, LogFormat,
-    file::{ConfigFile, LogFile, PolicyFile, Text},
+    Config, Keys, Listener, LogConfig, LogFormat,
+    file::{ConfigFile, LimitsFile, LogFile, PolicyFile, Text, TimeoutsFile},
     source::Source,
 };
 use crate::policy;
@@ -53,7 +53,7 @@ pub(crate) fn resolve(
     source: &Source<'_>,
     base: &Path,
 ) -> Result<Config, Vec<DocumentError>> {
-    let ConfigFile { delivery, limits, timeouts, .. } = file;
+    let ConfigFile { delivery, mut limits, mut timeouts, .. } = file;
     let mut values = Values::new(source);
 
     let hostname = hostname(&mut values, file.hostname);
@@ -74,29 +74,13 @@ pub(crate) fn resolve(
             delivery.final_reply_timeout,
             minutes(10),
         ),
-        received_max: values.count("limits.received_max", limits.received_max, 50),
+        received_max: values.count("limits.received_max", limits.received_max.take(), 50),
     };
-    let max_recipients = values.count("limits.max_recipients", limits.max_recipients, 1000);
-    let session = SessionConfig {
-        hostname: Arc::clone(&hostname),
-        max_message_size: values.size(
-            "limits.max_message_size",
-            limits.max_message_size,
-            ByteSize::new(50 * 1024 * 1024),
-        ),
-        max_connections: listeners.iter().map(|listener| listener.config.max_connections).sum(),
-        errors_max: values.count("limits.errors_max", limits.errors_max, 20),
-        received: values
-            .choice("delivery.received", delivery.received, RECEIVED)
-            .unwrap_or_default(),
-        command_timeout: values.span("timeouts.command", timeouts.command, minutes(5)),
-        data_timeout: values.span("timeouts.data", timeouts.data, minutes(3)),
-        proxy_timeout: values.span("timeouts.proxy", timeouts.proxy, Duration::from_secs(5)),
-        tls_timeout: values.span("timeouts.tls", timeouts.tls, Duration::from_secs(10)),
-        session_timeout: values.span("timeouts.session", timeouts.session, minutes(60)),
-        auth_pause: AUTH_PAUSE,
-    };
-    let drain_timeout = values.span("timeouts.drain", timeouts.drain, Duration::from_secs(20));
+    let max_recipients = values.count("limits.max_recipients", limits.max_recipients.take(), 1000);
+    let drain = timeouts.drain.take();
+    let drain_timeout = values.span("timeouts.drain", drain, Duration::from_secs(20));
+    let written = (limits, timeouts, delivery.received);
+    let session = session(&mut values, &hostname, &listeners, written);
     let log = log(&mut values, file.log, base);
     let site = Site {
         hostname: Arc::clone(&hostname),
@@ -171,6 +155,33 @@ fn policy(
     let file = file.filter(|path| !path.get_ref().is_empty());
     let file = values.required("policy.file", None, file, mend);
     policy::Source::File(file.map(|path| base.join(path.into_inner())).unwrap_or_default())
+}
+
+/// What sessions have in common.
+fn session(
+    values: &mut Values<'_>,
+    hostname: &Arc<str>,
+    listeners: &[Listener],
+    (limits, timeouts, received): (LimitsFile, TimeoutsFile, Text),
+) -> SessionConfig {
+    let seconds = Duration::from_secs;
+    SessionConfig {
+        hostname: Arc::clone(hostname),
+        max_message_size: values.size(
+            "limits.max_message_size",
+            limits.max_message_size,
+            ByteSize::new(50 * 1024 * 1024),
+        ),
+        max_connections: listeners.iter().map(|listener| listener.config.max_connections).sum(),
+        errors_max: values.count("limits.errors_max", limits.errors_max, 20),
+        received: values.choice("delivery.received", received, RECEIVED).unwrap_or_default(),
+        command_timeout: values.span("timeouts.command", timeouts.command, minutes(5)),
+        data_timeout: values.span("timeouts.data", timeouts.data, minutes(3)),
+        proxy_timeout: values.span("timeouts.proxy", timeouts.proxy, seconds(5)),
+        tls_timeout: values.span("timeouts.tls", timeouts.tls, seconds(10)),
+        session_timeout: values.span("timeouts.session", timeouts.session, minutes(60)),
+        auth_pause: AUTH_PAUSE,
+    }
 }
 
 fn mode(values: &mut Values<'_>, written: Text) {
