@@ -21,15 +21,21 @@ use crate::stream::StreamError;
 /// message goes out in a few system calls.
 const SEALED_OCTETS_MAX: usize = 32 * 1024;
 
+/// Reads, of 4 KiB each, that may bring no text when a stream is asked whether it is quiet: tickets and
+/// keys take one or two. A peer that never comes to an end would keep the thread.
+const READS_WITHOUT_TEXT_MAX: usize = 8;
+
 #[derive(Debug)]
 pub(crate) struct Tls {
     connection: Connection,
+    /// Why nothing more can be opened. What was opened before it still counts.
+    failure: Option<rustls::Error>,
 }
 
 impl Tls {
     pub(crate) fn new(mut connection: Connection) -> Self {
         connection.set_buffer_limit(Some(SEALED_OCTETS_MAX));
-        Self { connection }
+        Self { connection, failure: None }
     }
 
     /// What the two sides have agreed on.
@@ -69,8 +75,14 @@ impl Tls {
             // An answer to the peer's TLS itself, like new keys. If it does not go now, it goes
             // before whatever is sent next.
             let _ = self.poll_send(socket, cx)?;
-            if ready!(self.poll_receive(socket, cx))? == 0 {
-                return Poll::Ready(Ok(0));
+            match ready!(self.poll_receive(socket, cx)) {
+                Ok(0) => return Poll::Ready(Ok(0)),
+                Ok(_) => {}
+                // A record may have come in front of the one that is wrong, in the same read.
+                Err(error) => match self.take(input) {
+                    0 => return Poll::Ready(Err(error)),
+                    octets => return Poll::Ready(Ok(octets)),
+                },
             }
         }
     }
@@ -99,9 +111,9 @@ impl Tls {
     }
 
     /// Whether no text has come, nor the end. What TLS says to TLS, like a ticket for the next
-    /// session, is neither.
+    /// session, is neither, as long as there is little of it.
     pub(crate) fn is_quiet(&mut self, socket: &TcpStream) -> bool {
-        loop {
+        for _ in 0..READS_WITHOUT_TEXT_MAX {
             let has_text_or_end = self.connection.reader().fill_buf().is_ok();
             if has_text_or_end {
                 return false;
@@ -112,6 +124,7 @@ impl Tls {
                 Poll::Ready(_) => return false,
             }
         }
+        false
     }
 
     /// Says that nothing more will be sent (RFC 8446 §6.1), with the next write.
@@ -145,6 +158,9 @@ impl Tls {
 
     /// Reads once and opens what is whole. 0 is the end: after it, no octet is looked at.
     fn receive(&mut self, socket: &mut (impl Read + Write)) -> Poll<Result<usize, StreamError>> {
+        if let Some(failure) = &self.failure {
+            return Poll::Ready(Err(failure.clone().into()));
+        }
         if !self.connection.wants_read() {
             return Poll::Ready(Ok(0));
         }
@@ -154,6 +170,7 @@ impl Tls {
             Err(error) => {
                 // The alert that says why, if there is room for it.
                 let _ = self.connection.write_tls(socket);
+                self.failure = Some(error.clone());
                 Poll::Ready(Err(error.into()))
             }
         }

@@ -122,7 +122,7 @@ impl<'a> Opening<'a> {
         let code = reply.code().as_u16();
         match (self.awaited, code, reply.severity()) {
             // RFC 5321 §3.8: it is leaving, whatever it was asked.
-            (_, 421, _) => Opened::Failed(OpeningFault::Refused(reply.clone())),
+            (_, 421, _) => Opened::Failed(OpeningFault::Refused(self.without_secret(reply))),
             (Awaited::Greeting, 220, _) => self.say(b"EHLO ", Awaited::Ehlo, out),
             (Awaited::Ehlo, 250, _) => self.offered(Capabilities::from_ehlo(reply), out),
             (Awaited::Ehlo, _, Severity::Permanent) => self.ehlo_refused(reply, out),
@@ -136,8 +136,14 @@ impl<'a> Opening<'a> {
             (Awaited::Login(step, capabilities), ..) => {
                 self.login_answered(step, capabilities, reply, out)
             }
-            _ => Opened::Failed(OpeningFault::Refused(reply.clone())),
+            _ => Opened::Failed(OpeningFault::Refused(self.without_secret(reply))),
         }
+    }
+
+    /// A reply that goes to logs. At any point an upstream may repeat what it has heard, now or on
+    /// another connection.
+    fn without_secret(&self, reply: &Reply) -> Reply {
+        self.plan.login.map_or_else(|| reply.clone(), |login| login.without(reply))
     }
 
     /// RFC 5321 §3.2: HELO only where EHLO is refused for good, and only if nothing is needed that
@@ -145,9 +151,9 @@ impl<'a> Opening<'a> {
     fn ehlo_refused(self, reply: &Reply, out: &mut BytesMut) -> Opened<'a> {
         let Plan { login, .. } = self.plan;
         if self.channel == Channel::Plain && self.plan.needs_tls() {
-            Opened::Failed(OpeningFault::NoTls(Some(reply.clone())))
+            Opened::Failed(OpeningFault::NoTls(Some(self.without_secret(reply))))
         } else if login.is_some() {
-            Opened::Failed(OpeningFault::Refused(reply.clone()))
+            Opened::Failed(OpeningFault::Refused(self.without_secret(reply)))
         } else {
             self.say(b"HELO ", Awaited::Helo, out)
         }
@@ -176,7 +182,7 @@ impl<'a> Opening<'a> {
     /// RFC 3207 §4: the session goes on as it was, if it may.
     fn tls_refused(self, plain: Capabilities, reply: &Reply) -> Opened<'a> {
         if self.plan.needs_tls() {
-            Opened::Failed(OpeningFault::NoTls(Some(reply.clone())))
+            Opened::Failed(OpeningFault::NoTls(Some(self.without_secret(reply))))
         } else {
             Opened::Ready(Ready { capabilities: plain })
         }

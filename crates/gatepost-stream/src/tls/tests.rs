@@ -9,6 +9,7 @@ use gatepost_testkit::{ByteClient, ClientTls, ThrowAwayCa, Versions};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConnection, ServerConfig, ServerConnection};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
@@ -118,6 +119,19 @@ async fn what_tls_says_to_tls_is_no_noise() {
     }
 }
 
+/// Who is asked whether it is quiet does not wait: a flood of tickets must not make it.
+#[tokio::test]
+async fn much_that_tls_says_to_tls_is_noise() {
+    let mut server = Server::new().await;
+    let mut config = ServerConfig::clone(&server.config);
+    config.send_tls13_tickets = 450;
+    server.config = Arc::new(config);
+    let (_near, mut far) = server.with_stream(Versions::Only13).await;
+    far.readable().await.expect("they come");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(!far.is_quiet());
+}
+
 #[tokio::test]
 async fn the_end_is_noise() {
     let server = Server::new().await;
@@ -128,6 +142,58 @@ async fn the_end_is_noise() {
         assert!(matches!(ended, Err(StreamError::Closed)), "{ended:?}");
         assert!(!far.is_quiet());
     }
+}
+
+/// A reply that was sealed is whole, whatever comes behind it in the same read.
+#[tokio::test]
+async fn what_came_before_a_wrong_record_counts() {
+    /// Application data that nobody has sealed.
+    const WRONG: &[u8] = b"\x17\x03\x03\x00\x20................................";
+    let server = Server::new().await;
+    for versions in BOTH {
+        let config = ClientTls::new(&server.ca, None, versions).config();
+        let near = async {
+            let socket = TcpStream::connect(server.address()).await.expect("connected");
+            let mut stream = Stream::new(socket, Clock::start(), Duration::from_secs(5));
+            let name = ServerName::try_from("relay.test").expect("a name");
+            let connection = ClientConnection::new(config, name).expect("a connection");
+            stream.secure(connection.into()).await.expect("a handshake");
+            stream.fill().await.expect("a reply");
+            assert_eq!(stream.input(), b"250 queued\r\n");
+            for _ in 0..2 {
+                stream.input_mut().clear();
+                assert!(!stream.is_quiet());
+                let failed = stream.fill().await;
+                assert!(matches!(failed, Err(StreamError::Tls(_))), "{failed:?}");
+            }
+            drop(stream);
+        };
+        let far = async {
+            let (mut socket, _) = server.listener.accept().await.expect("accepted");
+            let mut connection = ServerConnection::new(server.config.clone()).expect("a server");
+            let mut buffer = [0; 4096];
+            while connection.is_handshaking() {
+                let octets = socket.read(&mut buffer).await.expect("read");
+                connection.read_tls(&mut &buffer[..octets]).expect("taken");
+                connection.process_new_packets().expect("TLS");
+                socket.write_all(&sealed(&mut connection)).await.expect("sent");
+            }
+            connection.writer().write_all(b"250 queued\r\n").expect("sealed");
+            let together = [&sealed(&mut connection)[..], WRONG].concat();
+            socket.write_all(&together).await.expect("sent");
+            // Until the other side is gone, so that nothing is reset.
+            while socket.read(&mut buffer).await.is_ok_and(|octets| octets > 0) {}
+        };
+        tokio::join!(near, far);
+    }
+}
+
+fn sealed(connection: &mut ServerConnection) -> Vec<u8> {
+    let mut records = Vec::new();
+    while connection.wants_write() {
+        connection.write_tls(&mut records).expect("a Vec takes everything");
+    }
+    records
 }
 
 #[tokio::test]

@@ -51,14 +51,27 @@ pub enum Action {
 /// One thing of several that an upstream does in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Move {
+    /// Says this, and behind it in the same segment that TLS has come to grief: a fatal alert. Then
+    /// reads on, and understands nothing.
+    Alert(Vec<u8>),
+    /// Sends these octets past TLS, if there is TLS.
+    Beneath(Vec<u8>),
     /// Closes cleanly (FIN), having read what still came.
     Close,
+    /// Says with TLS that it will say nothing more, and lets the socket be.
+    CloseNotify,
     /// Reads nothing more, until the other side is gone.
     Deaf,
     /// Sends these octets one by one, with a pause after each.
     Drip(Vec<u8>, Duration),
+    /// FIN, and no word of TLS about it; reads on.
+    Fin,
     /// Says that it will say nothing more (FIN), and reads on.
     HalfClose,
+    /// Waits until the other side says something, and forgets it.
+    Hear,
+    /// Seals with other keys from here on, and asks the other side to do so (RFC 8446 §4.6.3).
+    NewKeys,
     /// Sends these octets again and again, with a pause each time, for as long as it can.
     Repeat(Vec<u8>, Duration),
     /// Resets the connection (RST).
@@ -125,7 +138,11 @@ fn whole_reply(moves: &[Move]) -> Option<String> {
     for next in moves {
         match next {
             Move::Say(octets) | Move::Drip(octets, _) => said.extend_from_slice(octets),
-            Move::Wait(_) => {}
+            Move::Alert(octets) => {
+                said.extend_from_slice(octets);
+                break;
+            }
+            Move::Wait(_) | Move::Hear | Move::NewKeys => {}
             _ => break,
         }
     }

@@ -1,6 +1,6 @@
 //! The socket of an upstream's connection: plain, or behind TLS.
 
-use std::io;
+use std::io::{self, Write};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -10,6 +10,13 @@ use tokio_rustls::server::TlsStream;
 
 use super::record::Secured;
 use crate::tls::ServerTls;
+
+/// A record of application data (RFC 8446 §5.1) that nobody has sealed.
+const NOT_SEALED: [u8; 37] = {
+    let mut record = [0; 37];
+    (record[0], record[1], record[2], record[4]) = (23, 3, 3, 32);
+    record
+};
 
 /// When TLS begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +85,47 @@ impl Socket {
             Self::Plain(socket) => socket.write_all(octets).await,
             Self::Tls(stream) => stream.get_mut().0.write_all(octets).await,
             Self::Gone => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Says this, and fails: what was heard cannot be opened. From then on there is no TLS.
+    pub(super) async fn alert(&mut self, octets: &[u8]) -> io::Result<()> {
+        let Self::Tls(stream) = std::mem::replace(self, Self::Gone) else {
+            return Err(io::Error::other("there is no TLS"));
+        };
+        let (mut socket, mut state) = stream.into_inner();
+        let mut sealed = Vec::new();
+        state.writer().write_all(octets)?;
+        state.read_tls(&mut &NOT_SEALED[..])?;
+        state.process_new_packets().expect_err("nobody has sealed it");
+        while state.wants_write() {
+            state.write_tls(&mut sealed)?;
+        }
+        let sent = socket.write_all(&sealed).await;
+        *self = Self::Plain(socket);
+        sent
+    }
+
+    /// Says that nothing more will be said with TLS; the socket stays open.
+    pub(super) async fn say_close(&mut self) -> io::Result<()> {
+        let Self::Tls(stream) = self else { return Err(io::Error::other("there is no TLS")) };
+        stream.get_mut().1.send_close_notify();
+        stream.flush().await
+    }
+
+    /// Seals with other keys from here on: they go out with what is said next.
+    pub(super) async fn renew_keys(&mut self) {
+        let Self::Tls(stream) = self else { panic!("there is no TLS") };
+        stream.get_mut().1.refresh_traffic_keys().expect("TLS 1.3");
+        let _ = stream.flush().await;
+    }
+
+    /// FIN, past TLS if there is TLS.
+    pub(super) async fn shutdown_beneath(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.shutdown().await,
+            Self::Tls(stream) => stream.get_mut().0.shutdown().await,
+            Self::Gone => Ok(()),
         }
     }
 

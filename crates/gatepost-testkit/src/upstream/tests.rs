@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use crate::upstream::{Action, Builder, Digest, Ending, Move};
-use crate::{ByteClient, ScriptedUpstream};
+use crate::{ByteClient, ClientTls, ScriptedUpstream, ServerTls, ThrowAwayCa, Versions};
 
 const ENVELOPE: &[u8] = b"MAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\nDATA\r\n";
 
@@ -304,4 +304,45 @@ async fn moves_are_made_in_the_middle_of_content() {
     let contents: Vec<_> = upstream.messages().iter().map(crate::upstream::Message::text).collect();
     assert_eq!(contents, ["one more\r\n", "one\r\n"]);
     upstream.stop().await;
+}
+
+#[tokio::test]
+async fn moves_are_made_with_tls_and_beneath_it() {
+    let ca = ThrowAwayCa::new();
+    let tls = ServerTls::new(&ca, &ca.issue(&["relay.test"]), Versions::Only13);
+    let line = || b"250 b\r\n".to_vec();
+    let upstream = ScriptedUpstream::builder()
+        .implicit_tls(&tls)
+        .on("ONE", Action::Play(vec![Move::NewKeys, Move::say("250 a\r\n"), Move::Hear]))
+        .on("TWO", Action::Play(vec![Move::Alert(line())]))
+        .on("THREE", Action::Play(vec![Move::say("250 b\r\n"), Move::CloseNotify, Move::Silence]))
+        .on("FOUR", Action::Play(vec![Move::say("250 b\r\n"), Move::Fin]))
+        .on("FIVE", Action::Play(vec![Move::Beneath(line()), Move::Silence]))
+        .start();
+    for (last, moves, reply, end) in [
+        // This client does not take what comes together with an alert.
+        ("TWO", 3, "", "received fatal alert: BadRecordMac"),
+        ("THREE", 7, "250 b", "closed"),
+        ("FOUR", 13, "250 b", "close_notify"),
+        ("FIVE", 18, "", "corrupt message"),
+    ] {
+        let mut client = ByteClient::connect(upstream.addr()).await;
+        client.secure(&ClientTls::new(&ca, None, Versions::Only13)).await;
+        client.expect("220").await;
+        client.send_line("ONE").await;
+        client.expect("250 a").await;
+        client.send_line("forgotten").await;
+        upstream.wait_for_moves(moves).await;
+        client.send_line(last).await;
+        if !reply.is_empty() {
+            client.expect(reply).await;
+        }
+        let ended = client.try_reply().await.expect_err("nothing follows");
+        assert!(ended.contains(end), "{last}: {ended}");
+        client.close();
+        upstream.wait_for_open(0).await;
+        let connection = upstream.connections().pop().expect("a connection");
+        assert_eq!(connection.lines, ["ONE", last]);
+    }
+    upstream.join().await;
 }

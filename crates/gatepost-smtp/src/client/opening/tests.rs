@@ -217,6 +217,16 @@ fn nobody_repeats_a_secret() {
         let said = reply(535, "(a text that repeats the secret)");
         assert_eq!(fault, OpeningFault::LoginRefused(said));
     }
+    let implicit = plan(TlsPolicy::Implicit, Some(PLAIN));
+    let required = plan(TlsPolicy::Required, Some(PLAIN));
+    let leaving = OpeningFault::Refused(reply(421, "(a text that repeats the secret)"));
+    for (plan, replies) in [
+        (implicit, &["220 x", offered, "421 tanstaaftanstaaf"][..]),
+        (required, &["220 x", "250 x\nSTARTTLS", "421 tanstaaftanstaaf, as you once said"]),
+        (implicit, &["421 AHRpbQB0YW5zdGFhZnRhbnN0YWFm"]),
+    ] {
+        assert_eq!(fault(plan, replies), leaving, "{replies:?}");
+    }
     let shown = format!("{:?}", Opening::new(plan(TlsPolicy::Implicit, Some(PLAIN))));
     assert!(shown.contains("Plain") && !shown.contains("tan") && !shown.contains("116"), "{shown}");
 }

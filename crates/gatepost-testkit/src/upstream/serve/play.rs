@@ -21,6 +21,18 @@ impl Session {
                     self.drip(octets, *pause).await?;
                     continue;
                 }
+                Move::Beneath(octets) => {
+                    self.pen.sent(octets);
+                    let _ = self.socket.write_beneath(octets).await;
+                }
+                Move::CloseNotify => {
+                    let _ = self.socket.say_close().await;
+                }
+                Move::Hear => {
+                    self.read_more(self.buffer.len(), true).await?;
+                    self.unread.clear();
+                }
+                Move::NewKeys => self.socket.renew_keys().await,
                 Move::Say(octets) => self.send(octets).await?,
                 Move::Wait(pause) => sleep(*pause).await,
                 last => return self.play_last(last).await,
@@ -44,6 +56,13 @@ impl Session {
     /// A move after which there is no other.
     async fn play_last(&mut self, last: &Move) -> ControlFlow<Ending> {
         match last {
+            Move::Alert(octets) => {
+                self.pen.sent(octets);
+                let _ = self.socket.alert(octets).await;
+            }
+            Move::Fin => {
+                let _ = self.socket.shutdown_beneath().await;
+            }
             Move::Close | Move::HalfClose => {
                 let _ = self.socket.shutdown().await;
             }

@@ -11,20 +11,27 @@
 //! - `body`: what is said before everything was sent.
 //! - `tolerated`: what looks odd and is allowed.
 //! - `bounds`: how much of it is kept, shown and written down.
+//! - `tls`: what is wrong with TLS, in every state; `handshake`: what stands in its way.
+//! - `auth`: what is wrong with our login.
 
+mod auth;
 mod body;
 mod bounds;
+mod handshake;
 mod nonsense;
 mod play;
 mod silence;
+mod tls;
 mod tolerated;
 mod turns;
+mod wire;
 
 use std::time::Duration;
 
 use gatepost_testkit::upstream::{Action, CONNECT, END_OF_DATA, Move};
 
 use play::play;
+use wire::Wire;
 
 /// Between octets that come slowly: not one of them is late, and all of them together are.
 const SLOW: Duration = Duration::from_millis(100);
@@ -45,7 +52,11 @@ const EARLY: &str = "protocol fault: a reply before the end of data";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Greeting,
+    /// Where TLS is begun.
+    StartTls,
+    /// Behind TLS, if there is TLS.
     Ehlo,
+    Auth,
     Mail,
     Rcpt,
     Data,
@@ -66,6 +77,7 @@ enum State {
 }
 
 impl State {
+    /// Those that there are in plain text.
     const ALL: [Self; 13] = [
         Self::Greeting,
         Self::Ehlo,
@@ -86,7 +98,9 @@ impl State {
     const fn event(self) -> (&'static str, usize) {
         match self {
             Self::Greeting => (CONNECT, 1),
+            Self::StartTls => ("STARTTLS", 1),
             Self::Ehlo => ("EHLO", 1),
+            Self::Auth => ("AUTH", 1),
             Self::Mail => ("MAIL", 1),
             Self::Rcpt => ("RCPT", 1),
             Self::Data | Self::Body => ("DATA", 1),
@@ -111,7 +125,9 @@ impl State {
     /// What the client hears of an upstream that gives no usable reply here, and at which command.
     const fn hears(self) -> &'static str {
         match self {
-            Self::Greeting | Self::Ehlo => "RCPT 451 4.4.1 no connection to the upstream",
+            Self::Greeting | Self::StartTls | Self::Ehlo | Self::Auth => {
+                "RCPT 451 4.4.1 no connection to the upstream"
+            }
             Self::Mail | Self::Rcpt => "RCPT 451 4.4.2 lost the upstream",
             Self::Data | Self::Body | Self::Dot => ". 451 4.4.2 lost the upstream",
             Self::InChunk | Self::Chunk => "BDAT 451 4.4.2 lost the upstream",
@@ -140,6 +156,7 @@ impl State {
 struct Row {
     what: String,
     state: State,
+    wire: Wire,
     grouping: Grouping,
     moves: Vec<Move>,
     /// The command and the beginning of its reply. Where it is a matter of microseconds which
@@ -164,6 +181,8 @@ enum Grouping {
 enum Fate {
     Closed,
     Kept,
+    /// Closed, and somebody has to mend our set-up before there is another.
+    Last,
 }
 
 impl Row {
@@ -194,6 +213,7 @@ impl Row {
         Self {
             what: what.to_owned(),
             state,
+            wire: Wire::Plain,
             grouping: Grouping::Pipelining,
             moves,
             hears: vec![hears],
@@ -218,8 +238,27 @@ impl Row {
         self
     }
 
+    fn last(mut self) -> Self {
+        self.fate = Fate::Last;
+        self
+    }
+
+    fn over(mut self, wire: Wire) -> Self {
+        self.wire = wire;
+        self
+    }
+
+    /// The event at which the upstream acts, and which one of them.
+    const fn event(&self) -> (&'static str, usize) {
+        match (self.state, self.wire) {
+            // The first is in front of TLS.
+            (State::Ehlo, Wire::StartTls(_) | Wire::Login(_)) => ("EHLO", 2),
+            (state, _) => state.event(),
+        }
+    }
+
     fn name(&self) -> String {
-        format!("{:?}, {:?}: {}", self.state, self.grouping, self.what)
+        format!("{:?}, {:?}, {:?}: {}", self.wire, self.state, self.grouping, self.what)
     }
 }
 

@@ -8,6 +8,7 @@ use gatepost_testkit::{ByteClient, ScriptedUpstream};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+use super::wire::secret_in;
 use super::{Fate, Grouping, Row, State};
 use crate::harness::{Harness, POLICY, Settings, config_text, send_message};
 
@@ -55,7 +56,8 @@ pub(super) async fn play(rows: impl IntoIterator<Item = Row>) {
 }
 
 async fn play_one(row: Row) {
-    let (event, nth) = row.state.event();
+    let (event, nth) = row.event();
+    let world = row.wire.world();
     let mut extensions = vec!["8BITMIME", "ENHANCEDSTATUSCODES"];
     if row.grouping == Grouping::Pipelining {
         extensions.push("PIPELINING");
@@ -63,11 +65,13 @@ async fn play_one(row: Row) {
     if row.state.is_in_chunks() {
         extensions.push("CHUNKING");
     }
-    let upstream = ScriptedUpstream::builder()
-        .extensions(&extensions)
-        .on_nth(event, nth, row.state.action(row.moves.clone()))
-        .start();
-    let harness = impatient(&upstream);
+    let upstream = ScriptedUpstream::builder().extensions(&extensions).on_nth(
+        event,
+        nth,
+        row.state.action(row.moves.clone()),
+    );
+    let upstream = row.wire.protect(upstream, world.as_ref()).start();
+    let harness = adjusted(&row.wire.config(&upstream, world.as_ref()));
     let mut client = harness.client().await;
 
     let began = Instant::now();
@@ -81,13 +85,18 @@ async fn play_one(row: Row) {
     if row.fate == Fate::Kept {
         wait_for_idle(&harness).await;
     }
-    let second = send_message(&mut client, SECOND).await;
-    assert!(second.starts_with("250"), "the next message: {second}");
+    if row.fate == Fate::Last {
+        upstream.wait_for_open(0).await;
+        assert_eq!((upstream.connections_opened(), upstream.messages().len()), (1, 0));
+    } else {
+        let second = send_message(&mut client, SECOND).await;
+        assert!(second.starts_with("250"), "the next message: {second}");
+        upstream.wait_for_open(1).await;
+        check_connections(&row, &upstream);
+        check_messages(&heard, &upstream);
+    }
     assert!(began.elapsed() < ANSWERED_WITHIN, "after {:?}", began.elapsed());
-
-    upstream.wait_for_open(1).await;
-    check_connections(&row, &upstream);
-    check_messages(&heard, &upstream);
+    check_secrets(&upstream);
     assert_eq!(harness.metric(AMBIGUOUS).await, u64::from(row.is_ambiguous), "ambiguous");
     client.close();
     let log = harness.mail_log();
@@ -98,8 +107,11 @@ async fn play_one(row: Row) {
 
 /// A gateway that waits for nothing longer than [`DEADLINE`].
 pub(super) fn impatient(upstream: &ScriptedUpstream) -> Harness {
-    let text = config_text(upstream.addr(), &Settings::default());
-    Harness::adjusted(&text, POLICY, |config| {
+    adjusted(&config_text(upstream.addr(), &Settings::default()))
+}
+
+fn adjusted(text: &str) -> Harness {
+    Harness::adjusted(text, POLICY, |config| {
         let upstream = &mut config.upstreams[0];
         upstream.connect_timeout = DEADLINE;
         upstream.patience = Patience { reply: DEADLINE, reused_reply: DEADLINE, closing: DEADLINE };
@@ -189,7 +201,24 @@ fn check_messages(heard: &str, upstream: &ScriptedUpstream) {
     assert!(!promised || has("Subject: first"), "{heard} to a message that is not there");
 }
 
+/// Nobody hears who we are who has not shown who they are.
+fn check_secrets(upstream: &ScriptedUpstream) {
+    for connection in upstream.connections() {
+        let before_tls: Vec<_> = match &connection.secured {
+            Some(_) => connection.lines.split(|line| line == "STARTTLS").collect(),
+            None => vec![&connection.lines[..], &[]],
+        };
+        if let [before_tls, _] = before_tls[..] {
+            assert!(!before_tls.iter().any(|line| line.starts_with("AUTH")), "{connection}");
+        }
+        if connection.secured.is_none() {
+            assert_eq!(secret_in(&connection.received()), None, "{connection}");
+        }
+    }
+}
+
 fn check_log(row: &Row, log: &str) {
+    assert_eq!(secret_in(log.as_bytes()), None, "{log}");
     let printable = |octet: u8| octet == b'\n' || (b' '..=b'~').contains(&octet);
     assert!(log.bytes().all(printable), "{log:?}");
     let mut reasons = Vec::new();

@@ -5,7 +5,7 @@ use gatepost_testkit::upstream::Move;
 use super::{CLOSED, FLOOD, RESET, Row, SLOW, TOO_SLOW, UNENDED, play};
 
 /// What the upstream does instead of answering, and why that is no answer.
-fn table() -> Vec<(&'static str, Vec<Move>, &'static str)> {
+pub(super) fn table() -> Vec<(&'static str, Vec<Move>, &'static str)> {
     let reply_of_an_hour = format!("250 {}\r\n", "x".repeat(500)).into_bytes();
     vec![
         ("says nothing", vec![Move::Silence], TOO_SLOW),

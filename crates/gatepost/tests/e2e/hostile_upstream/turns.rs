@@ -77,7 +77,9 @@ async fn a_reply_too_many_ends_the_connection() {
 async fn who_says_421_is_left_at_once() {
     const LEAVING: &str = "421 4.7.0 closing\r\n";
     let hears = |state: State| match state {
-        Greeting | Ehlo | Mail | Rcpt => "RCPT 451 4.3.2 the upstream is busy",
+        Greeting | State::StartTls | Ehlo | State::Auth | Mail | Rcpt => {
+            "RCPT 451 4.3.2 the upstream is busy"
+        }
         Data | Dot | State::Body => ". 451 4.3.2 the upstream is busy",
         Chunk | State::InChunk => "BDAT 451 4.3.2 the upstream is busy",
         LastChunk => "LAST 451 4.3.2 the upstream is busy",
