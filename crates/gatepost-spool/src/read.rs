@@ -1,0 +1,354 @@
+//! Questions to the spool. Each is a short read on a connection of its own: no reader keeps the log
+//! from being copied for longer than one answer takes.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rusqlite::{Connection, OptionalExtension as _, Row};
+
+use crate::account::ReadyLane;
+use crate::body::BodyRow;
+use crate::columns::{Columns, millis};
+use crate::error::SpoolError;
+use crate::id::QueueId;
+use crate::message::{Envelope, Origin, Recipient, Standing, StoredMessage, StoredRecipient};
+
+/// Messages of one page of a list.
+pub const LIST_MAX: usize = 1000;
+/// Messages that are looked at for one page: a filter that lets nothing through must not read
+/// everything at once.
+const SCAN_MAX: u32 = 10_000;
+
+/// The connection for reading.
+pub(crate) struct Reader {
+    pub(crate) connection: Connection,
+    pub(crate) path: PathBuf,
+}
+
+/// A message that can be taken now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueMessage {
+    /// Which.
+    pub id: QueueId,
+    /// Name of its upstream.
+    pub upstream: Arc<str>,
+    /// Id of its entry.
+    pub entry: Arc<str>,
+    /// Since when it is due.
+    pub due_at: SystemTime,
+    /// When it is given up.
+    pub expires_at: SystemTime,
+    /// Octets of its body.
+    pub octets: u64,
+}
+
+/// Which messages are listed. What is not said, does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Where they stand.
+    pub standing: Option<Standing>,
+    /// Name of their upstream.
+    pub upstream: Option<Arc<str>>,
+    /// Id of their entry.
+    pub entry: Option<Arc<str>>,
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Messages, the oldest first.
+    pub messages: Vec<Summary>,
+    /// Where the list goes on, if it does: a page can be short, and even empty, before its end.
+    pub next: Option<QueueId>,
+}
+
+/// A message in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Which.
+    pub id: QueueId,
+    /// Where it stands.
+    pub standing: Standing,
+    /// Name of its upstream.
+    pub upstream: Arc<str>,
+    /// Id of its entry.
+    pub entry: Arc<str>,
+    /// The reverse-path as the client has sent it.
+    pub sender: Box<[u8]>,
+    /// When it was accepted.
+    pub received_at: SystemTime,
+    /// When it is tried again.
+    pub due_at: SystemTime,
+    /// When it is given up.
+    pub expires_at: SystemTime,
+    /// Attempts that were recorded.
+    pub attempts: u32,
+    /// Octets of its body.
+    pub octets: u64,
+    /// Recipients for whom nothing is decided.
+    pub pending: u64,
+    /// Recipients.
+    pub recipients: u64,
+}
+
+impl Reader {
+    /// What is due in these lanes: they take turns, and none gets more than its share while another
+    /// has something left.
+    pub(crate) fn due(
+        &self,
+        lanes: Vec<ReadyLane>,
+        now: SystemTime,
+        limit: usize,
+    ) -> rusqlite::Result<Vec<DueMessage>> {
+        let mut lanes: Vec<_> = lanes.into_iter().map(|lane| (lane, Vec::new(), true)).collect();
+        let mut found = 0;
+        while found < limit {
+            let open = lanes.iter().filter(|(_, _, is_open)| *is_open).count();
+            if open == 0 {
+                break;
+            }
+            let share = (limit - found).div_ceil(open);
+            for (lane, taken, is_open) in lanes.iter_mut().filter(|(_, _, is_open)| *is_open) {
+                let wanted = share.min(limit - found);
+                let before = taken.len();
+                self.due_in_lane(lane, now, wanted, taken)?;
+                *is_open = taken.len() - before == wanted;
+                found += taken.len() - before;
+                if found == limit {
+                    break;
+                }
+            }
+        }
+        Ok(take_turns(lanes.into_iter().map(|(_, taken, _)| taken)))
+    }
+
+    /// Adds what is due in one lane, behind what was taken from it.
+    fn due_in_lane(
+        &self,
+        lane: &ReadyLane,
+        now: SystemTime,
+        wanted: usize,
+        taken: &mut Vec<DueMessage>,
+    ) -> rusqlite::Result<()> {
+        let (due_at, id) =
+            taken.last().map_or((i64::MIN, 0), |last| (millis(last.due_at), last.id.to_sql() + 1));
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id, due_at, expires_at, octets FROM message
+             WHERE lease = 0 AND held = 0 AND phase = 0 AND lane = ?1
+             AND due_at <= ?2 AND (due_at, id) >= (?3, ?4)
+             ORDER BY due_at, id LIMIT ?5",
+        )?;
+        let mut rows = statement.query((
+            lane.number,
+            millis(now),
+            due_at,
+            id,
+            i64::try_from(wanted).unwrap_or(i64::MAX),
+        ))?;
+        while let Some(row) = rows.next()? {
+            let mut columns = Columns::of(row);
+            taken.push(DueMessage {
+                id: columns.id()?,
+                due_at: columns.time()?,
+                expires_at: columns.time()?,
+                octets: columns.octets()?,
+                upstream: lane.upstream.clone(),
+                entry: lane.entry.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// When the first message of these lanes is due.
+    pub(crate) fn next_due(&self, lanes: &[ReadyLane]) -> rusqlite::Result<Option<SystemTime>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT due_at FROM message WHERE lease = 0 AND held = 0 AND phase = 0 AND lane = ?1
+             ORDER BY due_at LIMIT 1",
+        )?;
+        let mut first = None;
+        for lane in lanes {
+            let due =
+                statement.query_row([lane.number], |row| Columns::of(row).time()).optional()?;
+            first = [first, due].into_iter().flatten().min();
+        }
+        Ok(first)
+    }
+
+    /// When the oldest message was accepted that waits for something.
+    pub(crate) fn oldest(&self) -> rusqlite::Result<Option<SystemTime>> {
+        self.connection
+            .prepare_cached(
+                "SELECT received_at FROM message WHERE phase = 0 ORDER BY received_at LIMIT 1",
+            )?
+            .query_row((), |row| Columns::of(row).time())
+            .optional()
+    }
+
+    /// A message with its recipients.
+    pub(crate) fn message(&self, id: QueueId) -> rusqlite::Result<Option<StoredMessage>> {
+        let message = self
+            .connection
+            .prepare_cached(
+                "SELECT id, lease, held, phase, due_at, attempts, octets, received_at, expires_at,
+                        reverse_path, sender, dsn, body, smtputf8, mode, upstream,
+                        session_id, listener, entry, credential, generation, client, helo, tls
+                 FROM message JOIN lane ON lane.number = message.lane WHERE id = ?1",
+            )?
+            .query_row([id.to_sql()], read_message)
+            .optional()?;
+        let Some(mut message) = message else { return Ok(None) };
+        message.recipients = self
+            .connection
+            .prepare_cached(
+                "SELECT place, path, dsn, state, after, delay_told, attempts, reply
+                 FROM recipient WHERE message = ?1 ORDER BY place",
+            )?
+            .query_map([id.to_sql()], read_recipient)?
+            .collect::<Result<_, _>>()?;
+        Ok(Some(message))
+    }
+
+    /// What is known of a body, and the body if it is a row.
+    pub(crate) fn body(&self, id: QueueId) -> rusqlite::Result<Option<BodyRow>> {
+        self.connection
+            .prepare_cached(
+                "SELECT message.octets, checksum, body.octets
+                 FROM message LEFT JOIN body ON body.message = message.id AND filed = 0
+                 WHERE id = ?1 AND (filed = 1 OR body.octets IS NOT NULL)",
+            )?
+            .query_row([id.to_sql()], |row| {
+                let mut columns = Columns::of(row);
+                Ok(BodyRow {
+                    octets: columns.octets()?,
+                    checksum: columns.plain()?,
+                    inline: columns.plain()?,
+                })
+            })
+            .optional()
+    }
+
+    /// A part of the list of messages, from behind `after` on.
+    pub(crate) fn list(
+        &self,
+        filter: &Filter,
+        after: Option<QueueId>,
+        limit: usize,
+    ) -> rusqlite::Result<Page> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id, lease, held, phase, upstream, entry, sender, received_at, due_at, expires_at,
+                    attempts, octets,
+                    (SELECT count(*) FROM recipient WHERE message = id AND state = 0),
+                    (SELECT count(*) FROM recipient WHERE message = id)
+             FROM message JOIN lane ON lane.number = message.lane
+             WHERE id > ?1 ORDER BY id LIMIT ?2",
+        )?;
+        let mut page = Page::default();
+        let after = after.map_or(-1, QueueId::to_sql);
+        let mut rows = statement.query((after, SCAN_MAX))?;
+        let mut seen = 0;
+        while let Some(row) = rows.next()? {
+            seen += 1;
+            let mut columns = Columns::of(row);
+            let (id, standing) = (columns.id()?, columns.standing()?);
+            let (upstream, entry) = (columns.text()?, columns.text()?);
+            page.next = Some(id);
+            if filter.lets_through(standing, &upstream, &entry) {
+                page.messages.push(Summary {
+                    id,
+                    standing,
+                    upstream,
+                    entry,
+                    sender: columns.blob()?.into(),
+                    received_at: columns.time()?,
+                    due_at: columns.time()?,
+                    expires_at: columns.time()?,
+                    attempts: columns.plain()?,
+                    octets: columns.octets()?,
+                    pending: columns.octets()?,
+                    recipients: columns.octets()?,
+                });
+                if page.messages.len() == limit.min(LIST_MAX) {
+                    return Ok(page);
+                }
+            }
+        }
+        if seen < SCAN_MAX {
+            page.next = None;
+        }
+        Ok(page)
+    }
+
+    pub(crate) fn failed(&self, error: &rusqlite::Error) -> SpoolError {
+        SpoolError::of_sqlite(&self.path, error)
+    }
+}
+
+impl Filter {
+    fn lets_through(&self, standing: Standing, upstream: &str, entry: &str) -> bool {
+        self.standing.is_none_or(|wanted| wanted == standing)
+            && self.upstream.as_deref().is_none_or(|wanted| wanted == upstream)
+            && self.entry.as_deref().is_none_or(|wanted| wanted == entry)
+    }
+}
+
+/// One of each, then the next of each, as long as there are any.
+fn take_turns(lists: impl Iterator<Item = Vec<DueMessage>>) -> Vec<DueMessage> {
+    let mut lists: Vec<_> = lists.map(Vec::into_iter).collect();
+    let mut all = Vec::new();
+    loop {
+        let before = all.len();
+        all.extend(lists.iter_mut().filter_map(Iterator::next));
+        if all.len() == before {
+            return all;
+        }
+    }
+}
+
+/// Names of upstreams, for look-ups.
+pub(crate) fn resting(upstreams: &[Arc<str>]) -> HashSet<Arc<str>> {
+    upstreams.iter().cloned().collect()
+}
+
+fn read_message(row: &Row<'_>) -> rusqlite::Result<StoredMessage> {
+    let mut columns = Columns::of(row);
+    let (id, standing, due_at) = (columns.id()?, columns.standing()?, columns.time()?);
+    let (attempts, octets) = (columns.plain()?, columns.octets()?);
+    let envelope = Envelope {
+        id,
+        received_at: columns.time()?,
+        expires_at: columns.time()?,
+        reverse_path: columns.blob()?.into(),
+        sender: columns.blob()?.into(),
+        dsn: columns.blob()?.into(),
+        body: columns.coded()?,
+        smtputf8: columns.plain()?,
+        mode: columns.coded()?,
+        upstream: columns.text()?,
+        origin: Origin {
+            session_id: columns.text()?,
+            listener: columns.text()?,
+            entry: columns.text()?,
+            credential: columns.text_if_any()?,
+            generation: columns.text()?,
+            client: columns.address()?,
+            helo: columns.text_if_any()?,
+            tls: columns.text_if_any()?,
+        },
+    };
+    Ok(StoredMessage { envelope, standing, due_at, attempts, octets, recipients: Vec::new() })
+}
+
+fn read_recipient(row: &Row<'_>) -> rusqlite::Result<StoredRecipient> {
+    let mut columns = Columns::of(row);
+    Ok(StoredRecipient {
+        place: columns.plain()?,
+        recipient: Recipient { path: columns.blob()?.into(), dsn: columns.blob()?.into() },
+        state: columns.coded()?,
+        after: columns.coded()?,
+        delay_told: columns.plain()?,
+        attempts: columns.plain()?,
+        reply: columns.reply()?,
+    })
+}
