@@ -38,8 +38,9 @@ impl Shadow {
                         tracing::warn!("{warning}");
                     }
                     let generation = ruleset.generation();
-                    tracing::info!(%generation, "a candidate policy is tried");
                     self.try_candidate(Some(ruleset));
+                    // Whoever reads it may rely on it: from here on envelopes are compared.
+                    tracing::info!(%generation, "a candidate policy is tried");
                 }
                 Err(error) => tracing::error!("the candidate policy is not tried: {error}"),
             }
