@@ -24,6 +24,9 @@ pub enum SecretError {
     /// NUL, CR or LF.
     #[error("it has more than one line, or a NUL in it; write the secret alone, on one line")]
     Octet,
+    /// A client secret that is no text.
+    #[error("it is not UTF-8, which a client secret has to be")]
+    NotText,
     /// More than can be said.
     #[error("it has more than {SECRET_OCTETS_MAX} octets, which no mechanism can say")]
     TooLong,

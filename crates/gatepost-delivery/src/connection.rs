@@ -171,7 +171,7 @@ impl Connection {
         let mut offer = Offer::default();
         loop {
             let reply = self.reply_in_opening().await?;
-            place.write_down(|transcript| transcript.heard(&reply));
+            place.write_down(|transcript| transcript.heard(&plan.quotable(&reply)));
             if opening.awaits_offer() && reply.is_positive() {
                 offer = Offer::from_ehlo(reply.text());
             }
@@ -185,6 +185,7 @@ impl Connection {
                     // What follows the 220 in plain text is somebody else's (RFC 3207 §6).
                     self.expect_quiet()?;
                     self.secure(place, server_name, current).await?;
+                    offer = Offer::default();
                     handshake.done(&mut said)
                 }
                 Step::Ready(ready) => {

@@ -28,6 +28,9 @@ const ADDRESSES_MAX: usize = 16;
 /// Addresses of one host that may refuse one connection. A single bad node is got around; a
 /// password that is wrong is not tried at every node, which is how an account is locked.
 const REFUSALS_MAX: usize = 2;
+/// Hosts, and addresses of them, that may refuse the login of one connection: it is one account,
+/// wherever it is tried.
+const LOGINS_REFUSED_MAX: usize = 2;
 
 /// The hosts of one upstream.
 pub(crate) struct Hosts {
@@ -188,19 +191,23 @@ impl State {
 pub(crate) struct Attempts {
     told: Option<Trouble>,
     refusals: Vec<usize>,
+    logins_refused: usize,
 }
 
 impl Attempts {
     /// Whether a candidate should be tried at all after what the ones before it have said.
     pub(crate) fn may_try(&self, candidate: &Candidate) -> bool {
         let of_host = self.refusals.iter().filter(|host| **host == candidate.host);
-        of_host.count() < REFUSALS_MAX
+        self.logins_refused < LOGINS_REFUSED_MAX && of_host.count() < REFUSALS_MAX
     }
 
     /// A candidate has failed.
     pub(crate) fn failed(&mut self, candidate: &Candidate, trouble: Trouble) {
         if says_much(&trouble) == Says::No {
             self.refusals.push(candidate.host);
+        }
+        if matches!(trouble, Trouble::AuthRefused(_)) {
+            self.logins_refused += 1;
         }
         // The first of those that say most: the host that should have been used comes first.
         if self.told.as_ref().is_none_or(|told| says_much(told) < says_much(&trouble)) {

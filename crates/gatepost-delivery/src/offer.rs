@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use metrics::{Counter, counter, describe_counter};
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,12 @@ const LINE_OCTETS_MAX: usize = 512;
 /// Different offers of one upstream that are remembered: a provider that rolls out a version shows two,
 /// and more say nothing.
 const KNOWN_MAX: usize = 8;
+/// Changes that are told in an hour. An upstream may put the time of day into its offer; all of them
+/// are counted.
+const TOLD_MAX: u32 = 8;
+/// Lines of a change that are told, and characters of each.
+const LINES_TOLD_MAX: usize = 16;
+const LINE_CHARS_TOLD_MAX: usize = 60;
 
 /// The keywords of an answer to EHLO with their parameters, in an order that means nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +50,15 @@ pub(crate) struct OfferWatch {
     known: Mutex<KnownOffers>,
     /// Something is known that was not taken by [`OfferWatch::changed`] yet.
     is_changed: AtomicBool,
+    told: Mutex<Told>,
     changes: Counter,
+}
+
+/// How often a change was told in the hour that has begun then.
+#[derive(Default)]
+struct Told {
+    since: Option<Instant>,
+    times: u32,
 }
 
 impl OfferWatch {
@@ -57,11 +72,10 @@ impl OfferWatch {
         // An alert on the first increase needs a zero to increase from.
         changes.increment(0);
         let (known, is_changed) = (Mutex::default(), AtomicBool::new(false));
-        Self { upstream: Arc::clone(upstream), known, is_changed, changes }
+        Self { upstream: Arc::clone(upstream), known, is_changed, told: Mutex::default(), changes }
     }
 
-    /// A connection was opened, and this is what it offers. A change is told, at most as often as
-    /// there are different offers.
+    /// A connection was opened, and this is what it offers. A change is told, so many times an hour.
     pub(crate) fn observe(&self, offer: &Offer) {
         let mut known = self.known();
         if known.0.contains(offer) {
@@ -70,8 +84,11 @@ impl OfferWatch {
         let drift = known.learn(offer);
         drop(known);
         self.is_changed.store(true, Ordering::Relaxed);
-        if let Some(drift) = drift {
-            self.changes.increment(1);
+        let Some(drift) = drift else { return };
+        self.changes.increment(1);
+        let may_tell =
+            self.told.lock().unwrap_or_else(PoisonError::into_inner).once_more(Instant::now());
+        if may_tell {
             tracing::warn!(upstream = &*self.upstream, %drift, "the upstream offers something else in EHLO");
         }
     }
@@ -79,8 +96,8 @@ impl OfferWatch {
     /// What was known before; what was seen since stays the newest.
     pub(crate) fn restore(&self, before: KnownOffers) {
         let mut known = self.known();
-        let since = std::mem::replace(&mut *known, before);
-        for offer in &since.0 {
+        let since = std::mem::take(&mut *known);
+        for offer in before.0.iter().chain(&since.0) {
             known.learn(offer);
         }
     }
@@ -94,6 +111,18 @@ impl OfferWatch {
     pub(crate) fn known(&self) -> MutexGuard<'_, KnownOffers> {
         // A panic cannot leave half an offer behind.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Told {
+    /// Whether it may be told at `now`, which counts.
+    fn once_more(&mut self, now: Instant) -> bool {
+        const HOUR: Duration = Duration::from_hours(1);
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= HOUR) {
+            *self = Self { since: Some(now), times: 0 };
+        }
+        self.times += u32::from(self.times <= TOLD_MAX);
+        self.times <= TOLD_MAX
     }
 }
 
@@ -120,7 +149,7 @@ impl KnownOffers {
             gained: offer.0.difference(&last.0).cloned().collect(),
             lost: last.0.difference(&offer.0).cloned().collect(),
         });
-        if self.0.len() == KNOWN_MAX {
+        if self.0.len() >= KNOWN_MAX {
             self.0.remove(0);
         }
         self.0.push(offer.clone());
@@ -135,7 +164,6 @@ impl KnownOffers {
 
 impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |lines: &[String]| lines.join(", ");
         match (self.lost.is_empty(), self.gained.is_empty()) {
             (true, _) => write!(f, "new: {}", list(&self.gained)),
             (false, true) => write!(f, "gone: {}", list(&self.lost)),
@@ -144,6 +172,17 @@ impl fmt::Display for Drift {
             }
         }
     }
+}
+
+/// Lines one after the other, as many as people read.
+fn list(lines: &[String]) -> String {
+    let shown = lines.iter().take(LINES_TOLD_MAX);
+    let mut shown: Vec<String> =
+        shown.map(|line| line.chars().take(LINE_CHARS_TOLD_MAX).collect()).collect();
+    if lines.len() > LINES_TOLD_MAX {
+        shown.push(format!("and {} more", lines.len() - LINES_TOLD_MAX));
+    }
+    shown.join(", ")
 }
 
 /// A keyword in capitals and its words in order, because `AUTH LOGIN PLAIN` offers what
@@ -204,5 +243,35 @@ mod tests {
         let many = offer(&many.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(many.lines().count(), LINES_MAX);
         assert_eq!(offer(&["A\u{1b}[31m\0B"]).lines().collect::<Vec<_>>(), ["A B [31m"]);
+    }
+
+    #[test]
+    fn a_file_with_too_much_in_it_is_no_licence_to_grow() {
+        let many = |from: u32, to: u32| (from..to).map(|size| offer(&[&format!("SIZE {size}")]));
+        let watch = OfferWatch::new(&"a".into());
+        watch.restore(KnownOffers(many(0, 100).collect()));
+        many(100, 200).for_each(|offer| watch.observe(&offer));
+        assert_eq!(watch.known().0.len(), KNOWN_MAX);
+        assert_eq!(watch.known().last(), many(199, 200).next().as_ref());
+    }
+
+    #[test]
+    fn an_offer_that_always_changes_does_not_fill_the_log() {
+        let (mut told, start) = (Told::default(), Instant::now());
+        let in_an_hour = |told: &mut Told, begin| {
+            (0..1000).filter(|second| told.once_more(begin + Duration::from_secs(*second))).count()
+        };
+        assert_eq!(in_an_hour(&mut told, start), 8);
+        assert_eq!(in_an_hour(&mut told, start + Duration::from_hours(1)), 8);
+    }
+
+    #[test]
+    fn a_drift_is_told_in_a_line_that_people_can_read() {
+        let mut known = KnownOffers::default();
+        known.learn(&offer(&["DSN"]));
+        let many: Vec<String> = (0..60).map(|it| format!("X{it} {}", "y".repeat(500))).collect();
+        let many = offer(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        let told = known.learn(&many).expect("is news").to_string();
+        assert!(told.chars().count() <= 1100, "{}", told.chars().count());
     }
 }

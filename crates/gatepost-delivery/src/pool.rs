@@ -147,7 +147,7 @@ impl Pool {
         let held = self.slot(who, &mut deadline).await?;
         match self.lease(held, &mut deadline).await {
             // It bears no more than the others: one of theirs will do. Not for ever, and once.
-            Err(trouble) if is_leaving(&trouble) && self.slots.taken() > 0 => {
+            Err(trouble) if is_too_much(&trouble) && self.slots.taken() > 0 => {
                 self.signal(Signal::Throttled { pause: None });
                 let held = self.slot(who, &mut deadline).await?;
                 self.lease(held, &mut deadline).await
@@ -346,7 +346,14 @@ impl Pool {
     }
 }
 
-/// Whether the upstream was there, and had too much to do (RFC 5321 §3.8).
+/// Whether one connection fewer may help.
+fn is_too_much(trouble: &Trouble) -> bool {
+    is_leaving(trouble)
+        || matches!(trouble, Trouble::AuthRefused(reply) if reply.code().as_u16() == 421)
+}
+
+/// Whether the upstream was there, and had too much to do (RFC 5321 §3.8). One that says so to a
+/// login is not: logins are counted, and too many of them lock an account.
 fn is_leaving(trouble: &Trouble) -> bool {
     matches!(trouble, Trouble::Refused(reply) if reply.code().as_u16() == 421)
 }

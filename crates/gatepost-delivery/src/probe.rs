@@ -111,6 +111,10 @@ async fn open(
             }
             Err(trouble) => {
                 lock(transcript).note(&trouble);
+                // Which is no fault of a host, and no other host has one for us.
+                if matches!(trouble, Trouble::NoToken(_)) {
+                    return Err(trouble);
+                }
                 attempts.failed(&candidate, trouble);
             }
         }

@@ -139,8 +139,20 @@ impl TokenSource {
         Arc::new(Self { config, http, metrics, state: Mutex::default() })
     }
 
-    /// A token that is good now.
-    pub async fn token(&self) -> Result<Arc<Secret>, TokenError> {
+    /// A token that is good now. A request goes on if nobody waits for its answer any more: what
+    /// came of it is known to the next one who asks.
+    pub async fn token(self: &Arc<Self>) -> Result<Arc<Secret>, TokenError> {
+        let known = self.state.lock().await.known(Instant::now());
+        if let Some(known) = known {
+            return known;
+        }
+        let source = Arc::clone(self);
+        let renewed = tokio::spawn(async move { source.renewed().await });
+        renewed.await.unwrap_or_else(|bug| Err(TokenError::Unreachable(bug.to_string().into())))
+    }
+
+    /// What is known once nobody else is asking; if it is nothing, the endpoint is asked.
+    async fn renewed(&self) -> Result<Arc<Secret>, TokenError> {
         let mut state = self.state.lock().await;
         if let Some(known) = state.known(Instant::now()) {
             return known;
@@ -183,7 +195,9 @@ impl TokenSource {
         } else if response.status().is_server_error() {
             Err(TokenError::Unreachable(format!("it answers {}", response.status()).into()))
         } else {
-            Err(TokenError::Refused(answer::refusal(response.status(), &body).into()))
+            Err(TokenError::Refused(
+                answer::refusal(response.status(), &body, client_secret).into(),
+            ))
         }
     }
 }

@@ -82,11 +82,12 @@ impl Transcript {
     pub(crate) fn heard(&mut self, reply: &Reply) {
         self.is_masked = reply.code().as_u16() == 334;
         let text = String::from_utf8_lossy(reply.text()).into_owned();
-        let code = reply.code().as_u16();
+        let code = reply.code();
+        let status = reply.enhanced().map(|status| format!("{status} ")).unwrap_or_default();
         let last = text.matches('\n').count();
         for (index, line) in text.split('\n').enumerate() {
             let separator = if index < last { '-' } else { ' ' };
-            self.push(Voice::Theirs, &format!("{code}{separator}{line}"));
+            self.push(Voice::Theirs, &format!("{code}{separator}{status}{line}"));
         }
     }
 

@@ -295,13 +295,36 @@ impl FromStr for HostPort {
             }
             None => host,
         };
-        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        let valid = !host.is_empty()
-            && (host.contains(':') && text.starts_with('[') || host.chars().all(is_name));
+        let is_address = host.parse::<IpAddr>().is_ok();
+        let valid = if host.contains(':') {
+            is_address && text.starts_with('[')
+        } else {
+            is_address || is_name(host)
+        };
         // An address has no mail exchangers.
-        let valid = valid && (means == HostMeans::Host || host.parse::<IpAddr>().is_err());
+        let valid = valid && (means == HostMeans::Host || !is_address);
         if valid { Ok(Self { host: host.into(), port, means }) } else { Err(HostPortError) }
     }
+}
+
+/// Whether name servers and certificates could know it (RFC 1123 §2.1, and the underscore that some
+/// networks have). Its last label is no number: that is an address with a slip in it.
+fn is_name(host: &str) -> bool {
+    /// RFC 1035 §2.3.4.
+    const LABEL_OCTETS_MAX: usize = 63;
+    /// The same, without the root.
+    const OCTETS_MAX: usize = 253;
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let is_label = |label: &str| {
+        (1..=LABEL_OCTETS_MAX).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet))
+    };
+    let last = host.rsplit('.').next().unwrap_or_default();
+    host.len() <= OCTETS_MAX
+        && host.split('.').all(is_label)
+        && !last.bytes().all(|octet| octet.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -330,6 +353,7 @@ mod tests {
             "mail_1.internal:587",
             "mx:example.com:25",
             "mx.example.com:25",
+            "smarthost.:25",
         ] {
             assert_eq!(good.parse::<HostPort>().expect(good).to_string(), good);
         }
@@ -353,6 +377,12 @@ mod tests {
             "mx:127.0.0.1:25",
             "mx:[::1]:25",
             "mx:mx:example.com:25",
+            "10.0.0.256:25",
+            "10.1:25",
+            "a..b:25",
+            ".:25",
+            "-a:25",
+            "a-:25",
         ] {
             assert!(wrong.parse::<HostPort>().is_err(), "{wrong:?}");
         }

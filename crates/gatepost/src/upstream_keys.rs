@@ -6,12 +6,12 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use gatepost_delivery::{
-    Access, ClientCertificate, Credentials, Keys, Mechanism, Roots, RootsError, TlsPolicy,
-    TokenConfig, Trust, UpstreamConfig,
+    Access, ClientCertificate, Credentials, Keys, Mechanism, Roots, RootsError, Secret,
+    SecretError, TlsPolicy, TokenConfig, Trust, UpstreamConfig,
 };
 use gatepost_inbound::KeyPair;
 use metrics::Gauge;
@@ -24,6 +24,9 @@ use crate::watch;
 /// The keys of all upstreams that have any.
 pub struct UpstreamKeys {
     held: Vec<Held>,
+    /// Held from the first file to the last, where blocking is allowed: reloads come one by one, and
+    /// what was read first is not taken over last.
+    reloading: Mutex<()>,
 }
 
 /// The keys of one upstream, as they were read.
@@ -82,12 +85,15 @@ impl UpstreamKeys {
             one.take(keys).with_context(|| format!("upstream {}: TLS", upstream.name))?;
             held.push(one);
         }
-        Ok(Arc::new(Self { held }))
+        Ok(Arc::new(Self { held, reloading: Mutex::default() }))
     }
 
     /// Reads all files once more, and takes over what is good.
     pub async fn reload(self: Arc<Self>) {
-        let reload = move || self.held.iter().for_each(Held::reload);
+        let reload = move || {
+            let _one_by_one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+            self.held.iter().for_each(Held::reload);
+        };
         if let Err(bug) = tokio::task::spawn_blocking(reload).await {
             tracing::error!("reloading keys of upstreams failed: {bug}");
         }
@@ -201,7 +207,7 @@ fn credentials(
                 upstream: Arc::clone(upstream),
                 endpoint: endpoint.clone(),
                 client_id: client_id.clone(),
-                client_secret: Arc::new(load::secret(client_secret)?),
+                client_secret: Arc::new(text_secret(client_secret)?),
                 scope: scope.clone(),
                 // A provider of tokens may be the upstream's, with roots of its own, or anybody's.
                 roots: match ca {
@@ -212,6 +218,15 @@ fn credentials(
             Credentials::bearer(username, grant)
         }
     })
+}
+
+/// A secret that goes into a form.
+fn text_secret(file: &Path) -> Result<Secret, LoadError> {
+    let secret = load::secret(file)?;
+    match std::str::from_utf8(secret.expose()) {
+        Ok(_) => Ok(secret),
+        Err(_) => Err(LoadError::Secret { path: file.to_owned(), error: SecretError::NotText }),
+    }
 }
 
 /// Whether others than its owner and its group may read a file.

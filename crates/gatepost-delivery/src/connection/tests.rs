@@ -232,3 +232,16 @@ async fn a_login_is_part_of_the_connection() {
     assert!(!shown.contains("right") && !shown.contains("wrong"), "{shown}");
     upstream.stop().await;
 }
+
+/// What was offered before TLS is not even told.
+#[tokio::test]
+async fn an_offer_of_before_tls_is_nobodys() {
+    let world = World::new(Versions::Both);
+    let upstream = world.upstream().on_nth("EHLO", 2, "502 5.5.1 no").start();
+    let config = world.config(TlsPolicy::Required, None);
+    let address = upstream.addr();
+    let candidate = Candidate { host: 0, name: address.ip().to_string().into(), address };
+    let opened = Connection::open_at(&candidate, &config, &Clock::start(), None).await;
+    assert_eq!(opened.expect("by HELO").offer, Offer::default());
+    upstream.stop().await;
+}

@@ -75,13 +75,17 @@ impl Granted {
     }
 }
 
-/// A refusal in words: those of the endpoint, if it has any, without control characters.
-pub(super) fn refusal(status: StatusCode, body: &[u8]) -> String {
+/// A refusal in words: those of the endpoint, if it has any, without control characters. One that
+/// repeats the secret is not quoted.
+pub(super) fn refusal(status: StatusCode, body: &[u8], secret: &str) -> String {
     let said = serde_json::from_slice::<RefusedJson>(body).ok();
     let said = said.map(|RefusedJson { error, error_description }| {
         if error_description.is_empty() { error } else { format!("{error}: {error_description}") }
     });
     let said = said.unwrap_or_else(|| "no reason given".to_owned());
+    if said.contains(secret) {
+        return format!("{status}: (a text that repeats the secret)");
+    }
     let printable = |char: char| if char.is_control() { ' ' } else { char };
     let said: String = said.chars().take(REFUSAL_CHARS_MAX).map(printable).collect();
     format!("{status}: {said}")

@@ -237,3 +237,28 @@ fn a_secret_goes_to_nobody_who_could_be_overheard() {
         assert_eq!(wrong.parse::<TokenEndpoint>(), Err(TokenEndpointError::Malformed), "{wrong}");
     }
 }
+
+/// Whoever opens a connection gives up sooner than the endpoint: it is left alone all the same.
+#[tokio::test]
+async fn a_request_that_nobody_waits_for_is_still_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let source = source(&format!("http://{}/token", listener.local_addr().expect("is bound")));
+    for _ in 0..3 {
+        let given_up = tokio::time::timeout(Duration::from_millis(50), source.token()).await;
+        assert!(given_up.is_err(), "nobody answers");
+    }
+    let mut asked = 0;
+    while let Ok(Ok(_)) = tokio::time::timeout(Duration::from_millis(100), listener.accept()).await
+    {
+        asked += 1;
+    }
+    assert_eq!(asked, 1);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_repeats_the_secret_is_not_quoted() {
+    let refusal = r#"{"error":"invalid_client","error_description":"no such secret: s&cret="}"#;
+    let endpoint = Endpoint::start(&[(401, refusal)]).await;
+    let error = endpoint.source().token().await.expect_err("is refused").to_string();
+    assert!(!error.contains("s&cret"), "{error}");
+}

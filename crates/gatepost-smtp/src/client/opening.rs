@@ -97,6 +97,11 @@ impl<'a> Plan<'a> {
         matches!(self.tls, TlsPolicy::Required | TlsPolicy::Implicit) || self.login.is_some()
     }
 
+    /// A reply as it may go to logs: what repeats the secret does not.
+    pub fn quotable(&self, reply: &Reply) -> Reply {
+        self.login.map_or_else(|| reply.clone(), |login| login.without(reply))
+    }
+
     const fn wants_tls(&self) -> bool {
         self.needs_tls() || matches!(self.tls, TlsPolicy::Opportunistic)
     }
@@ -121,8 +126,12 @@ impl<'a> Opening<'a> {
     pub fn handle(self, reply: &Reply, out: &mut BytesMut) -> Opened<'a> {
         let code = reply.code().as_u16();
         match (self.awaited, code, reply.severity()) {
-            // RFC 5321 §3.8: it is leaving, whatever it was asked.
-            (_, 421, _) => Opened::Failed(OpeningFault::Refused(self.without_secret(reply))),
+            // 421 as well: who leaves over a login does not want the same one at once again.
+            (Awaited::Login(step, capabilities), ..) => {
+                self.login_answered(step, capabilities, reply, out)
+            }
+            // RFC 5321 §3.8: it is leaving, whatever else it was asked.
+            (_, 421, _) => Opened::Failed(OpeningFault::Refused(self.plan.quotable(reply))),
             (Awaited::Greeting, 220, _) => self.say(b"EHLO ", Awaited::Ehlo, out),
             (Awaited::Ehlo, 250, _) => self.offered(Capabilities::from_ehlo(reply), out),
             (Awaited::Ehlo, _, Severity::Permanent) => self.ehlo_refused(reply, out),
@@ -133,17 +142,8 @@ impl<'a> Opening<'a> {
             (Awaited::StartTls(plain), _, Severity::Transient | Severity::Permanent) => {
                 self.tls_refused(plain, reply)
             }
-            (Awaited::Login(step, capabilities), ..) => {
-                self.login_answered(step, capabilities, reply, out)
-            }
-            _ => Opened::Failed(OpeningFault::Refused(self.without_secret(reply))),
+            _ => Opened::Failed(OpeningFault::Refused(self.plan.quotable(reply))),
         }
-    }
-
-    /// A reply that goes to logs. At any point an upstream may repeat what it has heard, now or on
-    /// another connection.
-    fn without_secret(&self, reply: &Reply) -> Reply {
-        self.plan.login.map_or_else(|| reply.clone(), |login| login.without(reply))
     }
 
     /// RFC 5321 §3.2: HELO only where EHLO is refused for good, and only if nothing is needed that
@@ -151,9 +151,9 @@ impl<'a> Opening<'a> {
     fn ehlo_refused(self, reply: &Reply, out: &mut BytesMut) -> Opened<'a> {
         let Plan { login, .. } = self.plan;
         if self.channel == Channel::Plain && self.plan.needs_tls() {
-            Opened::Failed(OpeningFault::NoTls(Some(self.without_secret(reply))))
+            Opened::Failed(OpeningFault::NoTls(Some(self.plan.quotable(reply))))
         } else if login.is_some() {
-            Opened::Failed(OpeningFault::Refused(self.without_secret(reply)))
+            Opened::Failed(OpeningFault::Refused(self.plan.quotable(reply)))
         } else {
             self.say(b"HELO ", Awaited::Helo, out)
         }
@@ -182,7 +182,7 @@ impl<'a> Opening<'a> {
     /// RFC 3207 §4: the session goes on as it was, if it may.
     fn tls_refused(self, plain: Capabilities, reply: &Reply) -> Opened<'a> {
         if self.plan.needs_tls() {
-            Opened::Failed(OpeningFault::NoTls(Some(self.without_secret(reply))))
+            Opened::Failed(OpeningFault::NoTls(Some(self.plan.quotable(reply))))
         } else {
             Opened::Ready(Ready { capabilities: plain })
         }

@@ -139,3 +139,21 @@ fn only_what_is_needed_is_read() {
     assert!(LoadedKeys::read(&"sink".into(), TlsPolicy::Opportunistic, &files.named).is_ok());
     assert!(files.read().is_err());
 }
+
+/// It goes into a form, which is text.
+#[test]
+fn a_client_secret_is_text() {
+    let mut files = Files::new();
+    let proof = Proof::Token {
+        endpoint: "https://login.test/token".parse().expect("an endpoint"),
+        client_id: "gatepost".into(),
+        client_secret: files.path("client-secret"),
+        scope: None,
+    };
+    files.named.auth = Some(Auth { username: "a@b.test".into(), proof });
+    write(files.path("client-secret"), b"caf\xe9\n").expect("writes");
+    assert_eq!(
+        files.error(),
+        "etc/client-secret: it is not UTF-8, which a client secret has to be"
+    );
+}

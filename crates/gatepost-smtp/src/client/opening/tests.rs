@@ -230,3 +230,12 @@ fn nobody_repeats_a_secret() {
     let shown = format!("{:?}", Opening::new(plan(TlsPolicy::Implicit, Some(PLAIN))));
     assert!(shown.contains("Plain") && !shown.contains("tan") && !shown.contains("116"), "{shown}");
 }
+
+/// Whoever leaves may quote what it was told as well.
+#[test]
+fn nobody_repeats_a_secret_in_leaving() {
+    let offered = "250 x\nAUTH PLAIN";
+    let text = "421 4.7.0 bye, AUTH PLAIN AHRpbQB0YW5zdGFhZnRhbnN0YWFm";
+    let fault = fault(plan(TlsPolicy::Implicit, Some(PLAIN)), &["220 x", offered, text]);
+    assert_eq!(fault, OpeningFault::LoginRefused(reply(421, "(a text that repeats the secret)")));
+}

@@ -6,7 +6,6 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
-use anyhow::Context;
 use bytes::Bytes;
 use gatepost_delivery::{
     Connected, Line, Probe, ProbeMail, TlsFacts, Trouble, UpstreamConfig, Voice, probe,
@@ -176,7 +175,7 @@ fn as_text(upstream: &UpstreamConfig, found: &Probe, verdict: &Verdict) -> anyho
                 fact("TLS", &format!("{version}, {cipher}, {verified}"))?;
                 for (index, der) in certificates.iter().enumerate() {
                     let name = if index == 0 { "certificate" } else { "" };
-                    fact(name, &describe(der).context("the upstream's certificate")?)?;
+                    fact(name, &describe(der))?;
                 }
             }
         }
@@ -202,8 +201,7 @@ fn as_json(upstream: &UpstreamConfig, found: &Probe, verdict: &Verdict) -> serde
                 "version": it.version,
                 "cipher": it.cipher,
                 "verified": it.is_verified,
-                "certificates": it.certificates.iter().filter_map(|der| describe(der).ok())
-                    .collect::<Vec<_>>(),
+                "certificates": it.certificates.iter().map(|der| describe(der)).collect::<Vec<_>>(),
             })),
             "offers": offer.lines().collect::<Vec<_>>(),
             "auth": login.as_ref().map(|(mechanism, username)| json!({
@@ -232,10 +230,13 @@ fn as_json(upstream: &UpstreamConfig, found: &Probe, verdict: &Verdict) -> serde
     })
 }
 
-/// A certificate in one line: whose it is, who says so, and until when.
-fn describe(der: &[u8]) -> anyhow::Result<String> {
-    let (_, certificate) = X509Certificate::from_der(der)?;
-    let names = certificate.subject_alternative_name()?;
+/// A certificate in one line: whose it is, who says so, and until when. An upstream may show anything,
+/// and what else was found is told all the same.
+fn describe(der: &[u8]) -> String {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+        return "a certificate that cannot be read".to_owned();
+    };
+    let names = certificate.subject_alternative_name().ok().flatten();
     let names = names.map(|names| &names.value.general_names[..]).unwrap_or_default();
     let shown: Vec<String> = names
         .iter()
@@ -248,13 +249,35 @@ fn describe(der: &[u8]) -> anyhow::Result<String> {
         .collect();
     let subject =
         if shown.is_empty() { certificate.subject().to_string() } else { shown.join(", ") };
-    let until = Timestamp::from_second(certificate.validity().not_after.timestamp())?;
+    let until = certificate.validity().not_after;
+    // The last day of the year 9999 stands for no end (RFC 5280 §4.1.2.5).
+    let until = Timestamp::from_second(until.timestamp())
+        .map_or_else(|_| until.to_string(), |until| until.to_string());
     let text = format!("{subject}; by {}; until {until}", certificate.issuer());
-    Ok(text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect())
+    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
 fn address(octets: &[u8]) -> Option<String> {
     let v4 = <[u8; 4]>::try_from(octets).ok().map(std::net::IpAddr::from);
     let v6 = || <[u8; 16]>::try_from(octets).ok().map(std::net::IpAddr::from);
     v4.or_else(v6).map(|address| address.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use gatepost_testkit::ThrowAwayCa;
+
+    use super::*;
+
+    /// RFC 5280 §4.1.2.5: how a certificate says that it has no end.
+    #[test]
+    fn a_certificate_without_an_end_is_shown() {
+        let mut der = ThrowAwayCa::new().issue(&["smtp.test"]).der();
+        let (until, never) = (b"29990101000000Z", b"99991231235959Z");
+        let at = der.windows(until.len()).position(|octets| octets == until).expect("its end");
+        der[at..at + never.len()].copy_from_slice(never);
+        let shown = describe(&der);
+        assert!(shown.starts_with("smtp.test; by "), "{shown}");
+        assert!(describe(b"x").contains("cannot be read"));
+    }
 }

@@ -7,7 +7,8 @@ mod tls;
 use std::{fmt, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use gatepost_delivery::{
-    HostPort, IpVersion, NameServers, Patience, Profile, RatePeriod, RecipientRate, UpstreamConfig,
+    HostMeans, HostPort, IpVersion, NameServers, Patience, Profile, RatePeriod, RecipientRate,
+    UpstreamConfig,
 };
 use gatepost_policy::{choice::Choices, rate::Rate, site::UpstreamId};
 use gatepost_relay::CanaryConfig;
@@ -54,6 +55,7 @@ pub(super) fn resolve(
         let ehlo_at = file.ehlo_name.as_ref().and_then(at);
         all.canaries.push(canary::resolve(values, item, file.canary.take()));
         let upstream = one(values, item, file, (&names, hostname), (profile, tls));
+        auth_goes_to_whom_we_know(values, item, &upstream, &files);
         profile::advise(values, item, &upstream, &facts);
         ehlo_name_is_ours(values, item, ehlo_at, &upstream);
         names.push(Arc::clone(&upstream.name));
@@ -61,6 +63,25 @@ pub(super) fn resolve(
         all.files.push(files);
     }
     all
+}
+
+/// Whoever answers for DNS names an exchanger as he likes, and has a certificate for that name. Mail
+/// may take that way; what could be used by others for ever does not.
+fn auth_goes_to_whom_we_know(
+    values: &mut Values<'_>,
+    item: Item,
+    upstream: &UpstreamConfig,
+    files: &UpstreamFiles,
+) {
+    let by_dns = upstream.hosts.iter().find(|host| host.means() == HostMeans::MailDomain);
+    if let (Some(host), Some(_), None) = (by_dns, &files.auth, &upstream.server_name) {
+        let message = format_args!(
+            "goes to whomever DNS names as the mail exchanger of {}; write server_name, the name \
+             that their certificates must have, or the hosts themselves",
+            host.host()
+        );
+        values.error(Some(item.at), format_args!("{item}.auth"), message);
+    }
 }
 
 /// Every machine calls itself localhost: providers answer that with a 421 that looks transient, and
@@ -111,17 +132,18 @@ fn one(
     let ip = values.choice(format_args!("{item}.ip"), file.ip, IP_VERSIONS).unwrap_or(profile.ip);
     let ehlo_name =
         file.ehlo_name.map(|name| values.host_name(format_args!("{item}.ehlo_name"), &name));
+    let source_address = source_address(values, item, file.source_address, ip);
     let seconds = Duration::from_secs;
     UpstreamConfig {
         name: values.name(item, file.name, names),
-        hosts: hosts(values, item, file.hosts),
+        hosts: hosts(values, item, file.hosts, ip.from_source(source_address)),
         ip,
         name_servers: NameServers::System,
         tls: tls.policy,
         server_name: tls.server_name,
         access: Arc::default(),
         ehlo_name: ehlo_name.unwrap_or_else(|| Arc::clone(hostname)),
-        source_address: source_address(values, item, file.source_address, ip),
+        source_address,
         max_connections: values.count(
             format_args!("{item}.max_connections"),
             file.max_connections,
@@ -172,13 +194,28 @@ fn non_empty(
     Some(written.into_inner().into())
 }
 
-fn hosts(values: &mut Values<'_>, item: Item, written: Texts) -> Vec<HostPort> {
+fn hosts(
+    values: &mut Values<'_>,
+    item: Item,
+    written: Texts,
+    reachable: IpVersion,
+) -> Vec<HostPort> {
     let written = written.filter(|list| !list.get_ref().is_empty());
     let mend = r#"write hosts = ["smarthost.example.com:25"]"#;
     let list = values.required(format_args!("{item}.hosts"), Some(item.at), written, mend);
     let list = list.map(Spanned::into_inner).unwrap_or_default();
-    let each = |(index, host): (usize, &Spanned<String>)| {
-        values.parsed(format_args!("{item}.hosts[{index}]"), host)
+    let each = |(index, written): (usize, &Spanned<String>)| {
+        let key = format_args!("{item}.hosts[{index}]");
+        let host: HostPort = values.parsed(key, written)?;
+        if let Ok(address) = host.host().parse::<IpAddr>()
+            && !reachable.takes(&address)
+        {
+            let message = format_args!(
+                "{address} is none that ip and source_address allow, and never used; change one"
+            );
+            values.warn(at(written), key, message);
+        }
+        Some(host)
     };
     list.iter().enumerate().filter_map(each).collect()
 }

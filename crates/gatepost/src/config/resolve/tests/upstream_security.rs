@@ -201,3 +201,48 @@ fn nobody_else_is_told_that_we_are_localhost() {
     let hosts = "\"smarthost.internal:25\", \"[2001:db8::1]:2525\"";
     good(&elsewhere.replace(hosts, "\"localhost:25\", \"127.0.0.1:25\", \"[::1]:25\""));
 }
+
+/// DNS may say anything, and whoever it names has a certificate for that name.
+#[test]
+fn a_password_goes_to_nobody_whom_only_dns_names() {
+    const AUTH: &str =
+        "auth = { mechanism = \"plain\", username = \"a\", password_file = \"p\" }\n";
+    let by_dns = GOOD.replace("smarthost.internal:25", "mx:example.com:25");
+    let with = |lines: &str| read(&by_dns.replace("tls = \"none\"\n", lines), &[]);
+    assert!(with("").is_ok());
+    let told = with(AUTH).expect_err("anybody may get it");
+    assert!(told.contains("upstream[0].auth: ") && told.contains("server_name"), "{told}");
+    assert!(with(&format!("server_name = \"smtp.example.com\"\n{AUTH}")).is_ok());
+}
+
+#[test]
+fn hosts_that_nobody_could_connect_to_are_told() {
+    for host in ["10.0.0.256:25", "a..b:25", ".:25", "-:25", &format!("{}.test:25", "a".repeat(64))]
+    {
+        let told = error("smarthost.internal:25", host);
+        assert!(told.contains("upstream[0].hosts[0]: "), "{told}");
+    }
+    for lines in ["ip = \"4\"\n", "source_address = \"192.0.2.1\"\n"] {
+        let config = good(&with(lines));
+        let told: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+        assert!(told.iter().any(|it| it.contains("upstream[0].hosts[1]: 2001:db8::1")), "{told:?}");
+    }
+}
+
+#[test]
+fn a_canary_carries_no_header_of_its_own() {
+    for wrong in [
+        r"a@b.test\r\nBcc: c@d.test",
+        r#"\"a\r\nBcc: x\"@b.test"#,
+        r#"\"a\nb\"@b.test"#,
+        r"a@b.test>",
+        r"a@b.test, c@d.test",
+        r"a@[127.0.0.1]\r\nX: y",
+        "<>",
+        "",
+        "postmaster",
+    ] {
+        let told = told(&format!("canary = {{ from = \"{wrong}\", to = \"a@b.test\" }}\n"));
+        assert!(told.contains("upstream[0].canary.from: "), "{told}");
+    }
+}
