@@ -89,8 +89,7 @@ def measure(options, lines):
     gatepost, loadtest = options.bin / "gatepost", options.bin / "gatepost-loadtest"
     with tempfile.TemporaryDirectory(prefix="pooling.") as directory:
         work = pathlib.Path(directory)
-        limits = ["connections", "messages-per-connection", "messages-per-minute", "recipients-per-hour"]
-        lifted = [word for name in limits for word in ("--limit", f"{name}=none")]
+        lifted = ["--limit", "connections=none"]
         simulate = [loadtest, "simulate", "--as", "smartermail", "127.0.0.1:0", "--write-ca", work / "ca.pem", *lifted]
         with program(simulate, r"(127\.0\.0\.1:\d+)") as (_, host):
             (work / "policy.toml").write_text(POLICY)
