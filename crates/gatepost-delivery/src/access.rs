@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 use rustls::ClientConfig;
 
 use crate::auth::Credentials;
@@ -97,6 +97,11 @@ impl Access {
 
     pub(crate) fn current(&self) -> Option<Arc<Current>> {
         self.current.load_full()
+    }
+
+    /// The same, for a look that is over at once.
+    pub(crate) fn peek(&self) -> Guard<Option<Arc<Current>>> {
+        self.current.load()
     }
 }
 

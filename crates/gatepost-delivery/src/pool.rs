@@ -166,6 +166,12 @@ impl Pool {
         if let Some(slot) = self.slots.try_acquire(who) {
             return Ok(Held::new(self, who, slot, probe));
         }
+        // Whose turn cannot come in time is told so, and does not stand in line.
+        if let Some(resting) = self.governor.resting(self.config.connect_timeout)
+            && probe.is_none()
+        {
+            return Err(resting);
+        }
         let _wait = self.metrics.wait();
         let slot = tokio::time::timeout_at(deadline.get(), self.slots.acquire(who)).await;
         let slot = slot.map_err(|_| Trouble::Busy)?.map_err(|_| Trouble::Busy)?;
@@ -185,6 +191,14 @@ impl Pool {
             self.governor.reset();
             self.governor.admit()
         })
+    }
+
+    /// Why a transaction that asks now gets no connection, if that is certain.
+    pub(crate) fn resting(&self) -> Option<Trouble> {
+        let resting = self.governor.resting(self.config.connect_timeout)?;
+        // Keys that were replaced may have mended it.
+        let is_same = self.keys_seen.load(Ordering::Relaxed) == self.config.access.version();
+        is_same.then_some(resting)
     }
 
     /// Finds a connection for a slot: an idle one, or a new one.

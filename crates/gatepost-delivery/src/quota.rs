@@ -14,7 +14,7 @@ use crate::rate::RecipientRates;
 pub(crate) struct Quota {
     pub(crate) rates: RecipientRates,
     turn: Arc<FairSlots>,
-    /// How long a recipient waits at most.
+    /// How long the recipients of one message wait at most.
     patience: Duration,
 }
 
@@ -23,17 +23,32 @@ impl Quota {
         Self { rates, turn: FairSlots::new(1), patience }
     }
 
+    /// How long the recipients of one message wait at most, all together.
+    pub(crate) const fn patience(&self) -> Duration {
+        self.patience
+    }
+
     /// Takes one recipient for `entry`, or says after how long it might be tried again. What is taken
-    /// is not given back.
-    pub(crate) async fn take(&self, entry: &Arc<str>) -> Result<(), Duration> {
+    /// is not given back. It waits for as long as there is `patience`, which becomes less by that.
+    pub(crate) async fn take(
+        &self,
+        entry: &Arc<str>,
+        patience: &mut Duration,
+    ) -> Result<(), Duration> {
         if self.rates.is_unlimited() {
             return Ok(());
         }
-        let until = Instant::now() + self.patience;
+        let began = Instant::now();
+        let taken = self.take_until(entry, began + *patience).await;
+        *patience = patience.saturating_sub(began.elapsed());
+        taken
+    }
+
+    async fn take_until(&self, entry: &Arc<str>, until: Instant) -> Result<(), Duration> {
         let _turn = if let Some(turn) = self.turn.try_acquire(entry) {
             turn
         } else {
-            let turn = tokio::time::timeout(self.patience, self.turn.acquire(entry)).await;
+            let turn = tokio::time::timeout_at(until.into(), self.turn.acquire(entry)).await;
             turn.map_err(|_| self.patience)?.map_err(|_| self.patience)?
         };
         loop {
@@ -59,13 +74,18 @@ mod tests {
         Arc::new(Quota::new(RecipientRates::new("test", &[rate]), patience))
     }
 
+    /// One recipient of a message of its own.
+    async fn take(quota: &Quota, entry: &str) -> Result<(), Duration> {
+        quota.take(&entry.into(), &mut quota.patience()).await
+    }
+
     #[tokio::test]
     async fn who_would_wait_for_too_long_is_told_how_long() {
         let quota = quota(2, RatePeriod::Minute, Duration::from_secs(5));
         for _ in 0..2 {
-            quota.take(&"a".into()).await.expect("there is room");
+            take(&quota, "a").await.expect("there is room");
         }
-        let wait = quota.take(&"a".into()).await.expect_err("there is none");
+        let wait = take(&quota, "a").await.expect_err("there is none");
         assert!((Duration::from_secs(25)..=Duration::from_secs(30)).contains(&wait), "{wait:?}");
     }
 
@@ -75,14 +95,14 @@ mod tests {
     async fn entries_take_turns_at_the_rate() {
         let quota = quota(50, RatePeriod::Second, Duration::from_secs(20));
         for _ in 0..50 {
-            quota.take(&"runaway".into()).await.expect("the burst");
+            take(&quota, "runaway").await.expect("the burst");
         }
         let taken = Arc::new(AtomicU32::new(0));
         let runaway: Vec<_> = (0..300)
             .map(|_| {
                 let (quota, taken) = (Arc::clone(&quota), Arc::clone(&taken));
                 tokio::spawn(async move {
-                    if quota.take(&"runaway".into()).await.is_ok() {
+                    if take(&quota, "runaway").await.is_ok() {
                         taken.fetch_add(1, Ordering::Relaxed);
                     }
                 })
@@ -90,7 +110,7 @@ mod tests {
             .collect();
         tokio::task::yield_now().await;
         for _ in 0..10 {
-            quota.take(&"quiet".into()).await.expect("its turn comes");
+            take(&quota, "quiet").await.expect("its turn comes");
         }
         let others = taken.load(Ordering::Relaxed);
         assert!(others <= 13, "{others} of the runaway went in front of ten");
@@ -100,6 +120,20 @@ mod tests {
     #[tokio::test]
     async fn no_rate_is_no_wait() {
         let quota = Quota::new(RecipientRates::new("test", &[]), Duration::ZERO);
-        quota.take(&"a".into()).await.expect("there is no limit");
+        take(&quota, "a").await.expect("there is no limit");
+    }
+
+    /// Each of them waits for less than the patience, all of them for ten times as long: nobody waits
+    /// for the answer to a first RCPT until the last one may be asked for.
+    #[tokio::test]
+    async fn recipients_of_a_message_wait_for_no_longer_than_one() {
+        let quota = quota(10, RatePeriod::Second, Duration::from_millis(150));
+        let (began, mut patience) = (Instant::now(), quota.patience());
+        let mut taken = 0;
+        for _ in 0..30 {
+            taken += u32::from(quota.take(&"a".into(), &mut patience).await.is_ok());
+        }
+        assert!(began.elapsed() < Duration::from_millis(600), "{:?}", began.elapsed());
+        assert!((11..=13).contains(&taken), "{taken}");
     }
 }

@@ -68,13 +68,28 @@ impl ReuseKey {
 
     /// Whether a connection to the same host and address would be opened in the same way now.
     pub fn is_current(&self, config: &UpstreamConfig) -> bool {
-        let was_expected = match &self.security {
-            Security::Tls { server_name, .. } => server_name,
-            // In plain text no name is looked at.
-            Security::Plain => &config.name,
+        // Field by field, as `opened` has it, without a count of references touched: this is asked
+        // for every message, by all threads at once.
+        let Self { upstream, address: _, security, ehlo_name, source_address, identity } = self;
+        let current = config.access.peek();
+        let current = current.as_deref();
+        let (is_same_security, wanted) = match (security, config.tls) {
+            (Security::Plain, TlsPolicy::None) => (true, None),
+            (Security::Tls { policy, server_name, keys }, wanted) if *policy == wanted => {
+                let is_expected = config.server_name.as_ref().is_none_or(|it| it == server_name);
+                let is_same = match current {
+                    Some(current) => *keys.0 == *current.fingerprints,
+                    None => *keys.0 == Fingerprints::default(),
+                };
+                (is_expected && is_same, current.map(|current| &current.identity))
+            }
+            _ => (false, None),
         };
-        let expected = config.server_name.as_ref().unwrap_or(was_expected);
-        *self == Self::opened(config, expected, self.address, config.access.current().as_deref())
+        is_same_security
+            && *identity == *wanted.unwrap_or(&Identity::Anonymous)
+            && *upstream == config.name
+            && *ehlo_name == config.ehlo_name
+            && *source_address == config.source_address
     }
 }
 

@@ -136,9 +136,24 @@ impl Upstream {
     /// tried again. What is taken is not given back.
     ///
     /// While there is none to take, `entry`, the id of the policy entry that asks, has its turn among
-    /// others; nobody waits for longer than for a connection.
-    pub async fn take_recipient(&self, entry: &Arc<str>) -> Result<(), Duration> {
-        self.quota.take(entry).await
+    /// others, for as long as there is `patience`, which becomes less by what it waits: a message
+    /// begins with [`Upstream::recipient_patience`].
+    pub async fn take_recipient(
+        &self,
+        entry: &Arc<str>,
+        patience: &mut Duration,
+    ) -> Result<(), Duration> {
+        self.quota.take(entry, patience).await
+    }
+
+    /// How long the recipients of a message may wait, all together: no longer than for a connection.
+    pub const fn recipient_patience(&self) -> Duration {
+        self.quota.patience()
+    }
+
+    /// Why a message gets no connection now, if that is certain without asking for one.
+    pub fn resting(&self) -> Option<Trouble> {
+        self.pool.resting()
     }
 
     /// What is used of each rate, for whoever wants to look at it.

@@ -52,6 +52,8 @@ pub struct Handoff {
     answers: Answers,
     /// Recipients that the upstream was asked for in this transaction, the last group apart.
     asked_before: u32,
+    /// How long its recipients may still wait for what the upstream may be given.
+    patience: Duration,
     replies: Vec<Reply>,
     link: Link,
     header: HeaderScan,
@@ -115,6 +117,7 @@ impl Grant {
 impl Handoff {
     pub(crate) fn new(relay: Arc<Relay>, outlet: Arc<Outlet>, message: Message) -> Self {
         Self {
+            patience: outlet.upstream.recipient_patience(),
             relay,
             outlet,
             message,

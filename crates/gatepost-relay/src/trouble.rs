@@ -58,14 +58,22 @@ enum Answer {
     Recode(u16, (u8, u16, u16)),
 }
 
-const ANYWHERE: &[Stage] = &[Stage::Opening, Stage::Mail, Stage::Recipient, Stage::Data];
 /// Complaints about us: never a client's to hear.
 const SETUP_FAULTS: &[u16] = &[500, 501, 502, 503, 504, 521, 530, 534, 535, 538, 555];
 
-static REPLIES: [Row; 6] = [
+static REPLIES: [Row; 7] = [
+    // It waited for a message for too long, or did not like this one: that is no word about others.
     Row {
         codes: &[421],
-        stages: ANYWHERE,
+        stages: &[Stage::Data],
+        means: Means::Retry,
+        scope: Scope::Connection,
+        answer: Answer::Say(UPSTREAM_BUSY),
+        signal: None,
+    },
+    Row {
+        codes: &[421],
+        stages: &[Stage::Opening, Stage::Mail, Stage::Recipient],
         means: Means::Throttled,
         scope: Scope::Connection,
         answer: Answer::Say(UPSTREAM_BUSY),

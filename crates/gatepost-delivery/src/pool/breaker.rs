@@ -24,6 +24,10 @@ pub(crate) const FAILURES: u32 = 5;
 /// runs into every timeout there is.
 pub(crate) const FAILURES_APART_MAX: Duration = Duration::from_mins(1);
 
+/// A probe that has brought no verdict for so long does not keep the others out any more: its client
+/// may dribble a message for an hour.
+const PROBE_MAX: Duration = Duration::from_secs(30);
+
 /// What is wrong with an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -57,9 +61,20 @@ pub(crate) struct Breaker {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    Closed { failures: u32, last: Duration },
-    Open { cause: Cause, until: Duration },
-    HalfOpen { cause: Cause, probe: ProbeId },
+    Closed {
+        failures: u32,
+        last: Duration,
+    },
+    Open {
+        cause: Cause,
+        until: Duration,
+    },
+    /// Another probe may begin at `until`.
+    HalfOpen {
+        cause: Cause,
+        probe: ProbeId,
+        until: Duration,
+    },
 }
 
 impl Breaker {
@@ -77,20 +92,27 @@ impl Breaker {
     }
 
     /// A transaction asks for a connection.
-    pub(crate) const fn admit(&mut self, now: Duration) -> Admission {
+    pub(crate) fn admit(&mut self, now: Duration) -> Admission {
+        if let Some(rest) = self.rest(now) {
+            return Admission::Rest(rest);
+        }
         match self.state {
             State::Closed { .. } => Admission::Pass,
-            State::HalfOpen { .. } => Admission::Rest(Duration::ZERO),
-            State::Open { cause, until } => {
-                let rest = until.saturating_sub(now);
-                if !rest.is_zero() {
-                    return Admission::Rest(rest);
-                }
+            State::HalfOpen { cause, .. } | State::Open { cause, .. } => {
                 self.probes += 1;
                 let probe = ProbeId(self.probes);
-                self.state = State::HalfOpen { cause, probe };
+                self.state = State::HalfOpen { cause, probe, until: now + PROBE_MAX };
                 Admission::Probe(probe)
             }
+        }
+    }
+
+    /// How long nobody is let through; zero while a probe is under way. None: somebody is.
+    pub(crate) fn rest(&self, now: Duration) -> Option<Duration> {
+        match self.state {
+            State::Open { until, .. } if until > now => Some(until.saturating_sub(now)),
+            State::HalfOpen { until, .. } if until > now => Some(Duration::ZERO),
+            State::Closed { .. } | State::HalfOpen { .. } | State::Open { .. } => None,
         }
     }
 
@@ -150,7 +172,7 @@ impl Breaker {
 
     /// A probe has ended. If it has brought no verdict, another may find out.
     pub(crate) fn probe_ended(&mut self, ended: ProbeId, now: Duration) {
-        if let State::HalfOpen { cause, probe } = self.state
+        if let State::HalfOpen { cause, probe, .. } = self.state
             && probe == ended
         {
             self.state = State::Open { cause, until: now };

@@ -20,6 +20,7 @@ use crate::trouble::Trouble;
 
 const MISCONFIGURED: &str = "it does not accept how it is used";
 const DIED: &str = "connections to it die";
+const PAUSED: &str = "it wants nothing for a while";
 
 pub(crate) struct Governor {
     upstream: Arc<str>,
@@ -38,8 +39,8 @@ struct Held {
     concurrency: Concurrency,
     /// Why the breaker has opened.
     why: Arc<str>,
-    /// A task waits for the end of a pause.
-    resumes: bool,
+    /// Until when a task waits, to end a pause. One that waits for anything else is superseded.
+    resumes_at: Option<Duration>,
 }
 
 /// Whether transactions go to an upstream.
@@ -69,7 +70,7 @@ impl Governor {
             breaker: Breaker::new(),
             concurrency: Concurrency::new(connections_max),
             why: "".into(),
-            resumes: false,
+            resumes_at: None,
         };
         let governor = Self {
             upstream: Arc::clone(upstream),
@@ -98,6 +99,21 @@ impl Governor {
             }
             Admission::Rest(next) => Err(Trouble::Resting { why: Arc::clone(&held.why), next }),
         }
+    }
+
+    /// Why a transaction that waits for no longer than this gets no connection, if that is certain:
+    /// the breaker is open, a probe is under way, or there is a pause that is longer.
+    pub(crate) fn resting(&self, patience: Duration) -> Option<Trouble> {
+        if self.is_calm() {
+            return None;
+        }
+        let now = self.now();
+        let held = self.held();
+        if let Some(next) = held.breaker.rest(now) {
+            return Some(Trouble::Resting { why: Arc::clone(&held.why), next });
+        }
+        let next = held.concurrency.paused_until()?.saturating_sub(now);
+        (next > patience).then(|| Trouble::Resting { why: PAUSED.into(), next })
     }
 
     /// Takes note of what the upstream did.
@@ -171,8 +187,9 @@ impl Governor {
         held.concurrency.throttled(now, self.slots.taken(), pause);
         self.apply(&held);
         if let Some(until) = held.concurrency.paused_until()
-            && !std::mem::replace(&mut held.resumes, true)
+            && held.resumes_at.is_none_or(|at| until < at)
         {
+            held.resumes_at = Some(until);
             self.resume_at(until);
         }
         let slots = held.concurrency.slots();
@@ -189,12 +206,13 @@ impl Governor {
                 let Some(governor) = governor.upgrade() else { return };
                 let now = governor.now();
                 let mut held = governor.held();
+                if held.resumes_at != Some(until) {
+                    return;
+                }
                 held.concurrency.resume(now);
                 governor.apply(&held);
-                let Some(later) = held.concurrency.paused_until() else {
-                    held.resumes = false;
-                    return;
-                };
+                held.resumes_at = held.concurrency.paused_until();
+                let Some(later) = held.resumes_at else { return };
                 until = later;
             }
         });

@@ -111,7 +111,9 @@ impl ReplyRule {
         };
         let is_said = || {
             let text = &reply.text()[..reply.text().len().min(TEXT_OCTETS_MAX)];
-            self.text.is_empty() || self.text.iter().any(|words| says(text, words.as_bytes()))
+            self.text.is_empty()
+                || without_addresses(text)
+                    .any(|text| self.text.iter().any(|words| says(text, words.as_bytes())))
         };
         self.codes.contains(&reply.code().as_u16())
             && (self.stage.is_empty() || self.stage.contains(&stage))
@@ -160,6 +162,49 @@ fn says(text: &[u8], words: &[u8]) -> bool {
         said => said.eq_ignore_ascii_case(word),
     };
     text.windows(words.len()).any(|window| window.iter().zip(words).all(same))
+}
+
+/// The parts of a text between the addresses in it: those a client has chosen, and an upstream that
+/// repeats one does not speak of itself.
+fn without_addresses(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let address = (0..text.len()).find_map(|at| Some((at, address(&text[at..])?)));
+        rest = address.map(|(at, octets)| &text[at + octets..]);
+        Some(address.map_or(text, |(at, _)| &text[..at]))
+    })
+}
+
+/// How long the address is that a text begins with: one in brackets, or with a quoted local-part
+/// (RFC 5321 §4.1.2). None: it begins with something else.
+fn address(text: &[u8]) -> Option<usize> {
+    let opening = usize::from(text.first() == Some(&b'<'));
+    let quoted = quoted_octets(&text[opening..]);
+    if opening == 0 && quoted == 0 {
+        return None;
+    }
+    let end = if opening == 1 { &b">"[..] } else { b" \n" };
+    let behind = &text[opening + quoted..];
+    let domain = behind.iter().position(|octet| end.contains(octet));
+    let domain = domain.map_or(behind.len(), |at| at + opening);
+    let is_address =
+        if quoted > 0 { behind.first() == Some(&b'@') } else { behind[..domain].contains(&b'@') };
+    is_address.then_some(opening + quoted + domain)
+}
+
+/// Octets of the quoted string that a text begins with, quotes included; none if it does not.
+fn quoted_octets(text: &[u8]) -> usize {
+    if text.first() != Some(&b'"') {
+        return 0;
+    }
+    let mut is_escaped = false;
+    let closing = text[1..].iter().position(|&octet| {
+        let closes = octet == b'"' && !is_escaped;
+        is_escaped = octet == b'\\' && !is_escaped;
+        closes
+    });
+    closing.map_or(0, |at| at + 2)
 }
 
 impl StatusPattern {

@@ -33,10 +33,16 @@ impl Handoff {
         if self.accepted.len() + self.pending.len() >= most {
             return Err(TOO_MANY_RECIPIENTS);
         }
+        // While the upstream rests nobody is asked: an outage must not use up the quota of a day.
+        if matches!(self.link, Link::Unopened)
+            && let Some(trouble) = self.outlet.upstream.resting()
+        {
+            self.link = Link::Closed(self.unreachable(&trouble));
+        }
         // What is given up is not asked of the upstream any more, and so not counted.
         if !matches!(self.link, Link::Closed(_)) {
-            let taken = self.outlet.upstream.take_recipient(&self.message.entry).await;
-            taken.map_err(too_fast)?;
+            let (upstream, entry) = (&self.outlet.upstream, &self.message.entry);
+            upstream.take_recipient(entry, &mut self.patience).await.map_err(too_fast)?;
         }
         self.pending.push(forward_path, dsn);
         Ok(())
@@ -51,7 +57,9 @@ impl Handoff {
     /// transaction.
     pub async fn ask(&mut self, data: DataFollows) {
         self.replies.clear();
-        self.reason = None;
+        if !matches!(self.link, Link::Closed(_)) {
+            self.reason = None;
+        }
         self.asked.truncate(0);
         std::mem::swap(&mut self.pending, &mut self.asked);
         let asked = match std::mem::replace(&mut self.link, Link::Unopened) {

@@ -56,7 +56,12 @@ fn what_a_client_can_provoke_holds_nobody_up() {
     }
     assert_eq!(generic(Stage::Mail, 530).signal, Some(Signal::Misconfigured));
     assert_eq!(generic(Stage::Recipient, 530).signal, None);
-    assert_eq!(generic(Stage::Data, 421).signal, Some(Signal::Throttled { pause: None }));
+    assert_eq!(generic(Stage::Mail, 421).signal, Some(Signal::Throttled { pause: None }));
+    assert_eq!(
+        generic(Stage::Data, 421).signal,
+        None,
+        "it may be the message, or how slow it comes"
+    );
     assert_eq!(generic(Stage::Recipient, 450).signal, None);
 }
 
@@ -108,6 +113,7 @@ fn what_is_passed_on_has_a_status() {
     assert_eq!(outcome.reply.to_string(), "550 5.0.0 no such user");
 }
 
+const ANYWHERE: &[Stage] = &[Stage::Opening, Stage::Mail, Stage::Recipient, Stage::Data];
 const OPENING: Stage = Stage::Opening;
 const MAIL: Stage = Stage::Mail;
 const RCPT: Stage = Stage::Recipient;
@@ -121,7 +127,7 @@ const fn paused(seconds: u64) -> Signal {
 
 /// Who says what where, what the client hears of it, and what the pool.
 #[rustfmt::skip]
-const PECULIAR: [(&str, Stage, &str, &str, Option<Signal>); 24] = [
+const PECULIAR: [(&str, Stage, &str, &str, Option<Signal>); 25] = [
     ("sendgrid", DATA, "403 You are not authorized to send", "550 5.7.1 You are not", None),
     ("sendgrid", OPENING, "451 Authentication failed: Could not", "451 4.3.5", MISCONFIGURED),
     ("google-relay", OPENING, "421 4.7.0 Try again later. (EHLO)", "451 4.3.5", MISCONFIGURED),
@@ -146,6 +152,7 @@ const PECULIAR: [(&str, Stage, &str, &str, Option<Signal>); 24] = [
     ("generic", RCPT, "554 5.7.1 <a@b>: Relay access denied", "554 5.7.1 <a@b>", None),
     ("generic", RCPT, "504 5.5.2 <x>: Helo command rejected: need fully-qualified", "451 4.3.5", MISCONFIGURED),
     ("generic", DATA, "421 4.7.0 slow down", "451 4.3.2", THROTTLED),
+    ("generic", OPENING, "450 4.7.1 slow down", "451 4.3.2", THROTTLED),
 ];
 
 #[test]
@@ -195,4 +202,27 @@ fn a_connection_that_is_over_is_known_by_its_words() {
     assert!(!is_leaving(&Profile::generic(), Stage::Mail, &idle));
     assert!(!is_leaving(&ses, Stage::Mail, &Reply::plain(454, "Throttling failure")));
     assert!(is_leaving(&Profile::generic(), Stage::Mail, &Reply::plain(421, "bye")));
+}
+
+/// A client chooses its paths, its content and how fast it sends. What an upstream says of those, and
+/// what it repeats of them, is signalled to nobody.
+#[test]
+fn neither_an_echo_nor_a_message_nor_slowness_is_a_signal() {
+    for (stage, wire) in [
+        (RCPT, "550 5.1.1 <\"Helo command rejected\"@b.example>: Recipient address rejected"),
+        (MAIL, "550 5.1.8 <\"EHLO argument\"@b.example>: Sender address rejected"),
+        (RCPT, "450 4.1.2 <\"too many connections\"@b.example>: Domain not found"),
+        (MAIL, "450 4.7.1 <a@b.example>: Sender address rejected: message rate exceeded"),
+        (DATA, "451 4.7.1 Ratelimit \"sender_bounce\" exceeded"),
+        (DATA, "451 4.7.5 DKIM key unavailable"),
+        (DATA, "451 4.7.1 this message looks odd, try again later"),
+        (DATA, "421 4.4.2 mx.example Error: timeout exceeded"),
+        (DATA, "421 Timeout waiting for data"),
+        (RCPT, "450 4.1.2 \"too many connections\"@b.example: Domain not found"),
+        (RCPT, "450 4.1.2 <\"> too many connections\"@b.example>: Domain not found"),
+    ] {
+        let outcome = of("generic", stage, wire);
+        assert_eq!(outcome.signal, None, "{stage:?} {wire}: {outcome:?}");
+        assert_eq!(outcome.reply.is_transient(), wire.starts_with('4'), "{wire}");
+    }
 }

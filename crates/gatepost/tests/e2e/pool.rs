@@ -188,6 +188,26 @@ async fn a_dead_upstream_rests_until_it_is_back() {
     upstream.stop().await;
 }
 
+/// (d) Who is told that the upstream rests has not been asked of it: an outage does not use up the
+/// quota of a day.
+#[tokio::test]
+async fn a_dead_upstream_is_given_nothing_of_the_day() {
+    let upstream = ScriptedUpstream::builder().greeting(Action::Close).start();
+    let harness = harness(upstream.addr(), "recipient_rate = [\"12/d\"]");
+    let mut client = harness.client().await;
+    for _ in 0..40 {
+        let reply = attempt(&mut client).await;
+        assert!(reply.starts_with("451 4.4.1"), "{reply}");
+    }
+    upstream.on(CONNECT, "220 here again");
+    let began = Instant::now();
+    while !attempt(&mut client).await.starts_with("250") {
+        assert!(began.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    upstream.stop().await;
+}
+
 /// (e) Why connections are not kept is counted.
 #[tokio::test]
 async fn connections_that_are_not_kept_are_counted() {

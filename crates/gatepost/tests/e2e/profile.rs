@@ -113,6 +113,22 @@ async fn throttling_at_the_end_of_data_is_the_clients_to_retry() {
     upstream.stop().await;
 }
 
+/// Nobody waits for a connection that nobody can have for half an hour.
+#[tokio::test]
+async fn who_comes_in_a_long_pause_is_told_at_once() {
+    let used_up = "454 Throttling failure: Daily message quota exceeded";
+    let upstream = ScriptedUpstream::builder().end_of_data(used_up).start();
+    let harness = Harness::with(upstream.addr(), &settings("ses"));
+    let mut client = harness.client().await;
+    let reply = send_message(&mut client, MESSAGE).await;
+    assert!(reply.starts_with("454 4.0.0 Throttling failure"), "{reply}");
+    let began = std::time::Instant::now();
+    let dialogue = [("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<b@b.test>", "451 4.4.1 ")];
+    converse(&mut client, &dialogue).await;
+    assert!(began.elapsed() < std::time::Duration::from_secs(3), "{:?}", began.elapsed());
+    upstream.stop().await;
+}
+
 /// What SES says to a connection that was idle for too long is no answer to MAIL.
 #[tokio::test]
 async fn a_connection_that_was_idle_for_too_long_is_replaced() {

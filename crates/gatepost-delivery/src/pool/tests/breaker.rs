@@ -221,3 +221,19 @@ proptest! {
         prop_assert!(!matches!(admission, Admission::Rest(_)));
     }
 }
+
+/// A probe whose client dribbles its message for an hour is no reason to defer all others as long.
+#[test]
+fn a_probe_that_takes_too_long_is_not_the_only_one() {
+    for cause in [Cause::Unreachable, Cause::Misconfigured] {
+        let mut breaker = open(cause);
+        let slow = probe(&mut breaker, at(600_000));
+        assert_eq!(breaker.admit(at(629_999)), Admission::Rest(Duration::ZERO));
+        let next = probe(&mut breaker, at(630_000));
+        assert_ne!(slow, next);
+        breaker.probe_ended(slow, at(630_001));
+        assert_eq!(breaker.admit(at(630_002)), Admission::Rest(Duration::ZERO), "the other is out");
+        breaker.probe_ended(next, at(630_003));
+        probe(&mut breaker, at(630_003));
+    }
+}

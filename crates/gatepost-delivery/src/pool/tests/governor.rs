@@ -113,3 +113,34 @@ async fn an_operator_can_have_it_forgotten() {
     assert!(governor.admit().expect("it is well").is_none());
     assert_eq!(take(&slots).len(), MANY);
 }
+
+/// What is forgotten has a task that still waits for its end. A pause after it ends in its own time.
+#[tokio::test(start_paused = true)]
+async fn a_pause_after_one_that_was_forgotten_ends_in_its_own_time() {
+    let (governor, _slots) = governor();
+    let pause = |seconds| Signal::Throttled { pause: Some(Duration::from_secs(seconds)) };
+    governor.signal(pause(3600));
+    governor.reset();
+    governor.signal(pause(5));
+    assert_eq!(governor.status().0, 0);
+    sleep(Duration::from_secs(6)).await;
+    assert!(governor.status().0 > 0, "five seconds are over");
+    governor.signal(pause(3599));
+    sleep(Duration::from_secs(3597)).await;
+    assert_eq!(governor.status().0, 0, "the task of the forgotten one ends nothing");
+    sleep(Duration::from_secs(5)).await;
+    assert!(governor.status().0 > 0);
+}
+
+/// Whoever cannot have a connection in time is told so, and does not wait for it.
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_is_longer_than_anybody_waits_is_told() {
+    let (governor, _slots) = governor();
+    let patience = Duration::from_secs(10);
+    assert!(governor.resting(patience).is_none());
+    governor.signal(Signal::Throttled { pause: Some(Duration::from_secs(30)) });
+    let told = governor.resting(patience).expect("it rests").to_string();
+    assert_eq!(told, "resting, next attempt in 30.0 s: it wants nothing for a while");
+    sleep(Duration::from_secs(21)).await;
+    assert!(governor.resting(patience).is_none(), "that can be waited for");
+}
