@@ -94,7 +94,7 @@ impl OfferWatch {
     }
 
     /// What was known before; what was seen since stays the newest.
-    pub(crate) fn restore(&self, before: KnownOffers) {
+    pub(crate) fn restore(&self, before: &KnownOffers) {
         let mut known = self.known();
         let since = std::mem::take(&mut *known);
         for offer in before.0.iter().chain(&since.0) {
@@ -249,7 +249,7 @@ mod tests {
     fn a_file_with_too_much_in_it_is_no_licence_to_grow() {
         let many = |from: u32, to: u32| (from..to).map(|size| offer(&[&format!("SIZE {size}")]));
         let watch = OfferWatch::new(&"a".into());
-        watch.restore(KnownOffers(many(0, 100).collect()));
+        watch.restore(&KnownOffers(many(0, 100).collect()));
         many(100, 200).for_each(|offer| watch.observe(&offer));
         assert_eq!(watch.known().0.len(), KNOWN_MAX);
         assert_eq!(watch.known().last(), many(199, 200).next().as_ref());

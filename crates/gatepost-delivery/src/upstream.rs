@@ -172,7 +172,7 @@ impl Upstream {
     }
 
     /// What it had offered before this process began.
-    pub fn restore_offers(&self, before: KnownOffers) {
+    pub fn restore_offers(&self, before: &KnownOffers) {
         self.pool.offers.restore(before);
     }
 

@@ -20,8 +20,10 @@ use crate::handoff::{DataReply, Last};
 use crate::mail_log::Origin;
 use crate::relay::{Message, Relay};
 
-/// Whose share of an upstream it takes, and where the mail log says that it comes from.
+/// Where the mail log says that it comes from.
 const NAME: &str = "canary";
+/// Whose share of an upstream it takes: no policy entry has this id.
+const SHARE: &str = "(canary)";
 /// After the start connections are opened for mail that waits; it is not the first to ask.
 const FIRST_AFTER: Duration = Duration::from_secs(10);
 
@@ -85,7 +87,7 @@ impl Canary {
         let from: Arc<[u8]> = self.config.from.as_bytes().into();
         let message = Message {
             id: id.into(),
-            entry: NAME.into(),
+            entry: SHARE.into(),
             sender: Arc::clone(&from),
             reverse_path: from,
             size: Some(content.len() as u64),

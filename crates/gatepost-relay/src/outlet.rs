@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use gatepost_delivery::{Profile, Signal, Trouble, Upstream};
+use gatepost_delivery::{Profile, Trouble, Upstream};
 use gatepost_smtp::reply::Reply;
 
 use crate::alarm::Alarm;
@@ -45,13 +45,6 @@ impl Outlet {
     /// What the client hears where there is no connection.
     pub(crate) fn miss(&self, trouble: &Trouble) -> Reply {
         self.judge(trouble::of_opening(self.profile(), trouble), trouble)
-    }
-
-    /// A connection came to its end before anything was answered.
-    pub(crate) fn died(&self, trouble: &Trouble) {
-        if matches!(trouble, Trouble::Lost(_) | Trouble::Silent) {
-            self.upstream.signal(Signal::Unreachable);
-        }
     }
 
     /// Whether a reply only means that its connection is at its end.

@@ -61,7 +61,7 @@ enum Answer {
 /// Complaints about us: never a client's to hear.
 const SETUP_FAULTS: &[u16] = &[500, 501, 502, 503, 504, 521, 530, 534, 535, 538, 555];
 
-static REPLIES: [Row; 7] = [
+static REPLIES: [Row; 6] = [
     // It waited for a message for too long, or did not like this one: that is no word about others.
     Row {
         codes: &[421],
@@ -88,16 +88,8 @@ static REPLIES: [Row; 7] = [
         answer: Answer::Say(SETUP_FAULT),
         signal: Some(Signal::Misconfigured),
     },
-    // It wants a login or TLS, whoever sends.
-    Row {
-        codes: &[521, 530, 534, 535, 538],
-        stages: &[Stage::Mail],
-        means: Means::ConfigurationFault,
-        scope: Scope::Upstream,
-        answer: Answer::Say(SETUP_FAULT),
-        signal: Some(Signal::Misconfigured),
-    },
-    // Parameters and paths are the client's, and one client must not hold up the others.
+    // Senders, parameters and paths are the client's, and one client must not hold up the others. A
+    // profile knows where such a reply is meant for all.
     Row {
         codes: SETUP_FAULTS,
         stages: &[Stage::Mail, Stage::Recipient, Stage::Data],
@@ -201,7 +193,11 @@ pub fn is_leaving(profile: &Profile, stage: Stage, reply: &Reply) -> bool {
 /// What the client hears where the provider's own rule decides.
 fn by_rule(rule: &ReplyRule, stage: Stage, reply: &Reply) -> Reply {
     if let Some(answer) = rule.answer {
-        return recode(reply, answer.code, answer.status);
+        let is_ours = rule.means == Means::ConfigurationFault && answer.code < 500;
+        // What passes is none of the application's business, and the provider's words name our
+        // account or address: they are for the log.
+        let said = if is_ours { SETUP_FAULT } else { reply.clone() };
+        return recode(&said, answer.code, answer.status);
     }
     match (rule.means, rule.scope, stage) {
         (Means::ConfigurationFault, Scope::Connection | Scope::Upstream, _)

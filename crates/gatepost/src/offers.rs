@@ -43,7 +43,7 @@ impl OfferKeeper {
         let mut known = read(&path);
         for upstream in &*upstreams {
             if let Some(before) = known.remove(&*upstream.config().name) {
-                upstream.restore_offers(before);
+                upstream.restore_offers(&before);
             }
         }
         Arc::new(Self { path, upstreams })

@@ -206,10 +206,6 @@ impl Handoff {
         if let Some((stage, reply)) = said {
             return self.outlet.hear(stage, reply);
         }
-        // What one message can provoke is not held against the upstream; MAIL without an answer is.
-        if self.answers.mail.is_none() && self.asked_before == 0 {
-            self.outlet.died(trouble);
-        }
         self.troubled(trouble)
     }
 }

@@ -54,7 +54,10 @@ fn what_a_client_can_provoke_holds_nobody_up() {
         let outcome = generic(Stage::Opening, code);
         assert_eq!((outcome.scope, outcome.signal), (Scope::Upstream, Some(Signal::Misconfigured)));
     }
-    assert_eq!(generic(Stage::Mail, 530).signal, Some(Signal::Misconfigured));
+    assert_eq!(generic(Stage::Mail, 530).signal, None);
+    let wanted = of("generic", Stage::Mail, "530 5.7.0 Authentication required");
+    assert_eq!(wanted.signal, Some(Signal::Misconfigured));
+    assert_eq!(of("generic", Stage::Mail, "503 5.5.1 author unknown").signal, None);
     assert_eq!(generic(Stage::Recipient, 530).signal, None);
     assert_eq!(generic(Stage::Mail, 421).signal, Some(Signal::Throttled { pause: None }));
     assert_eq!(
@@ -131,7 +134,7 @@ const PECULIAR: [(&str, Stage, &str, &str, Option<Signal>); 25] = [
     ("sendgrid", DATA, "403 You are not authorized to send", "550 5.7.1 You are not", None),
     ("sendgrid", OPENING, "451 Authentication failed: Could not", "451 4.3.5", MISCONFIGURED),
     ("google-relay", OPENING, "421 4.7.0 Try again later. (EHLO)", "451 4.3.5", MISCONFIGURED),
-    ("google-relay", MAIL, "550 5.7.1 Invalid credentials for relay", "451 4.3.5 Inv", None),
+    ("google-relay", MAIL, "550 5.7.1 Invalid credentials for relay", "451 4.3.5 the relay", None),
     ("google-relay", DATA, "450 4.2.1 Peak SMTP relay limit exceeded", "450 4.2.1 Peak", Some(paused(60))),
     ("google-relay", DATA, "550 5.7.1 Daily SMTP relay limit exceeded for customer", "451 4.3.2", Some(paused(3600))),
     ("google-relay", DATA, "550 5.4.5 Daily SMTP relay limit exceeded for user", "450 4.4.5 Daily", None),
@@ -144,7 +147,7 @@ const PECULIAR: [(&str, Stage, &str, &str, Option<Signal>); 25] = [
     ("ses", DATA, "554 Message rejected: Email address is not verified.", "554 5.0.0 Message", None),
     ("ses", DATA, "554 Access denied: User `a' is not authorized to perform", "451 4.3.5", None),
     ("ses", MAIL, "451 4.4.2 Timeout waiting for data from client.", "451 4.4.2 Timeout", None),
-    ("m365-connector", RCPT, "550 5.7.64 TenantAttribution; Relay Access Denied", "451 4.3.5 Ten", None),
+    ("m365-connector", RCPT, "550 5.7.64 TenantAttribution; Relay Access Denied", "451 4.3.5 the relay", None),
     ("m365-connector", MAIL, "451 4.7.500 Server busy.", "451 4.7.500 Server busy", Some(paused(60))),
     ("m365-auth", DATA, "550 5.7.60 SMTP; Client does not have permissions to send as this", "550 5.7.60 SMTP", None),
     ("m365-auth", MAIL, "432 4.3.2 concurrent connection limit exceeded", "432 4.3.2", THROTTLED),

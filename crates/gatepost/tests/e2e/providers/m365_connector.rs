@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-const ACCESS_DENIED: &str = "451 4.3.5 TenantAttribution; Relay Access Denied";
+const ACCESS_DENIED: &str = "451 4.3.5 the relay's upstream is not set up right";
 
 /// A connector that names a certificate, and no address.
 fn by_certificate() -> SimulatorOptions {

@@ -15,7 +15,7 @@ async fn without_the_whitelist_only_local_mail_passes() {
         client.send_line(&format!("MAIL FROM:<{APP}> BODY=8BITMIME")).await;
         client.expect("250").await;
         client.send_line("RCPT TO:<b@elsewhere.example>").await;
-        client.expect("451 4.3.5 Authentication is required for relay").await;
+        client.expect("451 4.3.5 the relay's upstream is not set up right").await;
         client.send_line("RCPT TO:<b@example.com>").await;
         client.expect("250").await;
         client.send_line("DATA").await;
