@@ -65,7 +65,7 @@ fn endings(before: &[&str]) -> Vec<Row> {
         row("432", to_the_last("432 4.7.12 another password first", &[]), REFUSED),
         row("432, and closes", to_the_last("432 4.7.12 later", &[Move::Close]), REFUSED),
         Row::new(Auth, "454", to_the_last("454 4.7.0 not now", &[]), BUSY).because(REFUSED),
-        Row::new(Auth, "421", to_the_last("421 4.3.0 bye", &[]), BUSY).because("refused: 421"),
+        Row::new(Auth, "421", to_the_last("421 4.3.0 bye", &[]), BUSY).because("AUTH refused: 421"),
         Row::new(Auth, "421, and closes", to_the_last("421 4.3.0 bye", &[Move::Close]), BUSY),
         row("nonsense", to_the_last("yes", &[]), NO_REPLY),
         row("nothing", silence(&[Move::Silence]), TOO_SLOW),

@@ -2,8 +2,6 @@
 
 use super::*;
 
-const RELAY_REFUSED: &str = "Invalid credentials for relay";
-
 /// Its 421 says "later" and never ends: whoever runs the gateway has to change the name.
 #[tokio::test]
 async fn a_name_that_every_machine_has_is_refused() {
@@ -38,7 +36,8 @@ async fn mail_that_google_cannot_attribute_waits() {
             let harness = setup.gateway_with(&foreign_name);
             let mut client = harness.client().await;
             let reply = send(&mut client, sender).await;
-            assert!(reply.starts_with("451-4.3.5 ") && reply.contains(RELAY_REFUSED), "{reply}");
+            // Google's words name the address of the gateway: they are for its log.
+            assert!(reply.starts_with("451 4.3.5 the relay's upstream"), "{reply}");
             assert_envelope_faults(&harness, 1).await;
             if others {
                 deliver(&mut client).await;
