@@ -139,7 +139,8 @@ async fn status_and_upstreams_are_shown() {
     assert_eq!(client.upstreams().await.expect("a list"), upstreams());
     let answer = world.get("/v1/upstreams").await;
     let google = json!({
-        "name": "google", "hosts": ["smtp-relay.gmail.com:587"], "default": true,
+        "name": "google", "profile": "google-relay", "hosts": ["smtp-relay.gmail.com:587"],
+        "default": true,
         "max_connections": 100, "live": {
             "busy": 2, "idle": 1, "waiting": 7, "limit": 2, "breaker": "open", "next_attempt_s": 3,
         },
