@@ -166,9 +166,15 @@ def openssl_clients(program):
             gatepost.stop()
 
 
+class GatepostWithCanary(Gatepost):
+    """One that has all its metrics."""
+
+    upstream_lines = 'canary = { from = "canary@app.test", to = "canary@example.net" }'
+
+
 def prometheus_reads(program):
     """promtool: the metrics page, with every metric that an alert rule names"""
-    with SmtpSink() as sink, Gatepost(program, sink.port, tls="starttls") as gatepost:
+    with SmtpSink() as sink, GatepostWithCanary(program, sink.port, tls="starttls") as gatepost:
         page = gatepost.metrics_page()
         lint = subprocess.run(
             ["promtool", "check", "metrics"],

@@ -37,6 +37,7 @@ tls = "none"
 name = "sink"
 hosts = ["127.0.0.1:{upstream}"]
 tls = "none"
+{upstream_lines}
 [policy]
 file = "policy.toml"
 [delivery]
@@ -207,6 +208,8 @@ class Program:
 class Gatepost(Program):
     """`gatepost run` in front of the upstream on a port of loopback."""
 
+    upstream_lines = ""
+
     def __init__(self, program, upstream_port, listener="", tls="none", policy=POLICY, delivery=""):
         self.program, self.upstream_port = str(program), upstream_port
         self.listener, self.tls, self.policy, self.delivery = listener, tls, policy, delivery
@@ -222,7 +225,10 @@ class Gatepost(Program):
                 shutil.copy(certificates() / name, self.directory)
             listener += '\ncertificate = "relay.pem"\nprivate_key = "relay.key"'
         config = CONFIG.format(
-            upstream=self.upstream_port, listener=self.listener, delivery=self.delivery
+            upstream=self.upstream_port,
+            upstream_lines=self.upstream_lines,
+            listener=self.listener,
+            delivery=self.delivery,
         )
         config = config.replace('tls = "none"', listener, 1)
         (self.directory / "gatepost.toml").write_text(config)
