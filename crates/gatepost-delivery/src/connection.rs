@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use gatepost_smtp::client::{self, Login, Opened as Step, Opening, OpeningFault, Plan, TlsPolicy};
 use gatepost_smtp::reply::{Reply, Severity};
-use gatepost_stream::{Clock, Stream};
+use gatepost_stream::{Clock, Stream, StreamError};
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpSocket, TcpStream};
@@ -20,7 +20,7 @@ use crate::auth::{Credentials, Secret};
 use crate::hosts::{Attempts, Candidate, Hosts};
 use crate::offer::Offer;
 use crate::reuse_key::ReuseKey;
-use crate::transcript::Transcript;
+use crate::transcript::{self, Transcript};
 use crate::trouble::Trouble;
 use crate::upstream::UpstreamConfig;
 
@@ -51,6 +51,8 @@ pub(crate) struct Opened {
     pub(crate) ready: client::Ready,
     /// What it has said at last that it offers.
     pub(crate) offer: Offer,
+    /// The host that it is to.
+    pub(crate) host: Arc<str>,
 }
 
 impl Connection {
@@ -61,6 +63,7 @@ impl Connection {
         config: &UpstreamConfig,
         hosts: &Hosts,
         clock: &Clock,
+        transcript: Option<&Mutex<Transcript>>,
     ) -> Result<Opened, Trouble> {
         // Every candidate has its own time to connect; this bounds them all, and the look-ups.
         let until = Instant::now() + config.connect_timeout * 2;
@@ -71,9 +74,13 @@ impl Connection {
             if !attempts.may_try(candidate) {
                 continue;
             }
-            let opening = Self::open_at(candidate, config, clock, None);
+            let opening = Self::open_at(candidate, config, clock, transcript);
             let opened = tokio::time::timeout_at(until, opening).await;
-            match opened.unwrap_or(Err(Trouble::Silent)) {
+            let opened = opened.unwrap_or(Err(Trouble::Silent));
+            if let (Some(transcript), Err(trouble)) = (transcript, &opened) {
+                transcript::lock(transcript).note(trouble);
+            }
+            match opened {
                 Ok(opened) => {
                     hosts.succeeded(candidate);
                     return Ok(opened);
@@ -147,7 +154,7 @@ impl Connection {
         };
         let keys = (&*server_name, current);
         let (ready, offer) = connection.greet(place, keys, secret.as_deref()).await?;
-        Ok(Opened { connection, ready, offer })
+        Ok(Opened { connection, ready, offer, host: candidate.name.clone() })
     }
 
     /// The whole opening; what it says is what `gatepost-smtp` says.
@@ -170,7 +177,7 @@ impl Connection {
         let mut opening = Opening::new(plan);
         let mut offer = Offer::default();
         loop {
-            let reply = self.reply_in_opening().await?;
+            let reply = self.reply_or(Trouble::of_opening).await?;
             place.write_down(|transcript| transcript.heard(&plan.quotable(&reply)));
             if opening.awaits_offer() && reply.is_positive() {
                 offer = Offer::from_ehlo(reply.text());
@@ -235,20 +242,15 @@ impl Connection {
 
     /// The next reply, read if need be. The deadline is whatever [`Stream::within`] said last.
     pub(crate) async fn reply(&mut self) -> Result<Reply, Trouble> {
-        loop {
-            if let Some(reply) = client::next_reply(self.stream.input_mut())? {
-                return Ok(reply);
-            }
-            self.stream.fill().await?;
-        }
+        self.reply_or(Trouble::from).await
     }
 
-    async fn reply_in_opening(&mut self) -> Result<Reply, Trouble> {
+    async fn reply_or(&mut self, trouble: fn(StreamError) -> Trouble) -> Result<Reply, Trouble> {
         loop {
             if let Some(reply) = client::next_reply(self.stream.input_mut())? {
                 return Ok(reply);
             }
-            self.stream.fill().await.map_err(Trouble::of_opening)?;
+            self.stream.fill().await.map_err(trouble)?;
         }
     }
 
@@ -280,10 +282,9 @@ impl Place<'_> {
         self.write_down(|transcript| transcript.note(text));
     }
 
-    /// A panic cannot leave half a line behind.
     fn write_down(&self, write: impl FnOnce(&mut Transcript)) {
         if let Some(transcript) = self.transcript {
-            write(&mut transcript.lock().unwrap_or_else(PoisonError::into_inner));
+            write(&mut transcript::lock(transcript));
         }
     }
 

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,8 +47,6 @@ pub struct Drift {
 pub(crate) struct OfferWatch {
     upstream: Arc<str>,
     known: Mutex<KnownOffers>,
-    /// Something is known that was not taken by [`OfferWatch::changed`] yet.
-    is_changed: AtomicBool,
     told: Mutex<Told>,
     changes: Counter,
 }
@@ -71,8 +68,8 @@ impl OfferWatch {
             counter!("gatepost_upstream_offer_changes_total", "upstream" => upstream.to_string());
         // An alert on the first increase needs a zero to increase from.
         changes.increment(0);
-        let (known, is_changed) = (Mutex::default(), AtomicBool::new(false));
-        Self { upstream: Arc::clone(upstream), known, is_changed, told: Mutex::default(), changes }
+        let (known, told) = (Mutex::default(), Mutex::default());
+        Self { upstream: Arc::clone(upstream), known, told, changes }
     }
 
     /// A connection was opened, and this is what it offers. A change is told, so many times an hour.
@@ -83,7 +80,6 @@ impl OfferWatch {
         }
         let drift = known.learn(offer);
         drop(known);
-        self.is_changed.store(true, Ordering::Relaxed);
         let Some(drift) = drift else { return };
         self.changes.increment(1);
         let may_tell =
@@ -100,11 +96,6 @@ impl OfferWatch {
         for offer in before.0.iter().chain(&since.0) {
             known.learn(offer);
         }
-    }
-
-    /// What is known, if it is more than the last time that this was asked.
-    pub(crate) fn changed(&self) -> Option<KnownOffers> {
-        self.is_changed.swap(false, Ordering::Relaxed).then(|| self.known().clone())
     }
 
     /// What is known.

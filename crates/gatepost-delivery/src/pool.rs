@@ -137,10 +137,6 @@ impl Pool {
         }
     }
 
-    pub(crate) fn reset(&self) {
-        self.governor.reset();
-    }
-
     /// A connection for a transaction of `who`, a policy entry.
     pub(crate) async fn checkout(self: &Arc<Self>, who: &Arc<str>) -> Result<Lease, Trouble> {
         let mut deadline = Deadline::new(self.config.connect_timeout);
@@ -261,8 +257,8 @@ impl Pool {
     /// Opens a connection in a slot. What is idle was used up before, or came back later: together
     /// with those that are busy they are never more than the slots.
     async fn open(&self, held: Held, place: Slot) -> Result<Lease, Trouble> {
-        match Connection::open(&self.config, &self.hosts, &self.clock).await {
-            Ok(Opened { connection, ready, offer }) => {
+        match Connection::open(&self.config, &self.hosts, &self.clock, None).await {
+            Ok(Opened { connection, ready, offer, .. }) => {
                 self.offers.observe(&offer);
                 let connection = Box::new(connection);
                 self.metrics.opened.increment(1);

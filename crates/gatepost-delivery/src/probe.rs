@@ -15,9 +15,9 @@ use gatepost_smtp::reply::Reply;
 use gatepost_stream::Clock;
 
 use crate::connection::{Connection, Opened};
-use crate::hosts::{Attempts, Hosts};
+use crate::hosts::Hosts;
 use crate::offer::Offer;
-use crate::transcript::Transcript;
+use crate::transcript::{Transcript, lock};
 use crate::trouble::Trouble;
 use crate::upstream::UpstreamConfig;
 
@@ -79,10 +79,11 @@ pub async fn probe(config: &UpstreamConfig, clock: &Clock, mail: Option<&ProbeMa
     let transcript = Mutex::new(Transcript::new());
     let mut probe =
         Probe { connected: None, mail: None, trouble: None, transcript: Transcript::new() };
-    match open(config, clock, &transcript).await {
+    let hosts = Hosts::new(config);
+    match Connection::open(config, &hosts, clock, Some(&transcript)).await {
         Err(trouble) => probe.trouble = Some(trouble),
-        Ok((host, opened)) => {
-            let (mut dialogue, ready, connected) = Dialogue::new(config, host, opened, &transcript);
+        Ok(opened) => {
+            let (mut dialogue, ready, connected) = Dialogue::new(config, opened, &transcript);
             probe.connected = Some(connected);
             match dialogue.send(ready, mail).await {
                 Ok(said) => probe.mail = said,
@@ -95,33 +96,6 @@ pub async fn probe(config: &UpstreamConfig, clock: &Clock, mail: Option<&ProbeMa
     probe
 }
 
-async fn open(
-    config: &UpstreamConfig,
-    clock: &Clock,
-    transcript: &Mutex<Transcript>,
-) -> Result<(String, Opened), Trouble> {
-    let mut attempts = Attempts::default();
-    for candidate in Hosts::new(config).candidates().await? {
-        if !attempts.may_try(&candidate) {
-            continue;
-        }
-        match Connection::open_at(&candidate, config, clock, Some(transcript)).await {
-            Ok(opened) => {
-                return Ok((format!("{} at {}", candidate.name, candidate.address), opened));
-            }
-            Err(trouble) => {
-                lock(transcript).note(&trouble);
-                // Which is no fault of a host, and no other host has one for us.
-                if matches!(trouble, Trouble::NoToken(_)) {
-                    return Err(trouble);
-                }
-                attempts.failed(&candidate, trouble);
-            }
-        }
-    }
-    Err(attempts.give_up())
-}
-
 /// A connection on which everything is written down.
 struct Dialogue<'a> {
     connection: Connection,
@@ -131,11 +105,11 @@ struct Dialogue<'a> {
 impl<'a> Dialogue<'a> {
     fn new(
         config: &UpstreamConfig,
-        host: String,
         opened: Opened,
         transcript: &'a Mutex<Transcript>,
     ) -> (Self, Ready, Connected) {
-        let Opened { connection, ready, offer } = opened;
+        let Opened { connection, ready, offer, host } = opened;
+        let host = format!("{host} at {}", connection.key.address);
         let tls = connection.stream.tls().map(|state| TlsFacts {
             version: state.protocol_version().map(|it| format!("{it:?}")).unwrap_or_default(),
             cipher: state
@@ -210,11 +184,6 @@ impl<'a> Dialogue<'a> {
         lock(self.transcript).heard(&reply);
         Ok(reply)
     }
-}
-
-fn lock(transcript: &Mutex<Transcript>) -> std::sync::MutexGuard<'_, Transcript> {
-    // A panic cannot leave half a line behind.
-    transcript.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

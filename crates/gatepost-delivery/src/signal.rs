@@ -31,10 +31,4 @@ impl Upstream {
     pub fn signal(&self, signal: Signal) {
         self.pool.signal(signal);
     }
-
-    /// Forgets what is held against the upstream: the breaker closes, and the limit is what was
-    /// configured. For an operator who has mended the cause and does not want to wait.
-    pub fn reset_breaker(&self) {
-        self.pool.reset();
-    }
 }

@@ -2,6 +2,7 @@
 //! in is masked: all that follows the mechanism of AUTH, and every answer to a 334 (RFC 4954 §4).
 
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gatepost_smtp::reply::Reply;
@@ -98,6 +99,11 @@ impl Transcript {
             self.lines.push(Line { at: self.began.elapsed(), voice, text });
         }
     }
+}
+
+/// Locks one that a dialogue is written into. A panic cannot leave half a line behind.
+pub(crate) fn lock(transcript: &Mutex<Transcript>) -> MutexGuard<'_, Transcript> {
+    transcript.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Default for Transcript {

@@ -161,11 +161,6 @@ impl Upstream {
         self.quota.rates.usage(std::time::Instant::now())
     }
 
-    /// What it has offered in EHLO so far, if something was new since this was asked last.
-    pub fn changed_offers(&self) -> Option<KnownOffers> {
-        self.pool.offers.changed()
-    }
-
     /// What it has offered in EHLO so far.
     pub fn known_offers(&self) -> KnownOffers {
         self.pool.offers.known().clone()

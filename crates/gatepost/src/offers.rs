@@ -6,8 +6,9 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -27,9 +28,11 @@ const VERSION: u32 = 1;
 pub struct OfferKeeper {
     path: PathBuf,
     upstreams: Arc<[Arc<Upstream>]>,
+    /// What this gateway has written last.
+    written: Mutex<Option<OffersFile>>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 struct OffersFile {
     version: u32,
@@ -46,7 +49,7 @@ impl OfferKeeper {
                 upstream.restore_offers(&before);
             }
         }
-        Arc::new(Self { path, upstreams })
+        Arc::new(Self { path, upstreams, written: Mutex::default() })
     }
 
     /// Writes down what is new, for as long as the task is let run.
@@ -59,24 +62,29 @@ impl OfferKeeper {
 
     /// Writes down what is new, if anything is.
     pub async fn save(self: Arc<Self>) {
-        let is_new = |upstream: &Arc<Upstream>| upstream.changed_offers().is_some();
-        // Every one is asked: what it answers is said once.
-        if self.upstreams.iter().filter(|upstream| is_new(upstream)).count() == 0 {
-            return;
-        }
-        let write = move || {
-            let known = |upstream: &Arc<Upstream>| {
-                (upstream.config().name.to_string(), upstream.known_offers())
-            };
-            let upstreams = self.upstreams.iter().map(known).collect();
-            let text = serde_json::to_vec(&OffersFile { version: VERSION, upstreams })?;
-            state_dir::replace(&self.path, &text)
-        };
-        match tokio::task::spawn_blocking(write).await {
+        match tokio::task::spawn_blocking(move || self.write()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!("what upstreams offer is not kept: {error}"),
             Err(bug) => tracing::error!("what upstreams offer is not kept: {bug}"),
         }
+    }
+}
+
+impl OfferKeeper {
+    fn write(&self) -> io::Result<()> {
+        let known = |upstream: &Arc<Upstream>| {
+            (upstream.config().name.to_string(), upstream.known_offers())
+        };
+        let upstreams = self.upstreams.iter().map(known).collect();
+        let file = OffersFile { version: VERSION, upstreams };
+        // Locked for a whole writing, where blocking is allowed.
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.as_ref() != Some(&file) {
+            state_dir::replace(&self.path, &serde_json::to_vec(&file)?)?;
+            // Only now: what could not be written is tried again.
+            *written = Some(file);
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::connection::Connection;
 use crate::test_dns::{Answer, NameServer, config};
 
 async fn open(hosts: &Hosts, config: &UpstreamConfig) -> Result<SocketAddr, Trouble> {
-    let opened = Connection::open(config, hosts, &Clock::start()).await;
+    let opened = Connection::open(config, hosts, &Clock::start(), None).await;
     opened.map(|opened| opened.connection.key.address)
 }
 

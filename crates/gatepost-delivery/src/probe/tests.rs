@@ -158,7 +158,7 @@ async fn a_password_that_is_wrong_is_not_tried_everywhere() {
     assert!(probe(&config, &Clock::start(), None).await.trouble.is_some());
     assert_eq!(tried(), 2, "by a probe");
     let hosts = Hosts::new(&config);
-    Connection::open(&config, &hosts, &Clock::start()).await.expect_err("is wrong");
+    Connection::open(&config, &hosts, &Clock::start(), None).await.expect_err("is wrong");
     assert_eq!(tried(), 4, "by the pool");
 }
 
