@@ -190,8 +190,9 @@ async fn assemble(record: &Arc<Record>) -> (SocketAddr, Vec<Arc<Upstream>>) {
     let compiled = Ruleset::compile(POLICY, "policy.toml", &Arc::new(site));
     let policy = Arc::new(Snapshot::new(compiled.expect("the policy above").ruleset));
     let (mail_log, _) = MailLog::start(&MailLogTarget::Off).expect("there is none");
-    let limits = RelayConfig { final_reply_timeout: PATIENCE, received_max: u32::MAX };
-    let relay = Relay::new(limits, upstreams.clone(), mail_log);
+    let usual = RelayConfig::usual("relay.example".into());
+    let limits = RelayConfig { final_reply_timeout: PATIENCE, received_max: u32::MAX, ..usual };
+    let relay = Relay::new(limits, upstreams.clone(), mail_log, None, Arc::default());
     let service = Service::new(session_config(), policy, relay, clock, Arc::new(Drain::default()));
     let listener = ListenerConfig {
         name: LISTENER.into(),

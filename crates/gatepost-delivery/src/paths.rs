@@ -34,6 +34,11 @@ impl Paths {
         self.ends.push(End { path, parameters: self.octets.len() });
     }
 
+    /// Adds all of another list at the end.
+    pub fn extend(&mut self, others: &Self) {
+        others.with_parameters().for_each(|(path, parameters)| self.push(path, parameters));
+    }
+
     /// Drops all from `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.ends.truncate(len);

@@ -148,10 +148,10 @@ pub(crate) fn log_recipient(
     };
     let names = session.origin_names();
     relay.mail_log().write(&Event {
-        id: Some(&handoff.message().id),
+        id: Some(handoff.message().id),
         sender: Some(Octets(&handoff.message().sender)),
         recipients: Some(PathList(&[path].into_iter().collect())),
-        mode: Some("sync"),
+        mode: Some(handoff.mode().name()),
         upstream: Some(handoff.upstream_name()),
         attempt: Some(1),
         reason: handoff.reason().map(Cow::from),
@@ -223,10 +223,11 @@ fn log_message(
         return;
     }
     let names = session.origin_names();
+    let recipients = handoff.recipients();
     log.write(&Event {
-        id: Some(&handoff.message().id),
+        id: Some(handoff.message().id),
         sender: Some(Octets(&handoff.message().sender)),
-        recipients: Some(PathList(handoff.accepted())),
+        recipients: Some(PathList(&recipients)),
         size: Some(handoff.octets()),
         duration_ms: Some(handoff.message().began.elapsed().as_millis() as u64),
         reason: Some(reason),

@@ -199,7 +199,7 @@ impl<'s> Body<'s> {
             }
             Examined::Passed { missing, content } => {
                 if let Some(handoff) = self.relayed.as_mut().filter(|_| !missing.is_empty()) {
-                    let id = &handoff.message().id;
+                    let id = handoff.message().id;
                     let fields = missing.fields(id, &self.session.service.config.hostname);
                     handoff.put_in_front(fields.as_bytes());
                 }

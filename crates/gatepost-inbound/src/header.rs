@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use bytes::{Bytes, BytesMut};
 use gatepost_policy::check::{self, Check, HEADER_OCTETS_MAX, HEADER_TOO_LARGE, Refusal};
 use gatepost_policy::entry::{HeaderFrom, MissingHeaders, Terms};
+use gatepost_relay::Id;
 use gatepost_smtp::header::{self, Progress, Section};
 use jiff::tz::TimeZone;
 
@@ -94,7 +95,7 @@ impl Missing {
     }
 
     /// The fields with their CRLFs. The id is unique, so `id@hostname` is (RFC 5322 §3.6.4).
-    pub(crate) fn fields(&self, id: &str, hostname: &str) -> String {
+    pub(crate) fn fields(&self, id: Id, hostname: &str) -> String {
         let mut fields = String::new();
         if self.0.date {
             let now = jiff::Timestamp::now().to_zoned(TimeZone::UTC);

@@ -21,7 +21,6 @@ mod drain;
 mod header;
 mod health;
 mod hidden;
-mod id;
 mod listener;
 mod metrics;
 mod peer;

@@ -7,7 +7,7 @@ use gatepost_policy::network::Network;
 use jiff::tz::TimeZone;
 
 use crate::config::ReceivedStyle;
-use crate::id::Id;
+use gatepost_relay::Id;
 
 /// What a `Received:` line says.
 pub(crate) struct Received<'a> {
@@ -73,7 +73,7 @@ fn literal(address: IpAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Ids;
+    use gatepost_relay::Ids;
 
     fn line(client: &str, helo: &str, style: ReceivedStyle) -> String {
         let received = Received {

@@ -17,7 +17,6 @@ use crate::auth::Authenticator;
 use crate::config::SessionConfig;
 use crate::denied::Denied;
 use crate::drain::Drain;
-use crate::id::Ids;
 use crate::rejections::Rejections;
 use crate::shadow::ShadowTap;
 use crate::tls::Gate;
@@ -29,7 +28,6 @@ pub struct Service {
     pub(crate) relay: Arc<Relay>,
     pub(crate) clock: Clock,
     pub(crate) drain: Arc<Drain>,
-    pub(crate) ids: Ids,
     pub(crate) rejections: Rejections,
     /// Where envelopes go that a candidate policy may be asked about.
     pub(crate) shadow: Option<ShadowTap>,
@@ -76,7 +74,6 @@ impl Service {
             relay,
             clock,
             drain,
-            ids: Ids::new(),
             rejections: Rejections::default(),
             denied: Denied::new(),
             shadow: None,

@@ -26,7 +26,6 @@ use crate::conn::{Conn, End, Heard};
 use crate::denied::Knock;
 use crate::drain::Place;
 use crate::health;
-use crate::id::Id;
 use crate::listener::Listener;
 use crate::peer::{self, Peer};
 use crate::received::{Protocol, Received};
@@ -34,6 +33,7 @@ use crate::service::Service;
 use crate::shadow;
 use crate::tls::Secured;
 use crate::transaction::{self, Opening};
+use gatepost_relay::Id;
 
 mod auth;
 mod begin;
@@ -119,7 +119,7 @@ pub(crate) async fn run(
     let moment = service.moment(now.instant, now.date);
     let admission = admission::admit(&service.policy, &listener.config, client, moment);
     listener.metrics.lookup_duration.record(now.instant.elapsed());
-    let id = service.ids.next();
+    let id = service.relay.ids().next();
     let by = (&listener.hidden, &*service.config.hostname, client);
     let refused = match admission {
         Admission::Allowed(allowed) => match admission::connect(allowed, by) {
@@ -332,7 +332,7 @@ impl Session {
         hello: &Hello,
         now: Now,
     ) -> Message {
-        let id = self.service.ids.next();
+        let id = self.service.relay.ids().next();
         let received = Received {
             helo: &hello.name,
             client: self.client,
@@ -346,14 +346,14 @@ impl Session {
             at: now.date,
         };
         Message {
-            id: id.to_string().into(),
+            id,
             sender: Arc::clone(sender.octets()),
             reverse_path: Arc::clone(sender.octets()),
             entry: Arc::clone(self.entry.id()),
             size: mail.size,
             body: mail.body,
             smtputf8: mail.smtputf8,
-            dsn: transaction::parameters(mail.dsn.parameters()),
+            dsn: transaction::parameters(mail.dsn.parameters()).into(),
             received: received.line(self.service.config.received),
             began: now.instant,
         }

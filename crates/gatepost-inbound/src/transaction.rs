@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost_policy::check::{self, RcptFacts};
+use gatepost_policy::entry::Mode;
 use gatepost_policy::route::{Routes, Way};
 use gatepost_policy::usage::Use;
-use gatepost_relay::{DataFollows, Handoff, Message};
+use gatepost_relay::{DataFollows, Handoff, Message, Named};
 use gatepost_smtp::bdat::Chunk;
 use gatepost_smtp::command::{CommandError, Rcpt};
 use gatepost_smtp::path::ReversePathBuf;
@@ -36,6 +37,8 @@ const UTF8_RECIPIENT: Reply = Reply::fixed(553, (5, 6, 7), "a non-ASCII recipien
 enum Slot {
     /// The upstream will say.
     Asked,
+    /// It is owed to the spool.
+    Kept,
     /// We say.
     Refused(Reply),
 }
@@ -61,6 +64,8 @@ struct Transaction<'s> {
     /// The way of the first recipient, which all others have to share.
     way: Option<Way>,
     slots: Vec<Slot>,
+    /// Of the slots, those of recipients that are owed to the spool.
+    kept: usize,
     /// Recipients that policy has refused.
     refused: u32,
     smtputf8: bool,
@@ -101,6 +106,7 @@ pub(crate) async fn run(
         routes,
         way: None,
         slots: Vec::new(),
+        kept: 0,
         refused: 0,
         smtputf8: message.smtputf8,
         record,
@@ -262,9 +268,13 @@ impl<'s> Transaction<'s> {
     }
 
     /// Names a recipient; the first one begins the handing over. If all that were named before on
-    /// another way have been refused, it begins anew: one upstream's trouble is not another's.
-    async fn name(&mut self, way: Way, (path, dsn): (&[u8], &[u8])) -> Slot {
+    /// another way have been refused, it begins anew: one upstream's trouble is not another's. Who
+    /// takes another way than those who stand is owed to the spool.
+    async fn name(&mut self, way: Way, recipient: (&[u8], &[u8])) -> Slot {
         let turns = self.way.is_some_and(|others| !self.routes.lead_together(way, others));
+        if turns && self.is_bound() {
+            return self.name_apart(way, recipient);
+        }
         self.way = Some(way);
         self.carriage = match std::mem::replace(&mut self.carriage, Carriage::Lost) {
             Carriage::Waiting(message) => self.begin(way, message),
@@ -272,7 +282,28 @@ impl<'s> Transaction<'s> {
             carriage => carriage,
         };
         let Some(handoff) = self.carriage.handoff() else { return Slot::Refused(NO_UPSTREAM) };
-        handoff.name(path, dsn).await.map_or_else(Slot::Refused, |()| Slot::Asked)
+        let (path, dsn) = recipient;
+        let named = handoff.name(path, dsn).await;
+        self.slot(named)
+    }
+
+    fn name_apart(&mut self, way: Way, recipient: (&[u8], &[u8])) -> Slot {
+        let reverse_path = self.routes.reverse_path(way, &self.sender.path());
+        let Some(handoff) = self.carriage.handoff() else { return Slot::Refused(NO_UPSTREAM) };
+        let route = (way.upstream.index(), mode(way));
+        let named = handoff.name_apart(route, reverse_path, recipient);
+        self.slot(named)
+    }
+
+    fn slot(&mut self, named: Result<Named, Reply>) -> Slot {
+        match named {
+            Ok(Named::Asked) => Slot::Asked,
+            Ok(Named::Kept) => {
+                self.kept += 1;
+                Slot::Kept
+            }
+            Err(reply) => Slot::Refused(reply),
+        }
     }
 
     /// Begins the handing over on a way.
@@ -280,16 +311,17 @@ impl<'s> Transaction<'s> {
         if let Some(other) = self.routes.reverse_path(way, &self.sender.path()) {
             message.reverse_path = other;
         }
-        let handoff = self.session.service.relay.begin(way.upstream.index(), message);
+        let handoff = self.session.service.relay.begin((way.upstream.index(), mode(way)), message);
         handoff.map_or(Carriage::Lost, Carriage::Begun)
     }
 
-    /// Recipients that wait for the upstream's word.
+    /// Recipients that were named and will stand, unless the upstream refuses them.
     fn pending(&self) -> usize {
-        match &self.carriage {
-            Carriage::Begun(handoff) => handoff.pending(),
-            Carriage::Waiting(_) | Carriage::Lost => 0,
-        }
+        self.kept
+            + match &self.carriage {
+                Carriage::Begun(handoff) => handoff.pending(),
+                Carriage::Waiting(_) | Carriage::Lost => 0,
+            }
     }
 
     /// Answers every recipient that has no answer yet.
@@ -310,9 +342,11 @@ impl<'s> Transaction<'s> {
             handoff.ask(data).await;
         }
         let mut answers = handoff.answers();
+        self.kept = 0;
         for slot in self.slots.drain(..) {
             let reply = match &slot {
                 Slot::Refused(reply) => reply,
+                Slot::Kept => Handoff::kept(),
                 Slot::Asked => {
                     // One answer for each that was asked for. If that were ever not so, no client
                     // may wait for ever for the one that is missing.
@@ -401,6 +435,15 @@ impl<'s> Transaction<'s> {
             return Ok(After::Data(receiving.end()));
         }
         body::data::receive(self.session, conn, receiving, handoff).await.map(After::Data)
+    }
+}
+
+/// What policy calls a mode, as the relay calls it.
+const fn mode(way: Way) -> gatepost_relay::Mode {
+    match way.mode {
+        Mode::Hybrid => gatepost_relay::Mode::Hybrid,
+        Mode::Spool => gatepost_relay::Mode::Spool,
+        Mode::Sync => gatepost_relay::Mode::Sync,
     }
 }
 

@@ -73,8 +73,8 @@ impl Gate {
             auth_pause: Duration::from_millis(1),
         };
         let (mail_log, _) = MailLog::start(&MailLogTarget::Off).expect("there is none");
-        let limits = RelayConfig { final_reply_timeout: Duration::from_mins(1), received_max: 50 };
-        let relay = Relay::new(limits, Vec::new(), mail_log);
+        let limits = RelayConfig::usual("relay.test".into());
+        let relay = Relay::new(limits, Vec::new(), mail_log, None, Arc::default());
         let service =
             Service::new(config, policy.clone(), relay, Clock::start(), Arc::new(Drain::default()));
         let service = Arc::new(service);

@@ -129,6 +129,10 @@ pub enum Mode {
     /// Nothing is stored: the upstream's word is the client's.
     #[default]
     Sync,
+    /// Into the spool.
+    Spool,
+    /// To the upstream while it answers, into the spool when it does not.
+    Hybrid,
 }
 
 impl Mode {
@@ -137,6 +141,7 @@ impl Mode {
     pub const fn keeps_messages(self) -> bool {
         match self {
             Self::Sync => false,
+            Self::Spool | Self::Hybrid => true,
         }
     }
 }
@@ -388,6 +393,8 @@ impl Mode {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Sync => "sync",
+            Self::Spool => "spool",
+            Self::Hybrid => "hybrid",
         }
     }
 }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::handoff::{DataReply, Last};
 use crate::mail_log::Origin;
+use crate::mode::Mode;
 use crate::relay::{Message, Relay};
 
 /// Where the mail log says that it comes from.
@@ -82,23 +83,23 @@ impl Canary {
     /// Sends one, and brings the upstream's word on it back.
     pub async fn send(&self) -> Result<Reply, Reply> {
         let now = Timestamp::now();
-        let id = format!("{NAME}-{}-{}", self.name, now.as_millisecond());
-        let content = self.content(&id, now);
+        let id = self.relay.ids().next();
+        let content = self.content(&format!("{NAME}-{id}"), now);
         let from: Arc<[u8]> = self.config.from.as_bytes().into();
         let message = Message {
-            id: id.into(),
+            id,
             entry: SHARE.into(),
             sender: Arc::clone(&from),
             reverse_path: from,
             size: Some(content.len() as u64),
             body: None,
             smtputf8: false,
-            dsn: Box::default(),
+            dsn: Arc::default(),
             // It was not received from anybody.
             received: Bytes::new(),
             began: Instant::now(),
         };
-        let Some(mut handoff) = self.relay.begin(self.upstream, message) else {
+        let Some(mut handoff) = self.relay.begin((self.upstream, Mode::Sync), message) else {
             // Canaries are made for upstreams that there are.
             return Err(gatepost_smtp::server::replies::NO_VALID_RECIPIENTS);
         };

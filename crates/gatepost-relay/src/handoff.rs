@@ -1,4 +1,4 @@
-//! One transaction handed over in mode `sync`: the upstream's word is the client's.
+//! One transaction handed over: to its upstream, to the spool, or to either as it turns out.
 //!
 //! ```text
 //! Relay::begin ─► name, ask (RCPT by RCPT, or in groups) ─► data ─► content … ─► complete
@@ -6,87 +6,63 @@
 //!                     └──────────────► abandon, or drop
 //! ```
 //!
-//! A connection is opened with the first recipient. Whatever goes wrong closes it and is kept as
-//! the reply for everything that follows, so that a client hears one consistent story. Dropping a
-//! handoff closes its connection without the final dot: the upstream cannot have the message.
+//! In mode `sync` the upstream's word is the client's. In mode `spool` everything is owed to the
+//! spool. Mode `hybrid` is one rule between them: what would be a 4yz to the client becomes a
+//! recipient that is owed to the spool, and a 250; a 5yz stays what it is.
 //!
-//! [`Handoff::complete`] is the only place in Gatepost that grants the 250 after data.
+//! [`Handoff::complete`] is the only place in Gatepost that grants the 250 after data: when the
+//! upstream has said so, or the spool has what it is owed on stable storage.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatepost_delivery::{Answers, GoAhead, Paths, Sent, Transaction, Trouble, Unfinished};
+use gatepost_delivery::{DataFollows, Paths};
+use gatepost_smtp::bdat::Chunk;
 use gatepost_smtp::data::TERMINATOR;
-use gatepost_smtp::header::HeaderScan;
-use gatepost_smtp::reply::{Reply, Severity};
-use tokio::time::Instant;
+use gatepost_smtp::reply::Reply;
 
-use crate::mail_log::{Event, EventType, Octets, Origin, PathList};
+use crate::leg::{Leg, LegMail, LegTerms, TellsSuccess};
+use crate::mail_log::Origin;
+use crate::mode::Mode;
 use crate::outlet::Outlet;
 use crate::relay::{Message, Relay};
-use crate::trouble::{self, Stage};
+use keep::Keep;
 
-mod chunks;
-mod recipients;
+pub(crate) use ending::Fate;
 
-const EIGHT_BIT_REFUSED: Reply =
-    Reply::fixed(554, (5, 6, 3), "the upstream does not take 8-bit content");
-const EIGHT_BIT_HEADER_REFUSED: Reply =
-    Reply::fixed(554, (5, 6, 9), "the upstream does not take a header that is not ASCII");
-const LOOP: Reply =
-    Reply::fixed(554, (5, 4, 6), "too many Received fields: the message goes in a loop");
+mod doubt;
+mod ending;
+mod keep;
+mod record;
 
-/// A transaction on its way to the upstream.
+/// What is said of a recipient that is owed to the spool.
+static KEPT: Reply = Reply::fixed(250, (2, 1, 5), "accepted, to be relayed later");
+
+/// A transaction on its way to its upstream, to the spool, or both.
 pub struct Handoff {
     relay: Arc<Relay>,
-    outlet: Arc<Outlet>,
     message: Message,
-    /// Named, not yet asked for.
-    pending: Paths,
-    /// Asked for last; [`Handoff::answers`] has the replies to them.
-    asked: Paths,
-    /// The upstream has accepted these.
-    accepted: Paths,
-    answers: Answers,
-    /// Recipients that the upstream was asked for in this transaction, the last group apart.
-    asked_before: u32,
-    /// How long its recipients may still wait for what the upstream may be given.
-    patience: Duration,
-    replies: Vec<Reply>,
-    link: Link,
-    header: HeaderScan,
+    mode: Mode,
+    leg: Leg,
+    keep: Keep,
+    /// What is put in front has been handed on.
+    is_begun: bool,
     octets: u64,
-    /// The `Received:` line is on its way.
-    data_begun: bool,
-    /// What went wrong, for the log.
-    reason: Option<Box<str>>,
-    decided: Decided,
 }
 
-#[allow(clippy::large_enum_variant)] // one per transaction, and nearly always the large one
-enum Link {
-    /// No connection yet.
-    Unopened,
-    Open(Transaction),
-    /// Given up: this is what the client hears from now on.
-    Closed(Reply),
-}
-
-/// Who decided about the message: what is counted and logged depends on it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Decided {
-    /// We did: the upstream could not have taken it.
-    Here,
-    /// Nobody knows: the upstream has the final dot and did not answer.
-    Nobody,
-    /// The upstream, by its reply or by its trouble.
-    Upstream,
+/// Who answers for a recipient that was named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// [`Handoff::answers`] will have the reply to it.
+    Asked,
+    /// We do, with [`Handoff::kept`]: it is owed to the spool.
+    Kept,
 }
 
 /// The last octets of a message.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Last {
     /// Content with the terminator behind it.
     Terminated(Bytes),
@@ -97,9 +73,9 @@ pub enum Last {
 /// The reply to the end of data.
 #[derive(Debug)]
 pub enum DataReply {
-    /// The upstream has the message.
+    /// The message is the upstream's, or in the spool.
     Granted(Grant),
-    /// It has not, as far as anybody can tell.
+    /// It is neither, as far as anybody can tell.
     Refused(Reply),
 }
 
@@ -108,32 +84,44 @@ pub enum DataReply {
 pub struct Grant(Reply);
 
 impl Grant {
-    /// The upstream's own reply.
+    /// The reply: the upstream's own, or that the message is kept.
     pub const fn reply(&self) -> &Reply {
         &self.0
     }
 }
 
 impl Handoff {
-    pub(crate) fn new(relay: Arc<Relay>, outlet: Arc<Outlet>, message: Message) -> Self {
-        Self {
-            patience: outlet.upstream.recipient_patience(),
-            relay,
-            outlet,
-            message,
-            pending: Paths::default(),
-            asked: Paths::default(),
-            accepted: Paths::default(),
-            answers: Answers::default(),
-            asked_before: 0,
-            replies: Vec::new(),
-            link: Link::Unopened,
-            header: HeaderScan::new(),
-            octets: 0,
-            data_begun: false,
-            reason: None,
-            decided: Decided::Upstream,
-        }
+    pub(crate) fn new(
+        relay: Arc<Relay>,
+        outlet: Arc<Outlet>,
+        mode: Mode,
+        message: Message,
+    ) -> Self {
+        // Without a spool there is nothing but sync.
+        let mode = if relay.spool.is_some() { mode } else { Mode::Sync };
+        let front_octets = message.received.len() as u64;
+        let mail = LegMail {
+            id: message.id,
+            entry: Arc::clone(&message.entry),
+            reverse_path: Arc::clone(&message.reverse_path),
+            size: message.size.map(|octets| octets.saturating_add(front_octets)),
+            body: message.body,
+            smtputf8: message.smtputf8,
+            dsn: Arc::clone(&message.dsn),
+        };
+        let terms = LegTerms {
+            final_reply_timeout: relay.config.final_reply_timeout,
+            received_max: relay.config.received_max,
+            // Whoever can be kept does not wait for its turn.
+            patience: match mode {
+                Mode::Sync => outlet.upstream.recipient_patience(),
+                Mode::Hybrid | Mode::Spool => Duration::ZERO,
+            },
+            success: TellsSuccess::Nobody,
+        };
+        let keep = Keep::new(&message, outlet.upstream.config().name.clone(), mode);
+        let leg = Leg::new(outlet, mail, terms);
+        Self { relay, message, mode, leg, keep, is_begun: false, octets: 0 }
     }
 
     /// What is known of the message.
@@ -141,9 +129,18 @@ impl Handoff {
         &self.message
     }
 
-    /// The recipients that the upstream has accepted.
-    pub const fn accepted(&self) -> &Paths {
-        &self.accepted
+    /// How it is handed over.
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Everybody who stands: whom the upstream has accepted, and whom the spool is owed.
+    pub fn recipients(&self) -> Cow<'_, Paths> {
+        let accepted = self.leg.accepted();
+        if !self.keep.is_owed() {
+            return Cow::Borrowed(accepted);
+        }
+        Cow::Owned(accepted.with_parameters().chain(self.keep.recipients()).collect())
     }
 
     /// Octets of content so far.
@@ -153,110 +150,100 @@ impl Handoff {
 
     /// What went wrong with the upstream, if anything did.
     pub fn reason(&self) -> Option<&str> {
-        self.reason.as_deref()
+        self.leg.reason()
     }
 
     /// The name of the upstream.
     pub fn upstream_name(&self) -> &str {
-        self.outlet.name()
+        self.leg.outlet().name()
     }
 
     /// How long a client that stalls may hold a connection of the upstream.
     pub fn client_stall(&self) -> Duration {
-        self.outlet.upstream.config().client_stall
+        self.leg.outlet().upstream.config().client_stall
     }
 
-    /// What the client hears of trouble, which is kept for the log.
-    fn troubled(&mut self, trouble: &Trouble) -> Reply {
-        self.reason = Some(trouble.to_string().into());
-        tracing::debug!(upstream = self.outlet.name(), %trouble, "the upstream failed");
-        self.outlet.suffer(trouble)
+    /// Whether the spool would take a message now.
+    fn has_room(&self) -> bool {
+        self.relay.spool.as_ref().is_some_and(|spool| spool.is_writable().is_ok())
     }
 }
 
-// Data.
+// Recipients.
 impl Handoff {
-    /// Whether a connection of the upstream is held.
-    pub const fn holds_connection(&self) -> bool {
-        matches!(self.link, Link::Open(_))
+    /// What is said of a recipient that is owed to the spool.
+    pub const fn kept() -> &'static Reply {
+        &KEPT
     }
 
-    /// The client has been silent for too long: its connection is needed elsewhere.
-    pub fn stalled(&mut self) {
-        if self.holds_connection() {
-            self.link = Link::Closed(trouble::CLIENT_STALLED);
-        }
-    }
-
-    /// Sends DATA upstream, if it did not go with the recipients. The client may be told to go on
-    /// at once: if the upstream does not, the end of data is where the client hears of it.
-    pub async fn data(&mut self) -> Result<(), Reply> {
-        match &mut self.link {
-            Link::Open(transaction) => match transaction.data().await {
-                Ok(()) => Ok(()),
-                Err(trouble) => {
-                    let reply = self.troubled(&trouble);
-                    Err(self.close(reply))
-                }
+    /// Names a recipient, for the next [`Handoff::ask`].
+    ///
+    /// `dsn` is NOTIFY and ORCPT as the client has sent them, each with a space in front. Waits only
+    /// in mode sync, and while the upstream may be given no more recipients.
+    pub async fn name(&mut self, forward_path: &[u8], dsn: &[u8]) -> Result<Named, Reply> {
+        let refusal = match self.mode {
+            Mode::Spool => keep::NO_ROOM,
+            Mode::Hybrid | Mode::Sync => match self.leg.name(forward_path, dsn).await {
+                Ok(()) => return Ok(Named::Asked),
+                Err(reply) if self.mode == Mode::Hybrid && reply.is_transient() => reply,
+                Err(reply) => return Err(reply),
             },
-            Link::Closed(reply) => Err(reply.clone()),
-            // A caller that asked for nobody has nobody to send data to.
-            Link::Unopened => Err(gatepost_smtp::server::replies::NO_VALID_RECIPIENTS),
-        }
-    }
-
-    /// Puts header fields in front of the message, before its first content.
-    pub fn put_in_front(&mut self, fields: &[u8]) {
-        let received = &self.message.received;
-        self.message.received = [received, fields].concat().into();
-    }
-
-    /// Hands content on. After a failure it is thrown away: the client's data is read to its end,
-    /// and [`Handoff::complete`] says what happened.
-    pub async fn content(&mut self, content: Bytes) {
-        if self.inspect(&content) && self.go_ahead().await {
-            let Link::Open(transaction) = &mut self.link else { return };
-            match transaction.send(content).await {
-                Ok(Sent::All) => {}
-                Ok(Sent::Interrupted(reply)) => {
-                    self.close(self.outlet.hear(Stage::Data, &reply));
-                }
-                Err(trouble) => {
-                    let reply = self.troubled(&trouble);
-                    self.close(reply);
-                }
-            }
-        }
-    }
-
-    /// Hands the last content over, and brings back the upstream's word.
-    pub async fn complete(mut self, last: Last, origin: Origin<'_>) -> DataReply {
-        let content_octets = self.octets + last.content_octets();
-        let (Last::Terminated(last) | Last::OfChunk(last)) = last;
-        if self.inspect(&last) {
-            self.go_ahead().await;
-        }
-        let ended = match std::mem::replace(&mut self.link, Link::Unopened) {
-            Link::Open(transaction) => self.finish(transaction, last).await,
-            Link::Closed(reply) => Err(reply),
-            Link::Unopened => Err(gatepost_smtp::server::replies::NO_VALID_RECIPIENTS),
         };
-        self.octets = content_octets;
-        let (reply, granted) = match ended {
-            Ok(reply) => (reply, true),
-            Err(reply) => (reply, false),
+        if !self.has_room() {
+            return Err(refusal);
+        }
+        self.keep.main.recipients.push(forward_path, dsn);
+        Ok(Named::Kept)
+    }
+
+    /// Names a recipient whose way is another than the first one's: by the upstream at that place,
+    /// with another reverse-path, or in another mode, which is not sync. It is owed to the spool.
+    pub fn name_apart(
+        &mut self,
+        (upstream, mode): (usize, Mode),
+        reverse_path: Option<Arc<[u8]>>,
+        recipient: (&[u8], &[u8]),
+    ) -> Result<Named, Reply> {
+        let Some(outlet) = self.relay.outlet_at(upstream).filter(|_| self.has_room()) else {
+            return Err(keep::NO_ROOM);
         };
-        self.record(&reply, origin);
-        if granted { DataReply::Granted(Grant(reply)) } else { DataReply::Refused(reply) }
+        let name = outlet.upstream.config().name.clone();
+        let reverse_path = reverse_path.unwrap_or_else(|| Arc::clone(&self.message.sender));
+        let ids = &self.relay.ids;
+        self.keep.take_apart((name, reverse_path), mode, recipient, || ids.next())?;
+        Ok(Named::Kept)
+    }
+
+    /// How many recipients were named and not yet asked for.
+    pub fn pending(&self) -> usize {
+        self.leg.pending()
+    }
+
+    /// Asks the upstream for the recipients that were named, all at once. The first call opens the
+    /// transaction. In mode hybrid, whom it cannot take now is owed to the spool.
+    pub async fn ask(&mut self, data: DataFollows) {
+        self.leg.ask(data).await;
+        let refuses_some = self.leg.answers().any(|(_, reply)| reply.is_transient());
+        if self.mode == Mode::Hybrid && refuses_some && self.has_room() {
+            let owed = &mut self.keep.main.recipients;
+            self.leg.revise(|(path, dsn), reply| {
+                reply.is_transient().then(|| {
+                    owed.push(path, dsn);
+                    KEPT.clone()
+                })
+            });
+        }
+    }
+
+    /// The recipients that were asked for last, and the word on each.
+    pub fn answers(&self) -> impl Iterator<Item = (&[u8], &Reply)> {
+        self.leg.answers()
     }
 
     /// DATA went out with recipients of whom none stands: ends the upstream's transaction. The
     /// client's goes on, and the next recipient begins a new one.
     pub fn withdraw_data(&mut self) {
-        match std::mem::replace(&mut self.link, Link::Unopened) {
-            Link::Open(transaction) => transaction.abandon(),
-            link => self.link = link,
-        }
+        self.leg.withdraw_data();
     }
 
     /// Gives up a transaction in which nobody stands, for another upstream to be asked; brings the
@@ -269,127 +256,121 @@ impl Handoff {
 
     /// Gives the transaction up before its data, and the connection back.
     pub fn abandon(self) {
-        if let Link::Open(transaction) = self.link {
-            transaction.abandon();
-        }
+        self.leg.abandon();
     }
+}
 
-    /// The upstream's word on the message: `Ok` is 2yz and nothing else.
-    async fn finish(&mut self, transaction: Transaction, last: Bytes) -> Result<Reply, Reply> {
-        let dot = Instant::now();
-        let mut cut_off = CutOff { outlet: &self.outlet, id: &self.message.id, armed: true };
-        let finished = transaction.finish(last, self.relay.config.final_reply_timeout).await;
-        cut_off.armed = false;
-        drop(cut_off);
-        self.outlet.metrics.duration.record(dot.elapsed());
-        match finished {
-            Ok(reply) if reply.is_positive() => {
-                self.outlet.accepted();
-                Ok(reply.with_status())
-            }
-            Ok(reply) => Err(self.outlet.hear(Stage::Data, &reply)),
-            Err(Unfinished::BeforeDot(trouble)) => Err(self.troubled(&trouble)),
-            Err(Unfinished::AfterDot(trouble)) => {
-                // RFC 1047: the message may have arrived. The client will send it again; saying
-                // 250 could lose it.
-                self.decided = Decided::Nobody;
-                tracing::warn!(
-                    upstream = self.outlet.name(),
-                    id = &*self.message.id,
-                    %trouble,
-                    "the upstream fell silent after the end of data: the message may arrive twice"
-                );
-                Err(self.troubled(&trouble))
-            }
-        }
-    }
-
-    /// Waits for the upstream's 354 before the first content. False if nothing may be sent.
-    async fn go_ahead(&mut self) -> bool {
-        let Link::Open(transaction) = &mut self.link else { return false };
-        if self.data_begun {
-            return true;
-        }
-        match transaction.go_ahead().await {
-            Ok(GoAhead::Data) => {
-                transaction.prefix().extend_from_slice(&self.message.received);
-                self.data_begun = true;
-                true
-            }
-            Ok(GoAhead::Refused(reply)) => {
-                let said = self.outlet.hear(Stage::Data, &reply);
-                if let Link::Open(transaction) =
-                    std::mem::replace(&mut self.link, Link::Closed(said))
-                {
-                    transaction.abandon();
-                }
-                false
-            }
-            Err(trouble) => {
-                let reply = self.troubled(&trouble);
-                self.close(reply);
-                false
-            }
-        }
-    }
-
-    /// Looks at content before it is sent. False if it must not be.
-    fn inspect(&mut self, content: &[u8]) -> bool {
-        self.octets += content.len() as u64;
-        self.header.scan(content);
-        let Link::Open(transaction) = &self.link else { return false };
-        let offered = transaction.capabilities();
-        let refusal = if self.header.received() > self.relay.config.received_max {
-            LOOP
-        } else if self.message.smtputf8 && !offered.smtputf8 && self.header.eight_bit() {
-            EIGHT_BIT_HEADER_REFUSED
-        } else if !offered.eight_bit_mime && !content.is_ascii() {
-            EIGHT_BIT_REFUSED
+// Data.
+impl Handoff {
+    /// Hands the last content over, and brings back who has the message.
+    pub async fn complete(mut self, last: Last, origin: Origin<'_>) -> DataReply {
+        let ended = self.end(last, &origin).await;
+        self.record(&ended, origin);
+        if ended.is_granted() {
+            DataReply::Granted(Grant(ended.reply))
         } else {
-            return true;
-        };
-        self.decided = Decided::Here;
-        self.close(refusal);
-        false
-    }
-
-    fn close(&mut self, reply: Reply) -> Reply {
-        self.link = Link::Closed(reply.clone());
-        reply
-    }
-
-    fn record(&self, reply: &Reply, origin: Origin<'_>) {
-        let metrics = &self.outlet.metrics;
-        let (counter, r#type) = match (self.decided, reply.severity()) {
-            (Decided::Here, _) => (None, EventType::Rejection),
-            (Decided::Nobody, _) => (Some(&metrics.ambiguous), EventType::TransientFailure),
-            (_, Severity::Transient) => (Some(&metrics.deferred), EventType::TransientFailure),
-            (_, Severity::Permanent) => (Some(&metrics.refused), EventType::Bounce),
-            (_, _) => (Some(&metrics.delivered), EventType::Delivery),
-        };
-        if let Some(counter) = counter {
-            counter.increment(1);
+            DataReply::Refused(ended.reply)
         }
-        if !self.relay.mail_log.is_on() {
+    }
+
+    /// Whether a connection of the upstream is held.
+    pub const fn holds_connection(&self) -> bool {
+        self.leg.holds_connection()
+    }
+
+    /// The client has been silent for too long: its connection is needed elsewhere.
+    pub fn stalled(&mut self) {
+        self.leg.stalled();
+    }
+
+    /// Sends DATA upstream, if it did not go with the recipients. The client may be told to go on
+    /// at once: if the upstream does not, the end of data is where the client hears of it.
+    pub async fn data(&mut self) -> Result<(), Reply> {
+        if self.leg.accepted().is_empty() && self.keep.is_owed() {
+            self.leg.withdraw_data();
+            return Ok(());
+        }
+        match self.leg.data().await {
+            Err(_) if self.falls_back() => Ok(()),
+            sent => sent,
+        }
+    }
+
+    /// Puts header fields in front of the message, before its first content.
+    pub fn put_in_front(&mut self, fields: &[u8]) {
+        let received = &self.message.received;
+        self.message.received = [received, fields].concat().into();
+    }
+
+    /// Hands content on. After a failure it is thrown away: the client's data is read to its end,
+    /// and [`Handoff::complete`] says what happened.
+    pub async fn content(&mut self, content: Bytes) {
+        self.octets += content.len() as u64;
+        self.begin().await;
+        if self.is_copied() {
+            self.keep.append(content.clone()).await;
+        }
+        self.leg.content(content).await;
+        if self.leg.closed().is_some() && self.refusal().is_some() {
+            self.keep.forget();
+        }
+    }
+
+    /// Whether the upstream takes chunks. One that is lost takes nothing, in either way.
+    pub fn takes_chunks(&self) -> bool {
+        !self.leg.accepted().is_empty() && self.leg.takes_chunks()
+    }
+
+    /// Announces a chunk of the client's content. All of the chunk has to be handed on before the
+    /// next one is begun.
+    pub async fn begin_chunk(&mut self, chunk: Chunk) {
+        self.begin().await;
+        self.keep.turn_plain();
+        self.leg.begin_chunk(chunk);
+    }
+
+    /// The upstream's word on a chunk that is not the last; none, if nothing of it went there. An
+    /// `Err` is the last word on the message: what follows is thrown away.
+    pub async fn end_chunk(&mut self) -> Result<Option<Reply>, Reply> {
+        match self.leg.end_chunk().await {
+            Err(_) if self.falls_back() || self.is_kept_only() => Ok(None),
+            ended => ended,
+        }
+    }
+
+    /// Content begins: what is put in front of it goes to both sides.
+    async fn begin(&mut self) {
+        if std::mem::replace(&mut self.is_begun, true) {
             return;
         }
-        let event = |r#type, attempt| Event {
-            id: Some(&self.message.id),
-            sender: Some(Octets(&self.message.sender)),
-            recipients: Some(PathList(&self.accepted)),
-            size: Some(self.octets),
-            mode: Some("sync"),
-            upstream: Some(self.outlet.name()),
-            attempt,
-            duration_ms: Some(self.message.began.elapsed().as_millis() as u64),
-            reason: self.reason().map(Cow::from),
-            ..Event::new(r#type, origin, reply.to_string())
-        };
-        if r#type == EventType::Delivery {
-            // In mode sync a message is received at the moment it is delivered.
-            self.relay.mail_log.write(&event(EventType::Reception, None));
+        self.leg.put_in_front(self.message.received.clone());
+        if self.is_copied()
+            && let Some(spool) = &self.relay.spool
+        {
+            self.keep.begin(spool, &self.message.received).await;
         }
-        self.relay.mail_log.write(&event(r#type, Some(1)));
+    }
+
+    /// Whether the spool may have to have the message.
+    fn is_copied(&self) -> bool {
+        self.mode != Mode::Sync || self.keep.is_owed()
+    }
+
+    /// Whether everybody who stands is owed to the spool.
+    fn is_kept_only(&self) -> bool {
+        self.leg.accepted().is_empty() && self.keep.is_owed() && !self.leg.is_unfit()
+    }
+
+    /// Whether an upstream that was given up leaves the message to the spool, for now.
+    fn falls_back(&self) -> bool {
+        let can_wait = |reply: &Reply| self.mode == Mode::Hybrid && reply.is_transient();
+        !self.leg.is_unfit() && self.leg.closed().is_some_and(can_wait) && self.has_room()
+    }
+
+    /// What the client hears at the end, if nobody can have the message any more.
+    fn refusal(&self) -> Option<&Reply> {
+        let reply = self.leg.closed()?;
+        (!self.falls_back() && !self.is_kept_only()).then_some(reply)
     }
 }
 
@@ -401,25 +382,9 @@ impl Last {
             Self::OfChunk(last) => last.len() as u64,
         }
     }
-}
 
-/// Tells of a message whose session was cut off while its fate was in the upstream's hands.
-struct CutOff<'a> {
-    outlet: &'a Outlet,
-    id: &'a str,
-    armed: bool,
-}
-
-impl Drop for CutOff<'_> {
-    fn drop(&mut self) {
-        if self.armed {
-            self.outlet.metrics.ambiguous.increment(1);
-            let upstream = self.outlet.name();
-            tracing::warn!(
-                upstream,
-                id = self.id,
-                "cut off before the upstream's word: the message may arrive twice"
-            );
-        }
+    fn octets(self) -> Bytes {
+        let (Self::Terminated(last) | Self::OfChunk(last)) = self;
+        last
     }
 }

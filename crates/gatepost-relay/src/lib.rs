@@ -1,26 +1,36 @@
 //! The promise: what becomes of a message, and who may say so.
 //!
-//! A [`Handoff`] carries one transaction from a client to its upstream and decides what the client
-//! hears. It is the only place that grants the 250 after data ([`Grant`]), and it grants it on the
-//! upstream's own word: in mode `sync` nothing is stored, and whatever goes wrong is said. Which
-//! trouble leads to which reply stands in one table, [`trouble`].
+//! A [`Handoff`] carries one transaction from a client to its upstream, to the spool, or to either as
+//! it turns out ([`Mode`]), and decides what the client hears. It is the only place that grants the 250
+//! after data ([`Grant`]): on the upstream's own word, or when the spool has the message on stable
+//! storage. What is in the spool, the [`Queue`] brings to its upstream. Which trouble leads to which
+//! reply stands in one table, [`trouble`].
 //!
-//! Modes `spool` and `hybrid` will live here too; the crate knows upstreams, not clients.
+//! The crate knows upstreams, not clients.
 
 mod alarm;
 mod canary;
+mod dsn;
 mod handoff;
+mod id;
+mod leg;
 mod mail_log;
 mod metrics;
+mod mode;
 mod outlet;
+mod queue;
 mod relay;
 pub mod trouble;
 
 pub use canary::{Canary, CanaryConfig, content as canary_content};
-pub use handoff::{DataReply, Grant, Handoff, Last};
+pub use dsn::{BounceConfig, Bounces};
+pub use handoff::{DataReply, Grant, Handoff, Last, Named};
+pub use id::{Id, Ids};
 pub use mail_log::{
     Event, EventType, MailLog, MailLogTarget, MailLogWriter, Octets, Origin, PathList,
 };
+pub use mode::Mode;
+pub use queue::{Queue, QueueConfig};
 pub use relay::{Message, Relay, RelayConfig};
 // What a caller of `Handoff::ask` must say; defined by whoever speaks to the upstream.
 pub use gatepost_delivery::DataFollows;

@@ -17,6 +17,8 @@ use gatepost_delivery::Paths;
 use metrics::{Counter, counter, describe_counter};
 use serde::{Serialize, Serializer};
 
+use crate::id::Id;
+
 /// Octets that may wait for the writer: a second of 10,000 events.
 const BUFFER_OCTETS_MAX: usize = 4 * 1024 * 1024;
 /// Octets at which the writer is woken early.
@@ -61,6 +63,38 @@ pub struct Origin<'a> {
     pub tls: Option<&'a str>,
 }
 
+impl Origin<'_> {
+    /// The same, as the spool keeps it. Whoever comes by no entry of a list has a share of its own.
+    pub(crate) fn stored(&self, share: &Arc<str>) -> gatepost_spool::Origin {
+        let own = |text: Option<&str>| text.map(Arc::from);
+        gatepost_spool::Origin {
+            session_id: self.session_id.into(),
+            listener: self.listener.into(),
+            entry: Arc::clone(share),
+            credential: own(self.credential),
+            generation: self.generation.into(),
+            client: self.client,
+            helo: own(self.helo),
+            tls: own(self.tls),
+        }
+    }
+}
+
+impl<'a> From<&'a gatepost_spool::Origin> for Origin<'a> {
+    fn from(stored: &'a gatepost_spool::Origin) -> Self {
+        Self {
+            session_id: &stored.session_id,
+            listener: &stored.listener,
+            entry: Some(&stored.entry),
+            credential: stored.credential.as_deref(),
+            generation: &stored.generation,
+            client: stored.client,
+            helo: stored.helo.as_deref(),
+            tls: stored.tls.as_deref(),
+        }
+    }
+}
+
 /// One line of the mail log; the contract lists the fields.
 #[derive(Debug, Serialize)]
 pub struct Event<'a> {
@@ -69,8 +103,8 @@ pub struct Event<'a> {
     /// When, RFC 3339.
     pub time: jiff::Timestamp,
     /// Id of the message; none if there was none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<&'a str>,
+    #[serde(serialize_with = "in_words", skip_serializing_if = "Option::is_none")]
+    pub id: Option<Id>,
     /// Who sent it.
     #[serde(flatten)]
     pub origin: Origin<'a>,
@@ -120,6 +154,13 @@ impl<'a> Event<'a> {
             duration_ms: None,
             reason: None,
         }
+    }
+}
+
+fn in_words<S: Serializer>(id: &Option<Id>, serializer: S) -> Result<S::Ok, S::Error> {
+    match id {
+        Some(id) => serializer.collect_str(id),
+        None => serializer.serialize_none(),
     }
 }
 
@@ -358,7 +399,7 @@ mod tests {
         log.write(&Event {
             r#type: EventType::Delivery,
             time: jiff::Timestamp::UNIX_EPOCH,
-            id: Some("1"),
+            id: Some(Id::wrapping(1)),
             origin: Origin {
                 session_id: "s",
                 listener: "smtp",

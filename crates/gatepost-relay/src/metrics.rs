@@ -5,7 +5,57 @@ use metrics::{
     gauge, histogram,
 };
 
+use crate::handoff::Fate;
+use crate::mode::Mode;
 use crate::trouble::Scope;
+
+/// What is counted about messages at their end, by how they were to be handed over.
+pub(crate) struct HandoffMetrics([ModeMetrics; Mode::ALL.len()]);
+
+struct ModeMetrics {
+    delivered: Counter,
+    kept: Counter,
+    in_doubt: Counter,
+    deferred: Counter,
+    refused: Counter,
+}
+
+impl HandoffMetrics {
+    pub(crate) fn new() -> Self {
+        describe_counter!(
+            "gatepost_handoffs_total",
+            "Messages whose end was received, by mode and by who has them"
+        );
+        Self(Mode::ALL.map(|mode| {
+            let count = |result: &'static str| {
+                let counter =
+                    counter!("gatepost_handoffs_total", "mode" => mode.name(), "result" => result);
+                // An alert on the first increase needs a zero to increase from.
+                counter.increment(0);
+                counter
+            };
+            ModeMetrics {
+                delivered: count("delivered"),
+                kept: count("kept"),
+                in_doubt: count("in_doubt"),
+                deferred: count("deferred"),
+                refused: count("refused"),
+            }
+        }))
+    }
+
+    pub(crate) fn count(&self, mode: Mode, fate: &Fate) {
+        let metrics = &self.0[mode as usize];
+        let counter = match fate {
+            Fate::Accepted => &metrics.delivered,
+            Fate::Kept(_) => &metrics.kept,
+            Fate::InDoubt => &metrics.in_doubt,
+            Fate::Refused(refused) if refused.reply.is_transient() => &metrics.deferred,
+            Fate::Refused(_) => &metrics.refused,
+        };
+        counter.increment(1);
+    }
+}
 
 #[derive(Clone)]
 pub(crate) struct DeliveryMetrics {

@@ -1,38 +1,79 @@
-//! The ways to the upstreams, and what is known of a message before it takes one.
+//! The ways to the upstreams, what is kept for them, and what is known of a message before it takes one.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use gatepost_delivery::Upstream;
 use gatepost_smtp::command::Body;
+use gatepost_spool::{Attempt, Notice, Spool, SpoolError, Standing};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::dsn::{BounceConfig, Bouncer, Bounces};
 use crate::handoff::Handoff;
+use crate::id::{Id, Ids};
 use crate::mail_log::MailLog;
+use crate::metrics::HandoffMetrics;
+use crate::mode::Mode;
 use crate::outlet::Outlet;
+use crate::queue::{Queue, QueueConfig};
 
 /// What is configured for handing over.
 #[derive(Clone, Debug)]
 pub struct RelayConfig {
+    /// Our name, in notifications.
+    pub hostname: Arc<str>,
     /// How long the upstream may take to answer the final dot.
     pub final_reply_timeout: Duration,
+    /// How long a client waits for that in mode hybrid.
+    pub answer_within: Duration,
     /// `Received:` fields at which a message is taken to be in a loop.
     pub received_max: u32,
+    /// What is kept: when it is tried again, and for how long.
+    pub queue: QueueConfig,
+    /// How a sender is told of what has failed.
+    pub bounces: BounceConfig,
+}
+
+impl RelayConfig {
+    /// What the contract says where nothing is configured.
+    pub fn usual(hostname: Arc<str>) -> Self {
+        let minutes = [1, 2, 4, 8, 15, 30, 60].map(Duration::from_mins);
+        Self {
+            hostname,
+            final_reply_timeout: Duration::from_mins(10),
+            answer_within: Duration::from_secs(20),
+            received_max: 50,
+            queue: QueueConfig {
+                retry: minutes.into(),
+                expire_after: Duration::from_hours(5 * 24),
+            },
+            bounces: BounceConfig { bounces: Bounces::Dsn, upstream: None },
+        }
+    }
 }
 
 /// The ways to all upstreams.
 pub struct Relay {
     pub(crate) config: RelayConfig,
     pub(crate) mail_log: MailLog,
+    pub(crate) metrics: HandoffMetrics,
+    pub(crate) ids: Arc<Ids>,
+    /// None: every mode is sync.
+    pub(crate) spool: Option<Spool>,
+    pub(crate) bouncer: Bouncer,
     outlets: Box<[Arc<Outlet>]>,
+    queue: Option<Queue>,
+    /// Those who stay with an upstream after their client has gone.
+    staying: Mutex<JoinSet<()>>,
 }
 
 /// What is known of a message when its transaction begins.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Its id, in the log and in the `Received:` line.
-    pub id: Box<str>,
+    /// Its id, in the log, in the `Received:` line and in the queue.
+    pub id: Id,
     /// The reverse-path as the client has sent it, without brackets: the log has this one.
     pub sender: Arc<[u8]>,
     /// What MAIL says upstream: the same, or what a route makes of it. Empty if it is null.
@@ -46,7 +87,7 @@ pub struct Message {
     /// Whether SMTPUTF8 was asked for.
     pub smtputf8: bool,
     /// RET and ENVID as the client has sent them, each with a space in front.
-    pub dsn: Box<[u8]>,
+    pub dsn: Arc<[u8]>,
     /// The one line that is put in front, CRLF included.
     pub received: Bytes,
     /// When the client said MAIL.
@@ -54,21 +95,114 @@ pub struct Message {
 }
 
 impl Relay {
-    /// A relay to these upstreams, known by their place in the list.
-    pub fn new(config: RelayConfig, upstreams: Vec<Arc<Upstream>>, mail_log: MailLog) -> Arc<Self> {
+    /// A relay to these upstreams, known by their place in the list. Without a spool, every mode is
+    /// sync.
+    pub fn new(
+        config: RelayConfig,
+        upstreams: Vec<Arc<Upstream>>,
+        mail_log: MailLog,
+        spool: Option<Spool>,
+        ids: Arc<Ids>,
+    ) -> Arc<Self> {
         let outlets = upstreams.into_iter().map(|upstream| Arc::new(Outlet::new(upstream)));
-        Arc::new(Self { config, mail_log, outlets: outlets.collect() })
+        let bouncer = Bouncer::new(
+            config.bounces.clone(),
+            Arc::clone(&config.hostname),
+            config.queue.expire_after,
+            Arc::clone(&ids),
+        );
+        Arc::new(Self {
+            queue: spool.clone().map(|spool| Queue::new(config.queue.clone(), spool)),
+            config,
+            mail_log,
+            metrics: HandoffMetrics::new(),
+            ids,
+            spool,
+            bouncer,
+            outlets: outlets.collect(),
+            staying: Mutex::default(),
+        })
     }
 
     /// Begins to hand a message over to an upstream, if there is one at that place. Nothing is sent
     /// before the first recipient.
-    pub fn begin(self: &Arc<Self>, upstream: usize, message: Message) -> Option<Handoff> {
+    pub fn begin(
+        self: &Arc<Self>,
+        (upstream, mode): (usize, Mode),
+        message: Message,
+    ) -> Option<Handoff> {
         let outlet = self.outlets.get(upstream)?;
-        Some(Handoff::new(self.clone(), outlet.clone(), message))
+        Some(Handoff::new(self.clone(), outlet.clone(), mode, message))
     }
 
     /// Where events of messages are written.
     pub const fn mail_log(&self) -> &MailLog {
         &self.mail_log
+    }
+
+    /// Where ids of sessions and messages come from.
+    pub const fn ids(&self) -> &Arc<Ids> {
+        &self.ids
+    }
+
+    /// The queue, if there is a spool.
+    pub const fn queue(&self) -> Option<&Queue> {
+        self.queue.as_ref()
+    }
+
+    pub(crate) fn outlet_at(&self, place: usize) -> Option<&Arc<Outlet>> {
+        self.outlets.get(place)
+    }
+
+    pub(crate) fn outlet(&self, name: &str) -> Option<&Arc<Outlet>> {
+        self.outlets.iter().find(|outlet| outlet.name() == name)
+    }
+
+    pub(crate) fn wake_queue(&self) {
+        if let Some(queue) = &self.queue {
+            queue.wake();
+        }
+    }
+
+    /// How long a message waits that was tried by its hand-over.
+    pub(crate) fn first_retry(&self) -> Duration {
+        self.queue.as_ref().map_or(Duration::ZERO, Queue::first_retry)
+    }
+
+    /// Lets a task stay until it ends, or the relay does.
+    pub(crate) fn stay(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // A panic cannot leave the list in the middle of something.
+        let mut staying = self.staying.lock().unwrap_or_else(PoisonError::into_inner);
+        while staying.try_join_next().is_some() {}
+        staying.spawn(task);
+    }
+
+    /// Waits for those who stay with an upstream. Whoever does not wait for the end of this leaves
+    /// their messages to the queue, and they may arrive twice.
+    pub async fn stayed(&self) {
+        let mut staying = {
+            let mut staying = self.staying.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *staying)
+        };
+        while staying.join_next().await.is_some() {}
+    }
+
+    /// Records what an attempt has done to a message that the caller has leased, and sees to the
+    /// notification that it may lead to.
+    pub(crate) async fn record(
+        &self,
+        spool: &Spool,
+        id: Id,
+        attempts: Vec<Attempt>,
+        due_at: SystemTime,
+    ) -> Result<Option<Standing>, SpoolError> {
+        let standing = spool.record(id, attempts, due_at).await?;
+        if standing == Some(Standing::Owing)
+            && let Some(message) = spool.show(id).await?
+        {
+            self.bouncer.notify(spool, &message, Notice::End, SystemTime::now()).await?;
+        }
+        self.wake_queue();
+        Ok(standing)
     }
 }

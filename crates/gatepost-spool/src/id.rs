@@ -28,6 +28,11 @@ impl QueueId {
         if number <= MAX { Some(Self(number)) } else { None }
     }
 
+    /// The id of that number, less what eleven digits cannot hold: nothing before the year 4199.
+    pub const fn wrapping(number: u64) -> Self {
+        Self(number & MAX)
+    }
+
     /// The number.
     pub const fn as_u64(self) -> u64 {
         self.0

@@ -101,6 +101,15 @@ impl Spool {
         self.write(Commit::new(message, body)).await?
     }
 
+    /// stub
+    pub async fn commit_and_keep(
+        &self,
+        message: Message,
+        body: BodyWriter,
+    ) -> Result<Option<bytes::Bytes>, SpoolError> {
+        self.commit(message, body).await.map(|_| None)
+    }
+
     /// Says of a message that its caller has leased: an upstream was given all of it, and has not
     /// answered. `joining` are recipients that this upstream had accepted, and that were not owed to
     /// the spool before; their places follow those that are there. False if it was not leased.

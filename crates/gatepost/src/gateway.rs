@@ -113,7 +113,8 @@ impl Gateway {
         let upstream_keys = UpstreamKeys::begin(&config.upstreams, config.upstream_files, keys)?;
         let upstreams: Vec<_> =
             config.upstreams.into_iter().map(|it| Upstream::new(it, clock.clone())).collect();
-        let relay = Relay::new(config.relay, upstreams.clone(), mail_log.clone());
+        let ids = Arc::new(gatepost_relay::Ids::new());
+        let relay = Relay::new(config.relay, upstreams.clone(), mail_log.clone(), None, ids);
         let canaries = canaries(config.canaries, &relay, &upstreams, &config.session.hostname);
         let (tap, envelopes) = ShadowTap::new();
         let shadow = policy::Shadow::start(envelopes, recorder.clone());

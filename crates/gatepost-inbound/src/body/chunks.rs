@@ -256,7 +256,7 @@ impl<'s> Chunks<'s> {
         let content = self.body.examine(self.chunking.hello(), piece.0);
         let content = self.released(was_held, content);
         if !content.is_empty() {
-            self.begin_chunk(&content);
+            self.begin_chunk(&content).await;
         }
         self.body.pass_on(conn, content, received).await
     }
@@ -281,7 +281,7 @@ impl<'s> Chunks<'s> {
         let was_held = self.body.header.is_some();
         let content = self.body.examine_last(self.chunking.hello(), last.0);
         let content = self.released(was_held, content);
-        self.begin_chunk(&content);
+        self.begin_chunk(&content).await;
         let Some(handoff) = &mut self.body.relayed else { return self.refuse(conn) };
         let last = if self.form == Form::Chunks {
             Last::OfChunk(content)
@@ -310,13 +310,13 @@ impl<'s> Chunks<'s> {
     }
 
     /// Tells the upstream of the chunk, with its first content: what was held back is in it.
-    fn begin_chunk(&mut self, content: &Bytes) {
+    async fn begin_chunk(&mut self, content: &Bytes) {
         if self.form == Form::Chunks
             && !self.begun
             && let Some(handoff) = &mut self.body.relayed
         {
             let octets = content.len() as u64 + self.left;
-            handoff.begin_chunk(Chunk { octets, last: self.last });
+            handoff.begin_chunk(Chunk { octets, last: self.last }).await;
             self.begun = true;
         }
     }

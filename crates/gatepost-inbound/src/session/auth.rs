@@ -21,10 +21,10 @@ use super::{LoggedIn, Session};
 use crate::answer::{self, FailedLogin};
 use crate::auth::Against;
 use crate::conn::{Conn, End, Heard};
-use crate::id::Id;
 use crate::listener::Listener;
 use crate::service::Service;
 use crate::tls::{self, Secured};
+use gatepost_relay::Id;
 
 /// Wrong passwords of a session, after which it is closed.
 const FAILURES_MAX: u32 = 3;

@@ -21,10 +21,10 @@ use super::{LoggedIn, Now, Session, Stranger, write_down};
 use crate::admission::Refused;
 use crate::conn::{Conn, End};
 use crate::drain::Place;
-use crate::id::Id;
 use crate::listener::{Listener, NO_ROOM};
 use crate::service::Service;
 use crate::tls::{self, Caller, Secured};
+use gatepost_relay::Id;
 
 /// How long a client may take until it has authenticated: handshakes, a few lines, and the pauses of
 /// passwords that were wrong.

@@ -75,6 +75,7 @@ pub(crate) fn resolve(
             minutes(10),
         ),
         received_max: values.count("limits.received_max", limits.received_max.take(), 50),
+        ..RelayConfig::usual("todo".into())
     };
     let max_recipients = values.count("limits.max_recipients", limits.max_recipients.take(), 1000);
     let drain = timeouts.drain.take();

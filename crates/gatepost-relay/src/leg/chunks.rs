@@ -3,22 +3,22 @@
 use gatepost_smtp::bdat::{Chunk, Transparency};
 use gatepost_smtp::reply::Reply;
 
-use super::{Handoff, Link};
+use super::{Leg, Link};
 use crate::trouble::Stage;
 
-impl Handoff {
+impl Leg {
     /// Whether the upstream takes chunks. One that is lost takes nothing, in either way.
-    pub fn takes_chunks(&self) -> bool {
+    pub(crate) fn takes_chunks(&self) -> bool {
         matches!(&self.link, Link::Open(transaction) if transaction.capabilities().chunking)
     }
 
     /// Announces a chunk of the client's content. In front of the first goes what is put in front
     /// of the message. All of the chunk has to be handed on before the next one is begun.
-    pub fn begin_chunk(&mut self, chunk: Chunk) {
-        let Link::Open(transaction) = &mut self.link else { return };
-        let front: &[u8] = if self.data_begun { b"" } else { &self.message.received };
-        let octets = chunk.octets.saturating_add(front.len() as u64);
+    pub(crate) fn begin_chunk(&mut self, chunk: Chunk) {
         self.header.turn(Transparency::Plain);
+        let Link::Open(transaction) = &mut self.link else { return };
+        let front: &[u8] = if self.data_begun { b"" } else { &self.front };
+        let octets = chunk.octets.saturating_add(front.len() as u64);
         match transaction.begin_chunk(Chunk { octets, ..chunk }) {
             Ok(()) => {
                 transaction.prefix().extend_from_slice(front);
@@ -33,7 +33,7 @@ impl Handoff {
 
     /// The upstream's word on a chunk that is not the last; none, if nothing of it went there. An
     /// `Err` is its last word on the message: what follows is thrown away.
-    pub async fn end_chunk(&mut self) -> Result<Option<Reply>, Reply> {
+    pub(crate) async fn end_chunk(&mut self) -> Result<Option<Reply>, Reply> {
         let transaction = match &mut self.link {
             Link::Open(transaction) if transaction.owes_chunk() => transaction,
             Link::Open(_) | Link::Unopened => return Ok(None),

@@ -1,4 +1,4 @@
-//! The recipients of a hand-over: named one by one, asked for in groups.
+//! The recipients of a leg: named one by one, asked for in groups.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use gatepost_smtp::client::MailParameters;
 use gatepost_smtp::extension::Capabilities;
 use gatepost_smtp::reply::Reply;
 
-use super::{Handoff, Link};
+use super::{Leg, Link, TellsSuccess};
 use crate::trouble::Stage;
 
 const TOO_LARGE_UPSTREAM: Reply =
@@ -22,12 +22,16 @@ const UTF8_RECIPIENT_REFUSED: Reply =
 const UTF8_SENDER_REFUSED: Reply =
     Reply::fixed(550, (5, 6, 7), "the upstream does not take addresses that are not ASCII");
 
-impl Handoff {
-    /// Names a recipient, for the next [`Handoff::ask`].
+/// In mode sync nobody is offered to be told.
+const SUCCESS_UNTOLD: Reply =
+    Reply::fixed(451, (4, 3, 0), "the upstream tells nobody of success, try again later");
+
+impl Leg {
+    /// Names a recipient, for the next [`Leg::ask`].
     ///
     /// `dsn` is NOTIFY and ORCPT as the client has sent them, each with a space in front. Waits only
     /// while the upstream may be given no more recipients.
-    pub async fn name(&mut self, forward_path: &[u8], dsn: &[u8]) -> Result<(), Reply> {
+    pub(crate) async fn name(&mut self, forward_path: &[u8], dsn: &[u8]) -> Result<(), Reply> {
         let most =
             self.outlet.upstream.config().max_recipients.map_or(usize::MAX, |most| most as usize);
         if self.accepted.len() + self.pending.len() >= most {
@@ -41,21 +45,21 @@ impl Handoff {
         }
         // What is given up is not asked of the upstream any more, and so not counted.
         if !matches!(self.link, Link::Closed(_)) {
-            let (upstream, entry) = (&self.outlet.upstream, &self.message.entry);
-            upstream.take_recipient(entry, &mut self.patience).await.map_err(too_fast)?;
+            let (upstream, entry) = (&self.outlet.upstream, &self.mail.entry);
+            upstream.take_recipient(entry, &mut self.terms.patience).await.map_err(too_fast)?;
         }
         self.pending.push(forward_path, dsn);
         Ok(())
     }
 
     /// How many recipients were named and not yet asked for.
-    pub fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.pending.len()
     }
 
     /// Asks the upstream for the recipients that were named, all at once. The first call opens the
     /// transaction.
-    pub async fn ask(&mut self, data: DataFollows) {
+    pub(crate) async fn ask(&mut self, data: DataFollows) {
         self.replies.clear();
         if !matches!(self.link, Link::Closed(_)) {
             self.reason = None;
@@ -77,15 +81,27 @@ impl Handoff {
         };
     }
 
+    /// Says something else about recipients that were asked for last, where `other` does so.
+    pub(crate) fn revise(
+        &mut self,
+        mut other: impl FnMut((&[u8], &[u8]), &Reply) -> Option<Reply>,
+    ) {
+        for (recipient, reply) in self.asked.with_parameters().zip(&mut self.replies) {
+            if let Some(other) = other(recipient, reply) {
+                *reply = other;
+            }
+        }
+    }
+
     /// The recipients that were asked for last, and the upstream's word on each.
-    pub fn answers(&self) -> impl Iterator<Item = (&[u8], &Reply)> {
+    pub(crate) fn answers(&self) -> impl Iterator<Item = (&[u8], &Reply)> {
         self.asked.iter().zip(&self.replies)
     }
 
     /// Opens the transaction, on a new connection if a reused one turns out dead before anything
     /// was accepted on it.
     async fn open(&mut self, data: DataFollows) -> Result<Transaction, Reply> {
-        let leased = self.outlet.upstream.checkout(&self.message.entry).await;
+        let leased = self.outlet.upstream.checkout(&self.mail.entry).await;
         let mut lease = leased.map_err(|trouble| self.unreachable(&trouble))?;
         loop {
             if let Some(reply) = lease.capabilities().and_then(|offered| self.mismatch(offered)) {
@@ -123,14 +139,15 @@ impl Handoff {
         data: DataFollows,
     ) -> Result<(), Trouble> {
         self.answers = Answers::default();
-        let askable = || Askable::new(&transaction.capabilities(), self.asked_before);
+        let askable = || self.askable(&transaction.capabilities());
         let mut all = askable();
-        if self.asked.iter().all(|path| all.refusal(path).is_none()) {
+        if self.asked.with_parameters().all(|recipient| all.refusal(recipient).is_none()) {
             return transaction.exchange(&self.asked, data, &mut self.answers).await;
         }
         let mut some = askable();
         let recipients = self.asked.with_parameters();
-        let sayable: Paths = recipients.filter(|(path, _)| some.refusal(path).is_none()).collect();
+        let sayable: Paths =
+            recipients.filter(|&recipient| some.refusal(recipient).is_none()).collect();
         transaction.exchange(&sayable, data, &mut self.answers).await
     }
 
@@ -142,10 +159,10 @@ impl Handoff {
             transaction.abandon();
             return Err(reply);
         }
-        let mut askable = Askable::new(&transaction.capabilities(), self.asked_before);
+        let mut askable = self.askable(&transaction.capabilities());
         let mut answers = self.answers.recipients.drain(..);
         for (path, dsn) in self.asked.with_parameters() {
-            if let Some(refusal) = askable.refusal(path) {
+            if let Some(refusal) = askable.refusal((path, dsn)) {
                 self.replies.push(refusal);
                 continue;
             }
@@ -163,32 +180,37 @@ impl Handoff {
         Ok(transaction)
     }
 
-    fn mail_parameters(&self) -> MailParameters<'_> {
-        MailParameters {
-            reverse_path: &self.message.reverse_path,
-            size: self.size_upstream(),
-            body: self.message.body,
-            smtputf8: self.message.smtputf8,
-            dsn: &self.message.dsn,
+    fn askable(&self, offered: &Capabilities) -> Askable {
+        let most = offered.limits.recipients.unwrap_or(u32::MAX);
+        Askable {
+            smtputf8: offered.smtputf8,
+            success: offered.dsn || self.terms.success == TellsSuccess::Driver,
+            room: most.saturating_sub(self.asked_before),
         }
     }
 
-    /// The declared size with the line that is put in front (RFC 1870 §6.4).
-    fn size_upstream(&self) -> Option<u64> {
-        self.message.size.map(|octets| octets.saturating_add(self.message.received.len() as u64))
+    fn mail_parameters(&self) -> MailParameters<'_> {
+        MailParameters {
+            reverse_path: &self.mail.reverse_path,
+            size: self.mail.size,
+            body: self.mail.body,
+            smtputf8: self.mail.smtputf8,
+            dsn: &self.mail.dsn,
+        }
     }
 
     /// Why the upstream cannot take this transaction, whatever it would say to it.
     fn mismatch(&self, offered: &Capabilities) -> Option<Reply> {
-        if self.size_upstream().is_some_and(|octets| offered.refuses_size(octets)) {
+        if self.mail.size.is_some_and(|octets| offered.refuses_size(octets)) {
             return Some(TOO_LARGE_UPSTREAM);
         }
-        let unsayable = !offered.smtputf8 && !self.message.reverse_path.is_ascii();
+        let unsayable = !offered.smtputf8 && !self.mail.reverse_path.is_ascii();
         unsayable.then_some(UTF8_SENDER_REFUSED)
     }
 
     fn unreachable(&mut self, trouble: &Trouble) -> Reply {
         self.outlet.metrics.unreachable.increment(1);
+        self.is_unreached = true;
         self.reason = Some(trouble.to_string().into());
         tracing::debug!(upstream = self.outlet.name(), %trouble, "no connection to the upstream");
         self.outlet.miss(trouble)
@@ -213,20 +235,20 @@ impl Handoff {
 /// What an upstream can be asked for at all, by what it has said of itself.
 struct Askable {
     smtputf8: bool,
+    /// Whether somebody tells of success where that is asked for.
+    success: bool,
     /// Recipients that it still takes (RFC 9422 §4.2).
     room: u32,
 }
 
 impl Askable {
-    fn new(offered: &Capabilities, asked_before: u32) -> Self {
-        let most = offered.limits.recipients.unwrap_or(u32::MAX);
-        Self { smtputf8: offered.smtputf8, room: most.saturating_sub(asked_before) }
-    }
-
     /// Why the next recipient of a group is not even asked for. One that is takes room.
-    fn refusal(&mut self, path: &[u8]) -> Option<Reply> {
+    fn refusal(&mut self, (path, dsn): (&[u8], &[u8])) -> Option<Reply> {
         if !self.smtputf8 && !path.is_ascii() {
             return Some(UTF8_RECIPIENT_REFUSED);
+        }
+        if !self.success && asks_for_success(dsn) {
+            return Some(SUCCESS_UNTOLD);
         }
         match self.room.checked_sub(1) {
             Some(room) => self.room = room,
@@ -234,6 +256,18 @@ impl Askable {
         }
         None
     }
+}
+
+/// Whether NOTIFY has SUCCESS (RFC 3461 §4.1).
+fn asks_for_success(parameters: &[u8]) -> bool {
+    const NOTIFY: &[u8] = b"NOTIFY=";
+    let values = parameters.split(|&octet| octet == b' ').filter_map(|parameter| {
+        let (keyword, values) = parameter.split_at_checked(NOTIFY.len())?;
+        keyword.eq_ignore_ascii_case(NOTIFY).then_some(values)
+    });
+    values
+        .flat_map(|values| values.split(|&octet| octet == b','))
+        .any(|value| value.eq_ignore_ascii_case(b"SUCCESS"))
 }
 
 /// More than the upstream may be given. Seconds are rounded up: who waits as long is not early.

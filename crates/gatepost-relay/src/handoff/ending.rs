@@ -1,0 +1,284 @@
+//! The end of a message: to the upstream, into the spool, or back to the client.
+//!
+//! Two orders are what the promise rests on. Whoever is owed to the spool is committed before the final
+//! dot goes upstream, so that a message is never taken in part. And what the client is told of in
+//! another way is withdrawn, for good, before it is told.
+
+use std::time::SystemTime;
+
+use gatepost_delivery::Paths;
+use gatepost_smtp::reply::Reply;
+use gatepost_spool::{Entrance, Spool, SpoolError};
+
+use super::keep::{self, Committed};
+use super::{Handoff, Last};
+use crate::leg::{Decided, Ending, Refused};
+use crate::mail_log::Origin;
+use crate::mode::Mode;
+use crate::queue::Fresh;
+
+/// A copy could not be taken back, so the client must not be told that it was refused.
+const NOT_WITHDRAWN: Reply =
+    Reply::fixed(451, (4, 3, 0), "cannot tell what became of the message, try again later");
+
+/// How a message has ended, for its client and for the log.
+pub(super) struct Ended {
+    pub(super) fate: Fate,
+    /// What the client hears.
+    pub(super) reply: Reply,
+    /// Whom the upstream had accepted, whatever it did then.
+    pub(super) accepted: Paths,
+}
+
+pub(crate) enum Fate {
+    /// The upstream has it; whoever was owed to the spool is there.
+    Accepted,
+    /// The spool has all of it. What the upstream did, if it was asked.
+    Kept(Option<Refused>),
+    /// The spool has all of it, and the upstream perhaps, too: it has not answered yet.
+    InDoubt,
+    /// Nobody has it.
+    Refused(Refused),
+}
+
+impl Ended {
+    /// Whether the client may go.
+    pub(super) const fn is_granted(&self) -> bool {
+        !matches!(self.fate, Fate::Refused(_))
+    }
+}
+
+impl Handoff {
+    pub(super) async fn end(&mut self, last: Last, origin: &Origin<'_>) -> Ended {
+        self.octets += last.content_octets();
+        self.begin().await;
+        if self.is_copied() {
+            self.keep.end(&last).await;
+        }
+        if self.leg.holds_connection() && !self.leg.accepted().is_empty() {
+            self.end_upstream(last, origin).await
+        } else {
+            // Nothing is sent, but what is in it has to be looked at.
+            self.leg.content(last.octets()).await;
+            self.end_here(origin).await
+        }
+    }
+
+    /// No upstream is waited for.
+    async fn end_here(&mut self, origin: &Origin<'_>) -> Ended {
+        let accepted = self.leg.take_accepted();
+        let refused = self.leg.closed().cloned().map(|reply| self.refused(reply));
+        if self.leg.is_unfit() || !(self.falls_back() || accepted.is_empty() && self.keep.is_owed())
+        {
+            let none = gatepost_smtp::server::replies::NO_VALID_RECIPIENTS;
+            return self.refuse(refused.unwrap_or_else(|| self.refused(none)), accepted);
+        }
+        let owed = self.keep.main.recipients.len();
+        self.keep.main.recipients.extend(&accepted);
+        match self.keep_all(origin).await {
+            Ok(()) => Ended { reply: self.queued(), fate: Fate::Kept(refused), accepted },
+            Err(error) => {
+                self.keep.main.recipients.truncate(owed);
+                self.not_kept(&error, refused, accepted)
+            }
+        }
+    }
+
+    /// Commits every part; nobody has them leased.
+    async fn keep_all(&mut self, origin: &Origin<'_>) -> Result<(), SpoolError> {
+        let relay = self.relay.clone();
+        let Some(spool) = &relay.spool else { return Err(SpoolError::Closed) };
+        if self.keep.has_others() {
+            let parts = self.keep.commit_owed((&relay, spool), &self.message, origin).await?;
+            self.let_go(spool, parts).await;
+            return Ok(());
+        }
+        if self.mode == Mode::Spool && self.keep_and_go_on(spool, origin).await? {
+            return Ok(());
+        }
+        let entrance = Entrance::Due(self.due_at());
+        let part = &mut self.keep.main;
+        part.commit((&relay, spool), &self.message, origin, entrance).await?.is_over();
+        relay.wake_queue();
+        Ok(())
+    }
+
+    /// Commits a message that the queue goes on with at once, from memory. False if it has no room.
+    async fn keep_and_go_on(
+        &mut self,
+        spool: &Spool,
+        origin: &Origin<'_>,
+    ) -> Result<bool, SpoolError> {
+        let relay = &*self.relay;
+        let part = &mut self.keep.main;
+        let Some((queue, room)) = relay.queue().and_then(|queue| {
+            let room = queue.room(part.octets())?;
+            Some((queue, room))
+        }) else {
+            return Ok(false);
+        };
+        let Some(body) = part.take_body() else { return Ok(false) };
+        let message = part.message(relay, &self.message, origin, Entrance::Leased);
+        let lease = spool.guard(part.id);
+        // If this fails nothing was leased, and giving back what is not leased does nothing.
+        let body = spool.commit_and_keep(message.clone(), body).await?;
+        if let Some(body) = body {
+            queue.offer(Fresh { message, body, lease, room });
+        }
+        Ok(true)
+    }
+
+    /// The upstream has the message but for its end.
+    async fn end_upstream(&mut self, last: Last, origin: &Origin<'_>) -> Ended {
+        let relay = self.relay.clone();
+        let mut parts = Vec::new();
+        if let Some(spool) = relay.spool.as_ref().filter(|_| self.keep.is_owed()) {
+            match self.keep.commit_owed((&relay, spool), &self.message, origin).await {
+                Ok(committed) => parts = committed,
+                Err(error) => {
+                    // Its connection is closed without the final dot.
+                    let accepted = self.leg.take_accepted();
+                    drop(self.leg.take());
+                    return self.not_kept(&error, None, accepted);
+                }
+            }
+        }
+        let accepted = self.leg.take_accepted();
+        let finishing = self.leg.take().finish(last.octets());
+        if self.mode != Mode::Hybrid {
+            let ending = finishing.await;
+            return self.settle(ending, parts, accepted, origin).await;
+        }
+        let mut finishing = Box::pin(finishing);
+        match tokio::time::timeout(relay.config.answer_within, &mut finishing).await {
+            Ok(ending) => self.settle(ending, parts, accepted, origin).await,
+            Err(_) => self.leave(finishing, parts, accepted, origin).await,
+        }
+    }
+
+    /// The upstream has said its word, or will say none.
+    pub(super) async fn settle(
+        &mut self,
+        ending: Ending,
+        parts: Vec<Committed>,
+        accepted: Paths,
+        origin: &Origin<'_>,
+    ) -> Ended {
+        let relay = self.relay.clone();
+        let refused = match ending {
+            Ending::Accepted(reply) => {
+                if let Some(spool) = &relay.spool {
+                    self.let_go(spool, parts).await;
+                }
+                return Ended { reply, fate: Fate::Accepted, accepted };
+            }
+            Ending::Refused(refused) => refused,
+        };
+        let Some(spool) = &relay.spool else { return self.refuse(refused, accepted) };
+        let can_wait = self.mode == Mode::Hybrid && refused.reply.is_transient();
+        let parts = if can_wait {
+            match self.join(spool, parts, &accepted, origin).await {
+                Ok(parts) => {
+                    self.let_go(spool, parts).await;
+                    return Ended {
+                        reply: self.queued(),
+                        fate: Fate::Kept(Some(refused)),
+                        accepted,
+                    };
+                }
+                // Then it is as in mode sync.
+                Err(parts) => parts,
+            }
+        } else {
+            parts
+        };
+        match keep::withdraw(spool, parts).await {
+            Ok(()) => self.refuse(refused, accepted),
+            Err(_) => self.refuse(Refused { reply: NOT_WITHDRAWN, ..refused }, accepted),
+        }
+    }
+
+    /// The upstream has everything and has refused it for now: whom it had accepted is owed to the
+    /// spool, too.
+    async fn join(
+        &mut self,
+        spool: &Spool,
+        mut parts: Vec<Committed>,
+        accepted: &Paths,
+        origin: &Origin<'_>,
+    ) -> Result<Vec<Committed>, Vec<Committed>> {
+        if let Some(main) = parts.iter().find(|part| part.is_main) {
+            return match spool.doubt(main.id, keep::recipients(accepted)).await {
+                Ok(true) => {
+                    self.keep.main.recipients.extend(accepted);
+                    Ok(parts)
+                }
+                Ok(false) | Err(_) => Err(parts),
+            };
+        }
+        let relay = self.relay.clone();
+        let main = &mut self.keep.main;
+        let owed = main.recipients.len();
+        main.recipients.extend(accepted);
+        match main.commit((&relay, spool), &self.message, origin, Entrance::Leased).await {
+            Ok(lease) => {
+                parts.push(Committed { id: main.id, is_main: true, lease });
+                Ok(parts)
+            }
+            Err(_) => {
+                main.recipients.truncate(owed);
+                Err(parts)
+            }
+        }
+    }
+
+    /// The queue goes on with parts: at once, or in a while with what was just tried.
+    pub(super) async fn let_go(&self, spool: &Spool, parts: Vec<Committed>) {
+        if parts.is_empty() {
+            return;
+        }
+        for part in parts {
+            let due_at = if part.is_main { self.due_at() } else { SystemTime::now() };
+            // A failure leaves it to the guard.
+            if spool.reschedule(part.id, due_at).await.is_ok() {
+                part.lease.is_over();
+            }
+        }
+        self.relay.wake_queue();
+    }
+
+    /// When the queue may go on with those who were to go by this leg.
+    pub(super) fn due_at(&self) -> SystemTime {
+        let now = SystemTime::now();
+        // Who was never asked about has not failed.
+        if self.mode == Mode::Spool || self.leg.is_unreached() {
+            return now;
+        }
+        now + self.relay.first_retry()
+    }
+
+    /// What the client hears of a message that is in the spool.
+    pub(super) fn queued(&self) -> Reply {
+        Reply::new(250, (2, 0, 0), format!("Ok: queued as {}", self.message.id))
+    }
+
+    fn refused(&self, reply: Reply) -> Refused {
+        let decided = if self.leg.is_unfit() { Decided::Here } else { Decided::Upstream };
+        Refused { reply, reason: self.leg.reason().map(Into::into), decided }
+    }
+
+    fn refuse(&self, refused: Refused, accepted: Paths) -> Ended {
+        Ended { reply: refused.reply.clone(), fate: Fate::Refused(refused), accepted }
+    }
+
+    /// The spool did not take it: the client hears of the upstream's trouble, if there was any.
+    fn not_kept(&self, error: &SpoolError, refused: Option<Refused>, accepted: Paths) -> Ended {
+        tracing::warn!(id = %self.message.id, %error, "the spool did not take a message");
+        let refused = refused.unwrap_or_else(|| Refused {
+            reply: keep::NO_ROOM,
+            reason: Some(error.to_string().into()),
+            decided: Decided::Here,
+        });
+        self.refuse(refused, accepted)
+    }
+}

@@ -1,0 +1,138 @@
+//! What is counted and written down about a message when it has ended.
+
+use std::borrow::Cow;
+
+use gatepost_delivery::Paths;
+use gatepost_smtp::reply::{Reply, Severity};
+
+use super::Handoff;
+use super::ending::{Ended, Fate};
+use crate::leg::{Decided, Ending, Refused};
+use crate::mail_log::{Event, EventType, MailLog, Octets, Origin, PathList};
+use crate::metrics::DeliveryMetrics;
+use crate::outlet::Outlet;
+
+/// Why a message was kept whose upstream has not said anything.
+const NO_ANSWER_YET: &str = "the upstream takes its time to answer";
+
+impl Handoff {
+    /// Counts and logs how a message has ended.
+    pub(super) fn record(&self, ended: &Ended, origin: Origin<'_>) {
+        let metrics = &self.leg.outlet().metrics;
+        self.relay.metrics.count(self.mode, &ended.fate);
+        let attempt = match &ended.fate {
+            Fate::Accepted => {
+                metrics.delivered.increment(1);
+                Some((EventType::Delivery, None))
+            }
+            Fate::Kept(Some(refused)) if !ended.accepted.is_empty() => {
+                count(metrics, refused);
+                Some((EventType::TransientFailure, Some(refused)))
+            }
+            Fate::Kept(_) | Fate::InDoubt => None,
+            Fate::Refused(refused) => {
+                count(metrics, refused);
+                Some((event_type(refused), Some(refused)))
+            }
+        };
+        let log = &self.relay.mail_log;
+        if !log.is_on() {
+            return;
+        }
+        let everybody = self.everybody(ended);
+        let event = |r#type, recipients, reply: &Reply| Event {
+            id: Some(self.message.id),
+            sender: Some(Octets(&self.message.sender)),
+            recipients: Some(PathList(recipients)),
+            size: Some(self.octets),
+            mode: Some(self.mode.name()),
+            upstream: Some(self.upstream_name()),
+            duration_ms: Some(self.message.began.elapsed().as_millis() as u64),
+            ..Event::new(r#type, origin, reply.to_string())
+        };
+        if ended.is_granted() {
+            let reason = match ended.fate {
+                Fate::InDoubt => Some(Cow::Borrowed(NO_ANSWER_YET)),
+                _ => None,
+            };
+            let reception = event(EventType::Reception, &everybody, &ended.reply);
+            log.write(&Event { reason, ..reception });
+        }
+        if let Some((r#type, refused)) = attempt {
+            let reply = refused.map_or(&ended.reply, |refused| &refused.reply);
+            let reason = refused.and_then(|refused| refused.reason.as_deref()).map(Cow::Borrowed);
+            log.write(&Event { attempt: Some(1), reason, ..event(r#type, &ended.accepted, reply) });
+        }
+    }
+
+    /// Whom the client was told 250 for.
+    fn everybody<'a>(&self, ended: &'a Ended) -> Cow<'a, Paths> {
+        if !self.keep.is_owed() {
+            return Cow::Borrowed(&ended.accepted);
+        }
+        let elsewhere = match ended.fate {
+            // Whom the upstream had accepted is among those who are kept.
+            Fate::Kept(_) | Fate::InDoubt => None,
+            Fate::Accepted | Fate::Refused(_) => Some(&ended.accepted),
+        };
+        let accepted = elsewhere.into_iter().flat_map(Paths::with_parameters);
+        Cow::Owned(accepted.chain(self.keep.recipients()).collect())
+    }
+}
+
+/// The upstream's word on a message that its client was told is kept.
+pub(super) struct LateWord<'a> {
+    pub(super) message: &'a gatepost_spool::Message,
+    /// Whom it is about.
+    pub(super) recipients: Paths,
+    pub(super) outlet: &'a Outlet,
+}
+
+impl LateWord<'_> {
+    pub(super) fn tell(&self, log: &MailLog, ending: &Ending) {
+        let metrics = &self.outlet.metrics;
+        let (r#type, reply, reason) = match ending {
+            Ending::Accepted(reply) => {
+                metrics.delivered.increment(1);
+                (EventType::Delivery, reply, None)
+            }
+            Ending::Refused(refused) => {
+                count(metrics, refused);
+                (event_type(refused), &refused.reply, refused.reason.as_deref())
+            }
+        };
+        if !log.is_on() {
+            return;
+        }
+        let envelope = &self.message.envelope;
+        let origin = Origin::from(&envelope.origin);
+        log.write(&Event {
+            id: Some(envelope.id),
+            sender: Some(Octets(&envelope.sender)),
+            recipients: Some(PathList(&self.recipients)),
+            mode: Some(crate::mode::Mode::Hybrid.name()),
+            upstream: Some(self.outlet.name()),
+            attempt: Some(1),
+            reason: reason.map(Cow::Borrowed),
+            ..Event::new(r#type, origin, reply.to_string())
+        });
+    }
+}
+
+/// What it is called that an upstream did not take a message.
+fn event_type(refused: &Refused) -> EventType {
+    match (refused.decided, refused.reply.severity()) {
+        (Decided::Here, _) => EventType::Rejection,
+        (Decided::Upstream, Severity::Permanent) => EventType::Bounce,
+        _ => EventType::TransientFailure,
+    }
+}
+
+fn count(metrics: &DeliveryMetrics, refused: &Refused) {
+    match (refused.decided, refused.reply.severity()) {
+        (Decided::Here, _) => {}
+        (Decided::Nobody, _) => metrics.ambiguous.increment(1),
+        (Decided::Upstream, Severity::Permanent) => metrics.refused.increment(1),
+        (Decided::Upstream, _) => metrics.deferred.increment(1),
+    }
+}
