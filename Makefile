@@ -9,7 +9,7 @@ lettre := tests/foreign/senders/lettre
 # How long each of the long jobs goes on.
 SECONDS_EACH ?= 600
 
-CI_JOBS := fmt architecture sizes dependencies rules clippy tests networks docs release unit demo foreign bench-smoke fuzz
+CI_JOBS := fmt architecture sizes dependencies rules clippy tests networks notifications docs release unit demo foreign bench-smoke fuzz
 LONG_JOBS := release-all bench properties soak fuzz-long foreign-long
 
 .PHONY: ci long $(CI_JOBS) $(LONG_JOBS)
@@ -53,6 +53,12 @@ tests:
 networks:
 	cargo build --locked -p gatepost-policy --example networks
 	tests/foreign/networks.py $(target)/debug/examples/networks
+
+# Notifications as Python's email package reads them.
+notifications:
+	rm -rf $(target)/notifications
+	NOTIFICATIONS=$(abspath $(target)/notifications) cargo test --locked -p gatepost-relay --lib -- --ignored --exact dsn::tests::samples::write_samples
+	tests/foreign/notifications.py $(target)/notifications
 
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked

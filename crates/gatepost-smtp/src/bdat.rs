@@ -168,10 +168,48 @@ impl ChunkScanner {
 /// Takes the dots off again that [`Transparency::Stuffed`] has put in.
 pub fn unstuff(stuffed: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(stuffed.len());
-    for line in stuffed.split_inclusive(|&octet| octet == b'\n') {
-        plain.extend_from_slice(line.strip_prefix(STUFFING).unwrap_or(line));
-    }
+    Unstuffer::new().push(stuffed, &mut plain);
     plain
+}
+
+/// Puts the dots in again that [`unstuff`] has taken off: lines that go on as DATA.
+pub fn stuff(plain: &[u8]) -> Vec<u8> {
+    let mut stuffed = Vec::with_capacity(plain.len() + plain.len() / 64);
+    for line in plain.split_inclusive(|&octet| octet == b'\n') {
+        if line.starts_with(STUFFING) {
+            stuffed.extend_from_slice(STUFFING);
+        }
+        stuffed.extend_from_slice(line);
+    }
+    stuffed
+}
+
+/// Takes the dots off of content that comes in pieces, as [`unstuff`] does of all of it.
+#[derive(Clone, Debug)]
+pub struct Unstuffer {
+    is_line_start: bool,
+}
+
+impl Unstuffer {
+    /// At the first octet of a message.
+    pub const fn new() -> Self {
+        Self { is_line_start: true }
+    }
+
+    /// Adds what the next piece stands for.
+    pub fn push(&mut self, stuffed: &[u8], plain: &mut Vec<u8>) {
+        for line in stuffed.split_inclusive(|&octet| octet == b'\n') {
+            let dot = if self.is_line_start { STUFFING } else { b"" };
+            plain.extend_from_slice(line.strip_prefix(dot).unwrap_or(line));
+            self.is_line_start = line.ends_with(b"\n");
+        }
+    }
+}
+
+impl Default for Unstuffer {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 //! They are understood so that nothing can be hidden in them, and passed on as they stand: a value
 //! that was decoded is never written down again. An xtext that stands for a control character is
 //! no value (RFC 3461 §4: what it encodes is printable).
+//!
+//! Whoever answers for a message later reads them again as they were kept ([`MailDsn::kept`],
+//! [`RcptDsn::kept`]): what they ask for, and what they stand for.
 
 use crate::command::CommandError;
 
@@ -30,7 +33,48 @@ pub struct RcptDsn<'a> {
     pub orcpt: Option<&'a [u8]>,
 }
 
+/// How much of a message comes back with a notification of failure (RFC 3461 §4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ret {
+    /// All of it.
+    Full,
+    /// Its header section.
+    Headers,
+}
+
+/// What a sender can want to be told about a recipient (RFC 3461 §4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// Nothing is decided for long.
+    Delay,
+    /// It was not delivered, and will not be.
+    Failure,
+    /// It was delivered, or relayed to where nothing more is told.
+    Success,
+}
+
 impl<'a> MailDsn<'a> {
+    /// Reads parameters that were kept as they stood, each with a space in front. What is none of
+    /// these is passed over: it was judged when it came.
+    pub fn kept(parameters: &'a [u8]) -> Self {
+        let mut read = Self::default();
+        for parameter in each(parameters) {
+            let _ = read.set(parameter);
+        }
+        read
+    }
+
+    /// How much comes back, if the client has said so.
+    pub fn ret(self) -> Option<Ret> {
+        let (_, value) = split(self.ret?);
+        Some(if value.eq_ignore_ascii_case(b"FULL") { Ret::Full } else { Ret::Headers })
+    }
+
+    /// What the client calls this envelope, decoded.
+    pub fn envelope_id(self) -> Option<Vec<u8>> {
+        Some(decode_xtext(split(self.envid?).1))
+    }
+
     /// The parameters as they stood, in the order of the RFC.
     pub fn parameters(self) -> impl Iterator<Item = &'a [u8]> {
         self.ret.into_iter().chain(self.envid)
@@ -56,6 +100,35 @@ impl<'a> MailDsn<'a> {
 }
 
 impl<'a> RcptDsn<'a> {
+    /// Reads parameters that were kept as they stood, each with a space in front. What is none of
+    /// these is passed over: it was judged when it came.
+    pub fn kept(parameters: &'a [u8]) -> Self {
+        let mut read = Self::default();
+        for parameter in each(parameters) {
+            let _ = read.set(parameter);
+        }
+        read
+    }
+
+    /// Whether the sender is to be told on this occasion. Who has not said when is told of failure
+    /// only: RFC 3461 §4.1 leaves open whether of delay, too, and that is for whoever asks.
+    pub fn wants(self, occasion: Occasion) -> bool {
+        let word: &[u8] = match occasion {
+            Occasion::Delay => b"DELAY",
+            Occasion::Failure => b"FAILURE",
+            Occasion::Success => b"SUCCESS",
+        };
+        let Some(notify) = self.notify else { return occasion == Occasion::Failure };
+        split(notify).1.split(|&octet| octet == b',').any(|it| it.eq_ignore_ascii_case(word))
+    }
+
+    /// Who the recipient was at first: the type of the address, and the address, decoded.
+    pub fn original_recipient(self) -> Option<(&'a [u8], Vec<u8>)> {
+        let (_, value) = split(self.orcpt?);
+        let semicolon = value.iter().position(|&octet| octet == b';')?;
+        Some((&value[..semicolon], decode_xtext(&value[semicolon + 1..])))
+    }
+
     /// The parameters as they stood, in the order of the RFC.
     pub fn parameters(self) -> impl Iterator<Item = &'a [u8]> {
         self.notify.into_iter().chain(self.orcpt)
@@ -79,6 +152,22 @@ impl<'a> RcptDsn<'a> {
             Ok(false)
         }
     }
+}
+
+/// Parameters that were kept: each whole, its keyword, its value.
+fn each(parameters: &[u8]) -> impl Iterator<Item = (&[u8], &[u8], &[u8])> {
+    parameters.split(|&octet| octet == b' ').filter(|parameter| !parameter.is_empty()).map(
+        |parameter| {
+            let (keyword, value) = split(parameter);
+            (parameter, keyword, value)
+        },
+    )
+}
+
+/// Keyword and value of a parameter.
+fn split(parameter: &[u8]) -> (&[u8], &[u8]) {
+    let sign = parameter.iter().position(|&octet| octet == b'=').unwrap_or(parameter.len());
+    (&parameter[..sign], parameter.get(sign + 1..).unwrap_or_default())
 }
 
 fn once<'a>(
@@ -133,6 +222,21 @@ fn is_xtext(value: &[u8]) -> bool {
         }
     }
     true
+}
+
+/// What an xtext stands for. What is none stands for itself.
+fn decode_xtext(value: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let [first, behind @ ..] = rest {
+        let encoded = match (first, behind) {
+            (b'+', [high, low, ..]) => hex(*high).zip(hex(*low)),
+            _ => None,
+        };
+        decoded.push(encoded.map_or(*first, |(high, low)| high * 16 + low));
+        rest = if encoded.is_some() { &behind[2..] } else { behind };
+    }
+    decoded
 }
 
 const fn hex(digit: u8) -> Option<u8> {
@@ -210,6 +314,40 @@ mod tests {
             (b"rfc822;a@b+0D+0A", false),
         ] {
             assert_eq!(is_orcpt(value), expected, "{}", value.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_was_kept_is_read_again() {
+        let mail = MailDsn::kept(b" RET=hdrs ENVID=a+2Bb+20c");
+        assert_eq!(mail.ret(), Some(Ret::Headers));
+        assert_eq!(mail.envelope_id().as_deref(), Some(&b"a+b c"[..]));
+        assert_eq!(MailDsn::kept(b" RET=FULL").ret(), Some(Ret::Full));
+        for nothing in [&b""[..], b" ", b" X=y", b" RET=some", b" ENVID=a+0D+0Ab"] {
+            assert_eq!(MailDsn::kept(nothing), MailDsn::default(), "{}", nothing.escape_ascii());
+        }
+        let rcpt = RcptDsn::kept(b" NOTIFY=failure,DELAY ORCPT=rfc822;a+2Bb@c.example");
+        let original = (&b"rfc822"[..], b"a+b@c.example".to_vec());
+        assert_eq!(rcpt.original_recipient(), Some(original));
+        assert_eq!(RcptDsn::kept(b" ORCPT=rfc822").original_recipient(), None);
+    }
+
+    #[test]
+    fn a_sender_is_told_when_it_wants_to_be() {
+        use Occasion::{Delay, Failure, Success};
+        for (kept, expected) in [
+            (&b""[..], [false, true, false]),
+            (b" NOTIFY=NEVER", [false, false, false]),
+            (b" NOTIFY=never", [false, false, false]),
+            (b" NOTIFY=SUCCESS", [false, false, true]),
+            (b" NOTIFY=delay,failure", [true, true, false]),
+            (b" NOTIFY=SUCCESS,FAILURE,DELAY", [true, true, true]),
+            // It could not have been accepted: as if nothing had been said.
+            (b" NOTIFY=NEVER,FAILURE", [false, true, false]),
+        ] {
+            let rcpt = RcptDsn::kept(kept);
+            let wanted = [Delay, Failure, Success].map(|occasion| rcpt.wants(occasion));
+            assert_eq!(wanted, expected, "{}", kept.escape_ascii());
         }
     }
 }

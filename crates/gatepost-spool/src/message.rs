@@ -241,7 +241,7 @@ pub struct StoredRecipient {
     pub state: RecipientState,
     /// What is left to do, once it is not pending any more.
     pub after: After,
-    /// Whether a notification of delay was made.
+    /// Whether a notification of delay was made, or is not going to be.
     pub delay_told: bool,
     /// Attempts that were recorded.
     pub attempts: u32,

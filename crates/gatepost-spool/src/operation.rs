@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 pub(crate) use self::commit::Commit;
 pub(crate) use self::queue::{
     CHUNK, Doubt, Hold, LeaseThem, Record, Release, Remove, RenameUpstream, Reschedule, Retry,
-    RetryChunk, Wake, Withdraw,
+    RetryChunk, Wake, Withdraw, Withhold,
 };
 use crate::account::{Change, Counted};
 use crate::columns::Columns;

@@ -16,12 +16,12 @@ use crate::disk::Disk;
 use crate::error::SpoolError;
 use crate::id::QueueId;
 use crate::lease::LeaseGuard;
-use crate::message::{Attempt, Message, Recipient, Standing, StoredMessage};
+use crate::message::{About, Attempt, Message, Recipient, Standing, StoredMessage};
 use crate::metrics::SpoolMetrics;
 use crate::open::SpoolOptions;
 use crate::operation::{
     CHUNK, Commit, Doubt, Hold, LeaseThem, Operation, Record, Release, Remove, RenameUpstream,
-    Reschedule, Retry, RetryChunk, Wake, Withdraw,
+    Reschedule, Retry, RetryChunk, Wake, Withdraw, Withhold,
 };
 use crate::read::{DueMessage, Filter, Page, Reader, resting};
 use crate::status::Status;
@@ -186,6 +186,13 @@ impl Spool {
         due_at: SystemTime,
     ) -> Result<Option<Standing>, SpoolError> {
         self.write(Record { id, attempts, due_at }).await
+    }
+
+    /// Notes that a notification is not made. Who was owed one and was not delivered is kept, as
+    /// [`After::Keep`](crate::After) says, and who was delivered is done with; of a delay nobody is
+    /// told any more. False if the message is not there.
+    pub async fn withhold(&self, about: About) -> Result<bool, SpoolError> {
+        self.write(Withhold { about }).await
     }
 
     /// Gives leases back without an attempt: these messages are due when they were.

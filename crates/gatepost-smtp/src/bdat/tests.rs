@@ -145,3 +145,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn dots_come_off_however_content_is_cut() {
+    let plain = b".a\r\n..\r\nb.\r\n.\r\n\r\n.end\r\n";
+    let stuffed = stuff(plain);
+    assert_eq!(stuffed, b"..a\r\n...\r\nb.\r\n..\r\n\r\n..end\r\n");
+    for size in 1..=stuffed.len() {
+        let (mut unstuffer, mut all) = (Unstuffer::new(), Vec::new());
+        for piece in stuffed.chunks(size) {
+            unstuffer.push(piece, &mut all);
+        }
+        assert_eq!(all, plain, "pieces of {size}");
+    }
+}

@@ -8,7 +8,7 @@ use super::{Batch, Operation};
 use crate::account::Change;
 use crate::columns::{Coded, millis, reply_octets};
 use crate::id::QueueId;
-use crate::message::{After, Attempt, Outcome, Recipient, RecipientState, Standing};
+use crate::message::{About, After, Attempt, Notice, Outcome, Recipient, RecipientState, Standing};
 use crate::settle::{remove, settle};
 
 /// Messages that one operation on many of them changes: others wait no longer than that takes.
@@ -161,6 +161,39 @@ impl Record {
             )?
             .execute((self.id.to_sql(), millis(self.due_at)))?;
         Ok(())
+    }
+}
+
+/// A notification is not made: who was not delivered is kept instead.
+pub(crate) struct Withhold {
+    pub(crate) about: About,
+}
+
+impl Operation for Withhold {
+    type Answer = bool;
+
+    fn apply(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<Self::Answer> {
+        let about = &self.about;
+        batch.change(
+            about.id,
+            |_| true,
+            |batch| {
+                let mut statement = batch.connection.prepare_cached(match about.notice {
+                    Notice::Delay => {
+                        "UPDATE recipient SET delay_told = 1 WHERE message = ?1 AND place = ?2"
+                    }
+                    // After: 0 is Forget, 1 Keep, 2 Notify. State: 1 is Delivered.
+                    Notice::End => {
+                        "UPDATE recipient SET after = CASE state WHEN 1 THEN 0 ELSE 1 END
+                         WHERE message = ?1 AND place = ?2 AND after = 2"
+                    }
+                })?;
+                for place in &about.recipients {
+                    statement.execute((about.id.to_sql(), place))?;
+                }
+                settle(batch.connection, about.id)
+            },
+        )
     }
 }
 

@@ -164,6 +164,44 @@ fn an_attempt_decides_about_each_recipient() {
     });
 }
 
+/// Where there would be too many notifications, who was not delivered is kept, and nobody else.
+#[test]
+fn a_notification_may_be_withheld() {
+    let world = World::new();
+    run(async {
+        let (spool, _) = world.open();
+        let about = |number, notice| About { id: id(number), recipients: [0, 1].into(), notice };
+        commit(&spool, 1, 100).await.expect("is taken");
+        assert!(spool.withhold(about(1, Notice::Delay)).await.expect("writes"));
+        let shown = spool.show(id(1)).await.expect("reads").expect("is there");
+        assert_eq!(shown.standing, Standing::Queued);
+        assert!(shown.recipients.iter().all(|it| it.delay_told && it.after == After::Forget));
+
+        spool.lease(vec![id(1)]).await.expect("writes");
+        let attempts = vec![
+            attempt(0, Outcome::Delivered(After::Notify)),
+            attempt(1, Outcome::Expired(After::Notify)),
+        ];
+        spool.record(id(1), attempts, at(0)).await.expect("writes");
+        assert!(spool.withhold(about(1, Notice::End)).await.expect("writes"));
+        let shown = spool.show(id(1)).await.expect("reads").expect("is there");
+        assert_eq!(shown.standing, Standing::Dead);
+        let after: Vec<_> = shown.recipients.iter().map(|it| it.after).collect();
+        assert_eq!(after, [After::Forget, After::Keep]);
+        counted(&world, &spool).await;
+
+        // Of delivered recipients nothing is left.
+        commit(&spool, 2, 100).await.expect("is taken");
+        spool.lease(vec![id(2)]).await.expect("writes");
+        let attempts = [0, 1].map(|place| attempt(place, Outcome::Delivered(After::Notify)));
+        spool.record(id(2), attempts.into(), at(0)).await.expect("writes");
+        assert!(spool.withhold(about(2, Notice::End)).await.expect("writes"));
+        assert!(!spool.withhold(about(2, Notice::End)).await.expect("writes"));
+        assert_eq!(ids(&spool, Filter::default()).await, [1]);
+        counted(&world, &spool).await;
+    });
+}
+
 #[test]
 fn a_hand_over_in_doubt_ends_one_way_or_the_other() {
     let world = World::new();
