@@ -270,6 +270,7 @@ max_recipients = 100
 max_connections = 200
 message_rate = "600/min"
 recipient_rate = "5000/h"
+duplicate_rate = "10/min"
 bare_newlines = "reject"
 add_missing_headers = ["message-id", "date"]
 not_before = 2026-01-01T00:00:00Z
@@ -304,6 +305,7 @@ fn an_entry_reads_like_the_policy_file() {
         "max_connections": 200,
         "message_rate": "600/min",
         "recipient_rate": "5000/h",
+        "duplicate_rate": "10/min",
         "bare_newlines": "reject",
         "add_missing_headers": ["message-id", "date"],
         "not_before": "2026-01-01T00:00:00Z",

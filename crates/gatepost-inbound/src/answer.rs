@@ -54,6 +54,14 @@ pub(crate) fn log_refused(session: &Session, hello: &Hello, handoff: &Handoff, r
     log_message(session, hello, handoff, reply.to_string(), String::from_utf8_lossy(reply.text()));
 }
 
+/// The same message has come too often: a program that sends it in a loop does so in any number.
+pub(crate) fn log_copy(session: &Session, hello: &Hello, handoff: &Handoff, refusal: &Refusal) {
+    session.listener.metrics.deferred.increment(1);
+    session.count(Use::Refusal);
+    let Some(reason) = reason(session, refusal, Flood::of(refusal)) else { return };
+    log_message(session, hello, handoff, refusal.reply.to_string(), reason);
+}
+
 /// The upstream was lost between RCPT and DATA, by its fault or by the client's.
 pub(crate) fn log_deferred(session: &Session, hello: &Hello, handoff: &Handoff, reply: &Reply) {
     session.listener.metrics.deferred.increment(1);

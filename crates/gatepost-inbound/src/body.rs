@@ -19,6 +19,7 @@ use gatepost_stream::Mark;
 
 use crate::answer;
 use crate::conn::{Conn, End};
+use crate::fingerprint::Fingerprinter;
 use crate::header::{Examined, HeldHeader};
 use crate::session::Session;
 
@@ -42,6 +43,8 @@ struct Body<'s> {
     refusal: Option<Refusal>,
     /// The header section, while the entry asks to look at it.
     header: Option<HeldHeader>,
+    /// If it matters whether the message has come before.
+    fingerprinter: Option<Box<Fingerprinter>>,
     /// Octets of content that were counted, held back or not.
     octets: u64,
     /// When a client that sends no more than this has stalled.
@@ -79,13 +82,18 @@ impl Refusal {
 }
 
 impl<'s> Body<'s> {
-    fn new(session: &'s Session, conn: &Conn, handoff: Handoff) -> Self {
+    fn new(
+        session: &'s Session,
+        conn: &Conn,
+        (handoff, fingerprinter): (Handoff, Option<Box<Fingerprinter>>),
+    ) -> Self {
         Self {
             session,
             stall: conn.mark(handoff.client_stall()),
             relayed: Some(handoff),
             refusal: None,
             header: HeldHeader::for_session(session),
+            fingerprinter,
             octets: 0,
         }
     }
@@ -98,6 +106,7 @@ impl<'s> Body<'s> {
             relayed: None,
             refusal: Some(Refusal::new(reply, Then::GoOn)),
             header: None,
+            fingerprinter: None,
             octets: 0,
         }
     }
@@ -106,6 +115,9 @@ impl<'s> Body<'s> {
     async fn pass_on(&mut self, conn: &mut Conn, content: Bytes, received: u64) -> Result<(), End> {
         if let Some(handoff) = &mut self.relayed {
             let asked = conn.mark(Duration::ZERO);
+            if let Some(fingerprinter) = &mut self.fingerprinter {
+                fingerprinter.content(&content);
+            }
             if !content.is_empty() {
                 handoff.content(content).await;
             }
@@ -210,6 +222,23 @@ impl<'s> Body<'s> {
                 self.refuse(hello, refusal.reply, Then::GoOn);
                 Bytes::new()
             }
+        }
+    }
+
+    /// The end of the content is here, and has not gone upstream: if the same message has come too
+    /// often, it never does.
+    fn judge_copy(&mut self, hello: &Hello, last: &[u8]) {
+        let Some(mut fingerprinter) = self.fingerprinter.take() else { return };
+        let Some(handoff) = &self.relayed else { return };
+        fingerprinter.content(last);
+        let session = self.session;
+        let (message, uptime) = (fingerprinter.end(), session.service.uptime());
+        let judged = check::duplicate(&session.entry, session.beside(), message, uptime);
+        if let Err(refusal) = judged {
+            session.listener.metrics.verdicts.refused(&refusal);
+            answer::log_copy(session, hello, handoff, &refusal);
+            self.relayed = None;
+            self.refusal = Some(Refusal::new(refusal.reply, Then::GoOn));
         }
     }
 

@@ -18,6 +18,7 @@ mod config;
 mod conn;
 mod denied;
 mod drain;
+mod fingerprint;
 mod header;
 mod health;
 mod hidden;

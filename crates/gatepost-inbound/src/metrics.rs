@@ -100,7 +100,7 @@ pub(crate) struct Verdicts {
 }
 
 /// How each check can refuse.
-const REFUSALS: [(Check, &str); 14] = [
+const REFUSALS: [(Check, &str); 15] = [
     (Check::Dates, "defer"),
     (Check::Dates, "reject"),
     (Check::Tls, "reject"),
@@ -115,6 +115,7 @@ const REFUSALS: [(Check, &str); 14] = [
     (Check::Route, "defer"),
     (Check::RecipientRate, "defer"),
     (Check::HeaderFrom, "reject"),
+    (Check::DuplicateRate, "defer"),
 ];
 
 impl Verdicts {

@@ -1,5 +1,6 @@
 //! What all sessions share.
 
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Service {
     pub(crate) clock: Clock,
     pub(crate) drain: Arc<Drain>,
     pub(crate) rejections: Rejections,
+    /// Under which messages have fingerprints: of this process, so that nobody can choose one.
+    pub(crate) fingerprint_key: RandomState,
     /// Where envelopes go that a candidate policy may be asked about.
     pub(crate) shadow: Option<ShadowTap>,
     pub(crate) denied: Arc<Denied>,
@@ -75,6 +78,7 @@ impl Service {
             clock,
             drain,
             rejections: Rejections::default(),
+            fingerprint_key: RandomState::new(),
             denied: Denied::new(),
             shadow: None,
         }

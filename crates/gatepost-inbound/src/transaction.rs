@@ -22,6 +22,7 @@ use gatepost_stream::Mark;
 use crate::answer;
 use crate::body;
 use crate::conn::{Buffered, Conn, End};
+use crate::fingerprint::Fingerprinter;
 use crate::session::Session;
 use crate::shadow::Record;
 
@@ -69,6 +70,8 @@ struct Transaction<'s> {
     /// Recipients that policy has refused.
     refused: u32,
     smtputf8: bool,
+    /// If it matters whether the message has come before.
+    fingerprinter: Option<Box<Fingerprinter>>,
     /// Told of every word of policy; sent when the transaction is over.
     record: Record<'s>,
     /// When a client that names no further recipient has stalled.
@@ -102,6 +105,7 @@ pub(crate) async fn run(
     let mut transaction = Transaction {
         session,
         open,
+        fingerprinter: Fingerprinter::for_session(session, &sender),
         sender,
         routes,
         way: None,
@@ -284,7 +288,7 @@ impl<'s> Transaction<'s> {
         let Some(handoff) = self.carriage.handoff() else { return Slot::Refused(NO_UPSTREAM) };
         let (path, dsn) = recipient;
         let named = handoff.name(path, dsn).await;
-        self.slot(named)
+        self.slot(named, path)
     }
 
     fn name_apart(&mut self, way: Way, recipient: (&[u8], &[u8])) -> Slot {
@@ -292,14 +296,17 @@ impl<'s> Transaction<'s> {
         let Some(handoff) = self.carriage.handoff() else { return Slot::Refused(NO_UPSTREAM) };
         let route = (way.upstream.index(), mode(way));
         let named = handoff.name_apart(route, reverse_path, recipient);
-        self.slot(named)
+        self.slot(named, recipient.0)
     }
 
-    fn slot(&mut self, named: Result<Named, Reply>) -> Slot {
+    fn slot(&mut self, named: Result<Named, Reply>, path: &[u8]) -> Slot {
         match named {
             Ok(Named::Asked) => Slot::Asked,
             Ok(Named::Kept) => {
                 self.kept += 1;
+                if let Some(fingerprinter) = &mut self.fingerprinter {
+                    fingerprinter.recipient(path);
+                }
                 Slot::Kept
             }
             Err(reply) => Slot::Refused(reply),
@@ -363,6 +370,8 @@ impl<'s> Transaction<'s> {
                             path,
                             reply,
                         );
+                    } else if let Some(fingerprinter) = &mut self.fingerprinter {
+                        fingerprinter.recipient(path);
                     }
                     reply
                 }
@@ -393,7 +402,7 @@ impl<'s> Transaction<'s> {
     async fn chunks(self, conn: &mut Conn, first: Chunk) -> Result<Ready, End> {
         let (chunking, standing) = self.open.chunks();
         let way = match (standing, self.carriage) {
-            (Ok(()), Carriage::Begun(handoff)) => Ok(handoff),
+            (Ok(()), Carriage::Begun(handoff)) => Ok((handoff, self.fingerprinter)),
             (Err(reply), carriage) => {
                 carriage.abandon();
                 Err(reply)
@@ -434,7 +443,8 @@ impl<'s> Transaction<'s> {
             conn.say(&reply);
             return Ok(After::Data(receiving.end()));
         }
-        body::data::receive(self.session, conn, receiving, handoff).await.map(After::Data)
+        let way = (handoff, self.fingerprinter);
+        body::data::receive(self.session, conn, receiving, way).await.map(After::Data)
     }
 }
 

@@ -5,7 +5,7 @@
 //! AUTH    ─► connect: max_connections of the credential
 //! MAIL    ─► mail:  dates, tls, certificate, authentication, helo, sender, size, message_rate
 //! RCPT    ─► rcpt:  recipient, max_recipients, route, recipient_rate
-//! data    ─► header_from, and the size
+//! data    ─► header_from, and the size; at its end duplicate_rate
 //! ```
 //!
 //! Sessions call them to act, `explain` calls them to tell: there is no second place that decides,
@@ -23,7 +23,9 @@ use gatepost_smtp::{reply::Reply, sasl::SaslError, server::replies};
 use serde::Serialize;
 
 pub use self::{
-    data::{HEADER_OCTETS_MAX, HEADER_TOO_LARGE, header_from, header_mailbox, too_large},
+    data::{
+        HEADER_OCTETS_MAX, HEADER_TOO_LARGE, duplicate, header_from, header_mailbox, too_large,
+    },
     mail::{Login, MailFacts, SessionTls, mail},
     rcpt::{RcptFacts, rcpt},
 };
@@ -84,6 +86,8 @@ pub enum Check {
     RecipientRate,
     /// The addresses of the From field.
     HeaderFrom,
+    /// How often the same message has come.
+    DuplicateRate,
 }
 
 /// A refusal, and what it is for.
@@ -184,6 +188,7 @@ impl Check {
             Self::Route => "route",
             Self::RecipientRate => "recipient_rate",
             Self::HeaderFrom => "header_from",
+            Self::DuplicateRate => "duplicate_rate",
         }
     }
 
@@ -330,11 +335,16 @@ fn not_allowed(path: &[u8], what: &str, entry: &Entry, generation: Generation) -
     Reply::new(550, (5, 7, 1), text)
 }
 
-/// More than a rate allows. Seconds are rounded up: who waits as long is not early.
+/// More than a rate allows.
 fn too_fast(entry: &Entry, noun: &str, rate: Rate, wait: Duration) -> Reply {
-    let seconds = wait.as_nanos().div_ceil(1_000_000_000);
+    let seconds = whole_seconds(wait);
     let text = format!("entry {} may send {rate} {noun}, retry in {seconds} s", entry.id());
     Reply::new(450, (4, 7, 1), text)
+}
+
+/// Rounded up: who waits as long is not early.
+const fn whole_seconds(wait: Duration) -> u128 {
+    wait.as_nanos().div_ceil(1_000_000_000)
 }
 
 /// A path or name as text, shortened in its end if it is very long.

@@ -79,6 +79,8 @@ pub struct Terms {
     pub message_rate: Option<Rate>,
     /// Recipients, counted at RCPT.
     pub recipient_rate: Option<Rate>,
+    /// The same message again and again, counted at the end of its data.
+    pub duplicate_rate: Option<Rate>,
     /// What becomes of a bare LF in a message.
     pub bare_newlines: BareNewlines,
     /// Header fields that are put in front of a message that has none.
@@ -291,6 +293,7 @@ impl Terms {
             max_connections: None,
             message_rate: None,
             recipient_rate: None,
+            duplicate_rate: None,
             bare_newlines: BareNewlines::Reject,
             add_missing_headers: MissingHeaders { date: false, message_id: false },
             not_before: None,
@@ -304,6 +307,7 @@ impl Terms {
         self.max_connections.is_some()
             || self.message_rate.is_some()
             || self.recipient_rate.is_some()
+            || self.duplicate_rate.is_some()
     }
 
     /// Whether a moment is before, within or after its dates.

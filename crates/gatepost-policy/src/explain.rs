@@ -96,6 +96,7 @@ fn tell(ruleset: &Ruleset, question: &Question<'_>, look: fn(u32) -> Spend) -> E
         explanation.tell_mail(&entry, &facts, look(0));
         explanation.tell_recipients(ruleset, (&entry, look), &facts, question.recipients);
         explanation.tell_header_from(&entry, beside, question.header_from);
+        explanation.tell_duplicates(&entry, beside);
     }
     explanation
 }
@@ -334,6 +335,15 @@ impl Explanation {
                 let passed = || format!("{of}{}", detail::header_from(entry, mailbox));
                 self.judged(check, entry, judged, passed);
             }
+        }
+    }
+
+    /// Whether the message has come before is seen in its data, which no question has. Most entries
+    /// do not look, and nothing is told of them.
+    fn tell_duplicates(&mut self, entry: &Entry, beside: Option<&Entry>) {
+        if terms_of(entry, beside).any(|(_, entry)| entry.terms().duplicate_rate.is_some()) {
+            let is_reached = self.verdict == Verdict::Accept;
+            self.skip(Check::DuplicateRate, if is_reached { "not given" } else { "not reached" });
         }
     }
 

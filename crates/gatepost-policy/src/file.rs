@@ -60,6 +60,7 @@ pub(crate) struct EntryFile {
     pub(crate) max_connections: Number,
     pub(crate) message_rate: Text,
     pub(crate) recipient_rate: Text,
+    pub(crate) duplicate_rate: Text,
     pub(crate) bare_newlines: Text,
     pub(crate) add_missing_headers: Option<Strings>,
     pub(crate) not_before: Day,

@@ -51,6 +51,11 @@ impl Gcra {
         self.paid_back_at.load(Ordering::Relaxed) > 0
     }
 
+    /// When all that was used will be paid back.
+    pub fn paid_back_at(&self) -> Duration {
+        Duration::from_nanos(self.paid_back_at.load(Ordering::Relaxed))
+    }
+
     /// A debt that was made at another rate is at most a burst of this one. Only then: who looks at an
     /// older clock than others do must not take theirs for such a debt.
     fn settle(&self, rate: Rate, now: u64) {

@@ -23,6 +23,7 @@ mod compile;
 pub mod credential;
 pub mod date;
 pub mod document;
+pub mod duplicate;
 pub mod entry;
 mod expectation;
 pub mod explain;

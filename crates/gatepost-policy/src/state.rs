@@ -1,6 +1,7 @@
 //! What an entry's clients have used up, as far as it is limited, and how much they use it at all.
 //!
-//! It is counted in the entry itself: the hot path looks nothing up. The state is shared by all
+//! It is counted in the entry itself: the hot path looks nothing up, and takes no lock but that of the
+//! duplicate damper, where an entry has one. The state is shared by all
 //! rulesets that have an entry of the same id, so that a reload neither forgives nor forgets.
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{gcra::Gcra, usage::Usage};
+use crate::{duplicate::Duplicates, gcra::Gcra, usage::Usage};
 
 /// Counters and limiters of one entry id.
 #[derive(Debug, Default)]
@@ -19,6 +20,7 @@ pub struct EntryState {
     connections: AtomicU32,
     pub(crate) messages: Gcra,
     pub(crate) recipients: Gcra,
+    pub(crate) duplicates: Duplicates,
     /// The last hour, counted from 1, in which its expiry was told to the log.
     told_hour: AtomicU64,
     usage: Usage,
@@ -44,6 +46,7 @@ impl EntryState {
         self.connections() > 0
             || self.messages.is_used()
             || self.recipients.is_used()
+            || self.duplicates.is_used()
             || self.usage.is_used()
     }
 

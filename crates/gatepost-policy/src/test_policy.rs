@@ -87,6 +87,7 @@ pub(crate) fn policies() -> impl Strategy<Value = String> {
             "max_connections = 1",
             "message_rate = \"2/min\"",
             "recipient_rate = \"3/min\"",
+            "duplicate_rate = \"2/min\"",
             "header_from = \"allowed\"",
             "not_before = 2026-05-31T00:00:00Z",
             "expires = 2026-06-02T00:00:00Z",

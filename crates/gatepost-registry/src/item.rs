@@ -63,7 +63,7 @@ pub enum ItemError {
 }
 
 /// The keys of all kinds, in the order of contract §2. One that is not here comes last.
-const KEYS: [&str; 40] = [
+const KEYS: [&str; 41] = [
     "id",
     "networks",
     "username",
@@ -91,6 +91,7 @@ const KEYS: [&str; 40] = [
     "max_connections",
     "message_rate",
     "recipient_rate",
+    "duplicate_rate",
     "bare_newlines",
     "add_missing_headers",
     "not_before",

@@ -76,6 +76,9 @@ pub struct EntryView {
     /// Recipients, like `5000/h`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recipient_rate: Option<String>,
+    /// The same message again and again, like `10/min`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duplicate_rate: Option<String>,
     /// `reject` or `normalize`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bare_newlines: Option<String>,
@@ -331,6 +334,7 @@ impl EntryView {
             max_connections: terms.max_connections,
             message_rate: terms.message_rate.map(|rate| rate.to_string()),
             recipient_rate: terms.recipient_rate.map(|rate| rate.to_string()),
+            duplicate_rate: terms.duplicate_rate.map(|rate| rate.to_string()),
             bare_newlines: Some(terms.bare_newlines.name().to_owned()),
             add_missing_headers: Some(header_names(terms.add_missing_headers)),
             not_before: terms.not_before.as_ref().map(ToString::to_string),

@@ -21,6 +21,7 @@ use gatepost_smtp::server::{Chunking, ChunkingEvent, Ready, replies};
 use super::{Body, DISCARD_OCTETS_MAX, REWRITTEN_OCTETS_MAX, Refusal, Then};
 use crate::answer;
 use crate::conn::{Buffered, Conn, End};
+use crate::fingerprint::Fingerprinter;
 use crate::session::Session;
 
 /// Chunks of one message that may be small: each costs a round trip upstream. The largest message of
@@ -70,7 +71,7 @@ pub(crate) async fn receive(
     session: &Session,
     conn: &mut Conn,
     chunking: Chunking,
-    way: Result<Handoff, Reply>,
+    way: Result<(Handoff, Option<Box<Fingerprinter>>), Reply>,
     first: Chunk,
 ) -> Result<Ready, End> {
     let mut chunks = Chunks::begin(session, conn, chunking, way).await;
@@ -132,17 +133,20 @@ impl<'s> Chunks<'s> {
         session: &'s Session,
         conn: &Conn,
         chunking: Chunking,
-        way: Result<Handoff, Reply>,
+        way: Result<(Handoff, Option<Box<Fingerprinter>>), Reply>,
     ) -> Self {
         let mends = session.terms().all(|terms| terms.bare_newlines == BareNewlines::Normalize);
         let mut form = Form::Data;
         let body = match way {
-            Ok(handoff) if !mends && handoff.takes_chunks() => {
+            Ok((handoff, mut fingerprinter)) if !mends && handoff.takes_chunks() => {
                 form = Form::Chunks;
-                Body::new(session, conn, handoff)
+                if let Some(fingerprinter) = &mut fingerprinter {
+                    fingerprinter.turn(Transparency::Plain);
+                }
+                Body::new(session, conn, (handoff, fingerprinter))
             }
-            Ok(mut handoff) => match handoff.data().await {
-                Ok(()) => Body::new(session, conn, handoff),
+            Ok((mut handoff, fingerprinter)) => match handoff.data().await {
+                Ok(()) => Body::new(session, conn, (handoff, fingerprinter)),
                 Err(reply) => {
                     answer::log_deferred(session, chunking.hello(), &handoff, &reply);
                     Body::refused(session, conn, reply)
@@ -281,6 +285,7 @@ impl<'s> Chunks<'s> {
         let was_held = self.body.header.is_some();
         let content = self.body.examine_last(self.chunking.hello(), last.0);
         let content = self.released(was_held, content);
+        self.body.judge_copy(self.chunking.hello(), &content);
         self.begin_chunk(&content).await;
         let Some(handoff) = &mut self.body.relayed else { return self.refuse(conn) };
         let last = if self.form == Form::Chunks {

@@ -10,6 +10,7 @@ use gatepost_smtp::server::{Ready, Receiving, replies};
 use super::{Body, REWRITTEN_OCTETS_MAX, Then};
 use crate::answer;
 use crate::conn::{Conn, End};
+use crate::fingerprint::Fingerprinter;
 use crate::session::Session;
 
 /// Mail data that is being received.
@@ -25,12 +26,12 @@ pub(crate) async fn receive(
     session: &Session,
     conn: &mut Conn,
     receiving: Receiving,
-    handoff: Handoff,
+    way: (Handoff, Option<Box<Fingerprinter>>),
 ) -> Result<Ready, End> {
     conn.say(&replies::GO_AHEAD);
     let normalizes = session.terms().all(|terms| terms.bare_newlines == BareNewlines::Normalize);
     let receiving = if normalizes { receiving.normalizing() } else { receiving };
-    let body = Body::new(session, conn, handoff);
+    let body = Body::new(session, conn, way);
     let mut data = Data { receiving, body, rewritten: BytesMut::new() };
     loop {
         match data.receiving.scan(conn.input()) {
@@ -83,6 +84,8 @@ impl Data<'_> {
     /// The last content is here, with the terminator behind it.
     async fn finish(mut self, conn: &mut Conn, last: Bytes) -> Result<Ready, End> {
         let last = self.last(last);
+        let content = &last[..last.len() - TERMINATOR.len()];
+        self.body.judge_copy(self.receiving.hello(), content);
         if let Some(handoff) = self.body.relayed {
             let (session, hello) = (self.body.session, self.receiving.hello());
             answer::complete(session, conn, hello, handoff, Last::Terminated(last)).await;

@@ -1,9 +1,12 @@
-//! The checks of mail data: its header section and its size.
+//! The checks of mail data: its header section, its size, and how often it has come.
+
+use std::time::Duration;
 
 use gatepost_smtp::{header, path::Mailbox, reply::Reply};
 
-use super::{Check, Refusal, not_allowed};
+use super::{Check, Refusal, Spend, judge_both, not_allowed, whole_seconds};
 use crate::{
+    duplicate::{Fingerprint, TooOften},
     entry::{Entry, HeaderFrom},
     generation::Generation,
     units::ByteSize,
@@ -52,4 +55,39 @@ pub fn header_mailbox(
     }
     let what = "sender in the From field";
     Err(Check::HeaderFrom.refuses(not_allowed(mailbox.as_bytes(), what, entry, generation)))
+}
+
+/// Decides about a message whose end is here, by how often the same one has come of late. What it
+/// accepts is counted. Where a credential is used beside the entry, both must allow it.
+pub fn duplicate(
+    entry: &Entry,
+    beside: Option<&Entry>,
+    message: Fingerprint,
+    uptime: Duration,
+) -> Result<(), Refusal> {
+    judge_both(entry, beside, |entry, spend| {
+        let judged = duplicate_rate(entry, message, uptime, spend);
+        judged.map_err(|reply| Check::DuplicateRate.refuses(reply))
+    })
+}
+
+fn duplicate_rate(
+    entry: &Entry,
+    message: Fingerprint,
+    uptime: Duration,
+    spend: Spend,
+) -> Result<(), Reply> {
+    let Some(rate) = entry.terms().duplicate_rate else { return Ok(()) };
+    let seen = &entry.state().duplicates;
+    let judged = match spend {
+        Spend::Take => seen.take(message, rate, uptime),
+        Spend::Look(_) | Spend::LookAfresh(_) => seen.look(message, rate, uptime),
+    };
+    judged.map_err(|TooOften { times, wait }| {
+        let (id, seconds) = (entry.id(), whole_seconds(wait));
+        let text = format!(
+            "the same message {times} times, entry {id} takes {rate} of it, retry in {seconds} s"
+        );
+        Reply::new(450, (4, 7, 1), text)
+    })
 }

@@ -6,7 +6,10 @@ use gatepost_smtp::{
 };
 
 use super::*;
-use crate::test_policy::{compile, moment};
+use crate::{
+    duplicate::Fingerprint,
+    test_policy::{compile, moment},
+};
 
 const LISTENER: ListenerId = ListenerId::new(0);
 
@@ -360,6 +363,36 @@ fn the_from_field_is_held_against_the_senders() {
     let off = allowed("");
     let ok = header_from(&off.entries()[0], off.generation(), b"From: evil@b.example\r\n\r\n");
     assert_eq!(shown(ok), "ok");
+}
+
+#[test]
+fn the_same_message_is_deferred_when_it_comes_too_often() {
+    let at_end = |ruleset: &Ruleset, message, seconds| {
+        let (entry, uptime) = (&ruleset.entries()[0], Duration::from_secs(seconds));
+        shown(duplicate(entry, None, Fingerprint::new(message), uptime))
+    };
+    let text = |more: &str| {
+        format!(
+            "[[entry]]\nid = \"billing\"\nnetworks = [\"10.0.0.0/8\"]\nsenders = [\"*\"]\n{more}"
+        )
+    };
+    let old = ruleset("senders = [\"*\"]\nduplicate_rate = \"2/min\"");
+    assert_eq!(at_end(&old, 1, 5), "ok");
+    assert_eq!(at_end(&old, 1, 5), "ok");
+    let told = "duplicate_rate: 450 4.7.1 the same message 3 times, entry billing takes 2/min of it, \
+                retry in 30 s";
+    assert_eq!(at_end(&old, 1, 5), told);
+    assert_eq!(at_end(&old, 2, 5), "ok", "another message");
+    // Neither a reload nor another rate makes it forget.
+    let next =
+        old.recompile(&text("duplicate_rate = \"1/h\""), "policy.toml").expect("good").ruleset;
+    assert!(at_end(&next, 1, 6).starts_with("duplicate_rate: 450 4.7.1 the same message 4 times"));
+    let gone = next.recompile(&text("enabled = false"), "policy.toml").expect("good").ruleset;
+    let back =
+        gone.recompile(&text("duplicate_rate = \"1/h\""), "policy.toml").expect("good").ruleset;
+    assert!(at_end(&back, 1, 6).starts_with("duplicate_rate: "));
+    let off = back.recompile(&text(""), "policy.toml").expect("good").ruleset;
+    assert_eq!(at_end(&off, 1, 6), "ok");
 }
 
 #[test]

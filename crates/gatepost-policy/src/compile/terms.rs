@@ -60,6 +60,7 @@ pub(super) fn of_denied(values: &mut Values<'_>, subject: Subject<'_>, file: &En
         ("max_connections", number(&file.max_connections)),
         ("message_rate", text(&file.message_rate)),
         ("recipient_rate", text(&file.recipient_rate)),
+        ("duplicate_rate", text(&file.duplicate_rate)),
         ("bare_newlines", text(&file.bare_newlines)),
         ("add_missing_headers", list(&file.add_missing_headers)),
         ("expiry", text(&file.expiry)),
@@ -135,6 +136,7 @@ fn limits(values: &mut Values<'_>, subject: Subject<'_>, file: &mut EntryFile, t
     terms.max_connections = values.positive(subject, "max_connections", connections, NO_LIMIT);
     terms.message_rate = values.parsed(subject, "message_rate", file.message_rate.as_ref());
     terms.recipient_rate = values.parsed(subject, "recipient_rate", file.recipient_rate.as_ref());
+    terms.duplicate_rate = values.parsed(subject, "duplicate_rate", file.duplicate_rate.as_ref());
 }
 
 fn dates(values: &mut Values<'_>, subject: Subject<'_>, file: &mut EntryFile, terms: &mut Terms) {

@@ -136,6 +136,7 @@ fn each_key_says_what_is_wrong_and_how_it_is_mended() {
         ("max_connections = 0", 19, "max_connections must not be zero; leave it out for no limit"),
         ("message_rate = \"600\"", 16, "message_rate \"600\": expected a rate, like \"600/min\""),
         ("recipient_rate = \"0/s\"", 18, "recipient_rate \"0/s\": expected a rate"),
+        ("duplicate_rate = \"10\"", 18, "duplicate_rate \"10\": expected a rate"),
         ("bare_newlines = \"keep\"", 17, "bare_newlines \"keep\" is unknown; write \"reject\" or"),
         (
             "add_missing_headers = [\"to\"]",
@@ -181,6 +182,7 @@ fn a_deny_entry_is_only_about_who() {
         "max_connections = 0",
         "message_rate = \"x\"",
         "recipient_rate = \"x\"",
+        "duplicate_rate = \"x\"",
         "bare_newlines = \"x\"",
         "acknowledge = \"x\"",
         "add_missing_headers = []",

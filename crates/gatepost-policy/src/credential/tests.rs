@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     check::{self, Greeting, Login, MailFacts, RcptFacts, SessionTls},
     date::Moment,
+    duplicate::Fingerprint,
     explain::{self, Explanation, Question},
     listener::ListenerId,
     report::PolicyErrors,
@@ -329,6 +330,29 @@ fn both_must_allow_a_message() {
     );
     // Alone it is judged once.
     assert!(crm.beside(crm.entry()).is_none());
+}
+
+/// What one login sends again and again is not taken from the others of the entry.
+#[test]
+fn both_must_allow_a_copy() {
+    let text = entry("fleet", "[\"10.0.0.1\"]", "duplicate_rate = \"3/min\"")
+        + &credential("crm", "crm", "duplicate_rate = \"1/min\"")
+        + &credential("erp", "erp", "");
+    let ruleset = ruleset(&text);
+    let fleet = ruleset.entry("fleet").expect("there");
+    let copy = |name: &str| {
+        let beside = ruleset.credential(name).and_then(|it| it.beside(fleet));
+        let judged = check::duplicate(fleet, beside, Fingerprint::new(9), Duration::ZERO);
+        judged.map_err(|refusal| refusal.reply.to_string())
+    };
+    assert_eq!(copy("crm"), Ok(()));
+    for _ in 0..5 {
+        assert!(copy("crm").expect_err("one a minute").contains("entry crm takes 1/min of it"));
+    }
+    assert_eq!(copy("erp"), Ok(()));
+    assert_eq!(copy("erp"), Ok(()));
+    assert!(copy("erp").expect_err("three").contains("4 times, entry fleet takes 3/min of it"));
+    assert!(copy("crm").expect_err("the entry first").contains("5 times, entry fleet"));
 }
 
 #[test]

@@ -114,6 +114,32 @@ fn a_proxy_is_told_as_what_it_is() {
     assert_eq!(verdict(0).0, "accept", "it is none on the other listener");
 }
 
+/// Nobody who asks has the data; entries that do not look at it are told as they ever were.
+#[test]
+fn copies_are_told_of_where_they_count() {
+    for (more, sender, told) in [
+        ("", "<a@b.example>", None),
+        ("duplicate_rate = \"10/min\"", "<a@b.example>", Some("not given")),
+        ("duplicate_rate = \"10/min\"", "<>", Some("not reached")),
+    ] {
+        let text = format!(
+            "[[entry]]\nid = \"a\"\nnetworks = [\"10.0.0.1\"]\nsenders = [\"*\"]\n{more}\n"
+        );
+        let ruleset = test_policy::compile(&text).expect("a good policy").ruleset;
+        let question = Question {
+            username: None,
+            client: [10, 0, 0, 1].into(),
+            listener: ListenerId::new(0),
+            facts: MailFacts { sender: Some(reverse(sender)), ..nothing(&ruleset) },
+            recipients: &[],
+            header_from: &[],
+        };
+        let explanation = explain(&ruleset, &question);
+        let step = explanation.steps().iter().find(|step| step.name == "duplicate_rate");
+        assert_eq!(step.map(|step| &*step.detail), told, "{more} {sender}");
+    }
+}
+
 #[test]
 fn an_accepted_transaction_is_told_step_by_step() {
     let (explanation, generation) =

@@ -18,7 +18,7 @@ use super::{
 use crate::item::{Item, Kind};
 
 /// The keys of an entry in the order of contract §2, and what is in them.
-const COLUMNS: [(&str, Type); 27] = [
+const COLUMNS: [(&str, Type); 28] = [
     ("id", Type::Text),
     ("networks", Type::List),
     ("description", Type::Text),
@@ -40,6 +40,7 @@ const COLUMNS: [(&str, Type); 27] = [
     ("max_connections", Type::Number),
     ("message_rate", Type::Text),
     ("recipient_rate", Type::Text),
+    ("duplicate_rate", Type::Text),
     ("bare_newlines", Type::Text),
     ("add_missing_headers", Type::List),
     ("not_before", Type::Date),

@@ -130,7 +130,7 @@ fn value(key: &'static str) -> BoxedStrategy<Value> {
 }
 
 fn item(kind: Kind) -> impl Strategy<Value = Item> {
-    const ENTRY: [&str; 26] = [
+    const ENTRY: [&str; 27] = [
         "networks",
         "description",
         "owner",
@@ -151,6 +151,7 @@ fn item(kind: Kind) -> impl Strategy<Value = Item> {
         "max_connections",
         "message_rate",
         "recipient_rate",
+        "duplicate_rate",
         "bare_newlines",
         "add_missing_headers",
         "not_before",

@@ -11,14 +11,17 @@
 //! - [`HeaderScan`] notes what matters to every message, in whatever pieces it comes;
 //! - [`Section`] finds the end of a header section that is held back;
 //! - [`fields()`] and [`has_field`] look at what is held;
-//! - [`from_mailboxes`] reads the From field.
+//! - [`from_mailboxes`] reads the From field;
+//! - [`Gist`] hands what the copies of a message have in common to a hasher.
 
 mod fields;
 mod from;
+mod gist;
 mod scan;
 mod section;
 
 pub use self::fields::{Field, Fields, Malformed, fields, has_field};
 pub use self::from::{COMMENT_DEPTH_MAX, FromFault, Mailboxes, Unreadable, from_mailboxes};
+pub use self::gist::Gist;
 pub use self::scan::HeaderScan;
 pub use self::section::{Progress, Section};

@@ -125,7 +125,7 @@ impl<'a> Line<'a> {
 }
 
 /// `ftext` of RFC 5322 §3.6.8: printable US-ASCII without the colon.
-fn is_ftext(octet: u8) -> bool {
+pub(super) fn is_ftext(octet: u8) -> bool {
     const PRINTABLE: RangeInclusive<u8> = b'!'..=b'~';
     PRINTABLE.contains(&octet) && octet != b':'
 }

@@ -168,6 +168,9 @@ pub struct FieldArguments {
     /// Recipients, like 5000/h
     #[arg(long, value_name = "RATE")]
     recipient_rate: Option<String>,
+    /// The same message again and again, like 10/min
+    #[arg(long, value_name = "RATE")]
+    duplicate_rate: Option<String>,
     /// reject or normalize
     #[arg(long, value_name = "HOW")]
     bare_newlines: Option<String>,
@@ -310,6 +313,7 @@ impl FieldArguments {
             ("max_message_size", &self.max_message_size),
             ("message_rate", &self.message_rate),
             ("recipient_rate", &self.recipient_rate),
+            ("duplicate_rate", &self.duplicate_rate),
             ("bare_newlines", &self.bare_newlines),
             ("expiry", &self.expiry),
             ("acknowledge", &self.acknowledge),

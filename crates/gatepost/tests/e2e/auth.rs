@@ -467,6 +467,20 @@ async fn data_is_judged_by_both() {
     stage.end().await;
 }
 
+/// And for how often it comes: what one login sends in a loop is not taken from the entry.
+#[tokio::test]
+async fn copies_are_judged_by_both() {
+    let policy = policy().replace("max_connections = 2", "duplicate_rate = \"1/h\"");
+    let stage = Stage::with("implicit", "", &policy);
+    let (mut client, _) = stage.client_from(3).await;
+    log_in(&mut client, "crm-user").await;
+    for told in ["250", "450 4.7.1 the same message 2 times, entry crm takes 1/h of it"] {
+        let reply = send_message(&mut client, b"x\r\n").await;
+        assert!(reply.starts_with(told), "{reply}");
+    }
+    stage.end().await;
+}
+
 #[tokio::test]
 async fn lines_of_auth_may_be_long_and_not_longer() {
     let stage = Stage::start("implicit");

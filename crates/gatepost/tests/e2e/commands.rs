@@ -100,6 +100,7 @@ max_recipients = 7
 max_connections = 9
 message_rate = "1/s"
 recipient_rate = "2/d"
+duplicate_rate = "3/h"
 bare_newlines = "normalize"
 add_missing_headers = ["message-id"]
 not_before = 2020-01-01T00:00:00+01:00
