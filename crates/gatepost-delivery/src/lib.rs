@@ -42,7 +42,7 @@ pub use gatepost_smtp::client::{Mechanism, TlsPolicy};
 pub use offer::{Drift, KnownOffers, Offer};
 pub use paths::Paths;
 pub use patience::Patience;
-pub use pool::{BreakerStatus, Lease, PoolStatus};
+pub use pool::{BreakerStatus, FairSlots, Lease, LineFull, PoolStatus, Slot};
 pub use probe::{Connected, Probe, ProbeMail, TlsFacts, probe};
 pub use profile::Profile;
 pub use rate::{DayCount, RatePeriod, RateUsage, RecipientRate, RecipientRates};

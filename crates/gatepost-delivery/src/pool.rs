@@ -36,7 +36,6 @@ use self::governor::{Governor, Probe};
 use self::idle::{Idle, IdleConnections};
 use self::lease::Held;
 use self::openings::Openings;
-use self::slots::Slot;
 use crate::connection::{Connection, Opened};
 use crate::hosts::Hosts;
 use crate::metrics::{Discard, PoolMetrics};
@@ -47,7 +46,8 @@ use crate::upstream::UpstreamConfig;
 
 pub use self::governor::BreakerStatus;
 pub use self::lease::Lease;
-pub(crate) use self::slots::FairSlots;
+pub use self::line::LineFull;
+pub use self::slots::{FairSlots, Slot};
 
 /// Who closes connections takes a slot for each, like anybody else. No policy entry has this id.
 const CLOSER: &str = "";
@@ -128,6 +128,11 @@ impl Pool {
             limit,
             breaker,
         }
+    }
+
+    /// Forgets what is held against the upstream.
+    pub(crate) fn reset(&self) {
+        self.governor.reset();
     }
 
     pub(crate) fn signal(self: &Arc<Self>, signal: Signal) {

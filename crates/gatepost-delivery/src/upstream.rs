@@ -156,6 +156,11 @@ impl Upstream {
         self.pool.resting()
     }
 
+    /// Forgets what is held against it: back-off, throttling and pauses. An operator knows better.
+    pub fn reset_breaker(&self) {
+        self.pool.reset();
+    }
+
     /// What is used of each rate, for whoever wants to look at it.
     pub fn recipient_usage(&self) -> Vec<RateUsage> {
         self.quota.rates.usage(std::time::Instant::now())

@@ -206,8 +206,8 @@ impl Leg {
         self.is_unreached
     }
 
-    /// Whether the upstream itself tells a sender of success that has asked for it.
-    pub(crate) fn tells_success(&self) -> bool {
+    /// Whether the upstream offers DSN: then it tells a sender of success itself that has asked for it.
+    pub(crate) fn offers_dsn(&self) -> bool {
         matches!(&self.link, Link::Open(transaction) if transaction.capabilities().dsn)
     }
 

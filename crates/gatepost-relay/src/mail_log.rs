@@ -33,6 +33,8 @@ pub enum EventType {
     Bounce,
     /// The upstream took the message.
     Delivery,
+    /// No upstream took the message in the time it had.
+    Expiration,
     /// The message was accepted from the client.
     Reception,
     /// The client was refused.

@@ -32,3 +32,12 @@ impl Mode {
         }
     }
 }
+
+impl From<gatepost_spool::Mode> for Mode {
+    fn from(stored: gatepost_spool::Mode) -> Self {
+        match stored {
+            gatepost_spool::Mode::Hybrid => Self::Hybrid,
+            gatepost_spool::Mode::Spool => Self::Spool,
+        }
+    }
+}

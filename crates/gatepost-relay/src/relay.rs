@@ -1,12 +1,12 @@
 //! The ways to the upstreams, what is kept for them, and what is known of a message before it takes one.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use gatepost_delivery::Upstream;
 use gatepost_smtp::command::Body;
-use gatepost_spool::{Attempt, Notice, Spool, SpoolError, Standing};
+use gatepost_spool::Spool;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::mail_log::MailLog;
 use crate::metrics::HandoffMetrics;
 use crate::mode::Mode;
 use crate::outlet::Outlet;
-use crate::queue::{Queue, QueueConfig};
+use crate::queue::{Queue, QueueConfig, QueueParts};
 
 /// What is configured for handing over.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ pub struct Relay {
     pub(crate) ids: Arc<Ids>,
     /// None: every mode is sync.
     pub(crate) spool: Option<Spool>,
-    pub(crate) bouncer: Bouncer,
+    pub(crate) bouncer: Arc<Bouncer>,
     outlets: Box<[Arc<Outlet>]>,
     queue: Option<Queue>,
     /// Those who stay with an upstream after their client has gone.
@@ -105,21 +105,32 @@ impl Relay {
         ids: Arc<Ids>,
     ) -> Arc<Self> {
         let outlets = upstreams.into_iter().map(|upstream| Arc::new(Outlet::new(upstream)));
-        let bouncer = Bouncer::new(
+        let outlets: Vec<_> = outlets.collect();
+        let bouncer = Arc::new(Bouncer::new(
             config.bounces.clone(),
             Arc::clone(&config.hostname),
             config.queue.expire_after,
             Arc::clone(&ids),
-        );
+        ));
+        let queue = spool.clone().map(|spool| {
+            Queue::new(QueueParts {
+                spool,
+                outlets: outlets.clone(),
+                mail_log: mail_log.clone(),
+                bouncer: bouncer.clone(),
+                config: config.queue.clone(),
+                final_reply_timeout: config.final_reply_timeout,
+            })
+        });
         Arc::new(Self {
-            queue: spool.clone().map(|spool| Queue::new(config.queue.clone(), spool)),
+            queue,
             config,
             mail_log,
             metrics: HandoffMetrics::new(),
             ids,
             spool,
             bouncer,
-            outlets: outlets.collect(),
+            outlets: outlets.into(),
             staying: Mutex::default(),
         })
     }
@@ -154,10 +165,6 @@ impl Relay {
         self.outlets.get(place)
     }
 
-    pub(crate) fn outlet(&self, name: &str) -> Option<&Arc<Outlet>> {
-        self.outlets.iter().find(|outlet| outlet.name() == name)
-    }
-
     pub(crate) fn wake_queue(&self) {
         if let Some(queue) = &self.queue {
             queue.wake();
@@ -185,24 +192,5 @@ impl Relay {
             std::mem::take(&mut *staying)
         };
         while staying.join_next().await.is_some() {}
-    }
-
-    /// Records what an attempt has done to a message that the caller has leased, and sees to the
-    /// notification that it may lead to.
-    pub(crate) async fn record(
-        &self,
-        spool: &Spool,
-        id: Id,
-        attempts: Vec<Attempt>,
-        due_at: SystemTime,
-    ) -> Result<Option<Standing>, SpoolError> {
-        let standing = spool.record(id, attempts, due_at).await?;
-        if standing == Some(Standing::Owing)
-            && let Some(message) = spool.show(id).await?
-        {
-            self.bouncer.notify(spool, &message, Notice::End, SystemTime::now()).await?;
-        }
-        self.wake_queue();
-        Ok(standing)
     }
 }

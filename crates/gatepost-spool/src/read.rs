@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
@@ -174,6 +174,37 @@ impl Reader {
             first = [first, due].into_iter().flatten().min();
         }
         Ok(first)
+    }
+
+    /// What is past its expiry, or late.
+    pub(crate) fn aged(
+        &self,
+        now: SystemTime,
+        delay_after: Duration,
+        limit: usize,
+    ) -> rusqlite::Result<Vec<DueMessage>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id, due_at, expires_at, octets, upstream, entry
+             FROM message JOIN lane ON lane.number = message.lane
+             WHERE lease = 0 AND held = 0 AND phase = 0 AND (expires_at <= ?1 OR received_at <= ?2
+             AND EXISTS (SELECT 1 FROM recipient WHERE message = id AND state = 0 AND delay_told = 0))
+             LIMIT ?3",
+        )?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut rows = statement.query((millis(now), millis(now - delay_after), limit))?;
+        let mut aged = Vec::new();
+        while let Some(row) = rows.next()? {
+            let mut columns = Columns::of(row);
+            aged.push(DueMessage {
+                id: columns.id()?,
+                due_at: columns.time()?,
+                expires_at: columns.time()?,
+                octets: columns.octets()?,
+                upstream: columns.text()?,
+                entry: columns.text()?,
+            });
+        }
+        Ok(aged)
     }
 
     /// When the oldest message was accepted that waits for something.

@@ -152,6 +152,18 @@ impl Spool {
         self.read(move |reader| reader.next_due(&lanes)).await
     }
 
+    /// At most `limit` messages, wherever their upstream stands, that nobody is at work on, that are not
+    /// held, and that are past their expiry, or older than `delay_after` with a pending recipient of
+    /// which no delay was told.
+    pub async fn aged(
+        &self,
+        now: SystemTime,
+        delay_after: Duration,
+        limit: usize,
+    ) -> Result<Vec<DueMessage>, SpoolError> {
+        self.read(move |reader| reader.aged(now, delay_after, limit)).await
+    }
+
     /// Takes messages to work on them, and answers which they are: one may have been held, removed or
     /// leased in between. A lease ends with [`Self::record`], [`Self::release`], [`Self::reschedule`],
     /// [`Self::withdraw`], or this process.

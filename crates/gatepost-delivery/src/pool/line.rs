@@ -68,9 +68,9 @@ pub(crate) struct Place {
     ticket: u64,
 }
 
-/// A party has [`WAITING_MAX`] in line already.
+/// Too many of one party stand in line already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LineFull;
+pub struct LineFull;
 
 impl<W> Line<W> {
     pub(crate) fn new(limit: usize) -> Self {

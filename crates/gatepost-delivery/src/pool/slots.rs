@@ -13,46 +13,47 @@ use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Slots, and the line in front of them.
 #[derive(Debug)]
-pub(crate) struct FairSlots {
+pub struct FairSlots {
     line: Mutex<Line<Waker>>,
 }
 
 /// One of the slots. Dropping it gives it to the next.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub struct Slot {
     slots: Arc<FairSlots>,
     party: usize,
 }
 
 impl FairSlots {
-    pub(crate) fn new(limit: usize) -> Arc<Self> {
+    /// A turnstile through which so many pass at once.
+    pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { line: Mutex::new(Line::new(limit)) })
     }
 
     /// How many slots somebody has.
-    pub(crate) fn taken(&self) -> usize {
+    pub fn taken(&self) -> usize {
         self.line().taken()
     }
 
     /// How many wait.
-    pub(crate) fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.line().waiting()
     }
 
     /// A slot, if one is free and nobody waits for it.
-    pub(crate) fn try_acquire(self: &Arc<Self>, who: &Arc<str>) -> Option<Slot> {
+    pub fn try_acquire(self: &Arc<Self>, who: &Arc<str>) -> Option<Slot> {
         let party = self.line().try_take(who)?;
         Some(self.slot(party))
     }
 
     /// A slot, when it is `who`'s turn.
-    pub(crate) async fn acquire(self: &Arc<Self>, who: &Arc<str>) -> Result<Slot, LineFull> {
+    pub async fn acquire(self: &Arc<Self>, who: &Arc<str>) -> Result<Slot, LineFull> {
         Waiting { slots: self, who, place: None }.await
     }
 
     /// Changes how many slots there are, from what there were. Slots that are too many vanish as
     /// they are given back.
-    pub(crate) fn change_limit(&self, change: impl FnOnce(usize) -> usize) {
+    pub fn change_limit(&self, change: impl FnOnce(usize) -> usize) {
         let mut line = self.line();
         let limit = change(line.limit());
         let woken = line.set_limit(limit);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use gatepost_delivery::Paths;
-use gatepost_spool::{Attempt, Entrance, LeaseGuard, Outcome, Spool};
+use gatepost_spool::{Attempt, Entrance, LeaseGuard, Outcome};
 
 use super::Handoff;
 use super::ending::{Ended, Fate};
@@ -27,7 +27,6 @@ type Finishing = Pin<Box<dyn Future<Output = Ending> + Send>>;
 /// Who waits for it.
 struct Doubt {
     relay: Arc<Relay>,
-    spool: Spool,
     outlet: Arc<Outlet>,
     message: gatepost_spool::Message,
     /// Of the recipients, the first whom the upstream was given. All behind it were, too.
@@ -82,15 +81,7 @@ impl Handoff {
         let message = self.keep.main.message(&relay, &self.message, origin, Entrance::InDoubt);
         let due_at = SystemTime::now() + relay.first_retry();
         let outlet = self.leg.outlet().clone();
-        let doubt = Doubt {
-            relay: relay.clone(),
-            spool: spool.clone(),
-            outlet,
-            message,
-            first,
-            lease,
-            due_at,
-        };
+        let doubt = Doubt { relay: relay.clone(), outlet, message, first, lease, due_at };
         relay.stay(doubt.wait(finishing));
         Ended { reply: self.queued(), fate: Fate::InDoubt, accepted }
     }
@@ -101,9 +92,9 @@ impl Doubt {
         let ending = finishing.await;
         let attempts = self.attempts(&ending);
         self.tell(&ending);
-        let id = self.lease.id();
-        if self.relay.record(&self.spool, id, attempts, self.due_at).await.is_ok() {
-            self.lease.is_over();
+        // A spool that has stopped is told of by the queue; the next start finds the message in doubt.
+        if let Some(queue) = self.relay.queue() {
+            let _ = queue.record(self.lease, attempts, self.due_at).await;
         }
     }
 

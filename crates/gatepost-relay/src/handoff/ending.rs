@@ -112,7 +112,7 @@ impl Handoff {
         let relay = &*self.relay;
         let part = &mut self.keep.main;
         let Some((queue, room)) = relay.queue().and_then(|queue| {
-            let room = queue.room(part.octets())?;
+            let room = queue.room(&part.upstream, part.octets())?;
             Some((queue, room))
         }) else {
             return Ok(false);
