@@ -34,5 +34,3 @@ pub use queue::{Queue, QueueConfig};
 pub use relay::{Message, Relay, RelayConfig};
 // What a caller of `Handoff::ask` must say; defined by whoever speaks to the upstream.
 pub use gatepost_delivery::DataFollows;
-// What makes a message of a stored body, for whoever shows it.
-pub use gatepost_smtp::bdat::Unstuffer;

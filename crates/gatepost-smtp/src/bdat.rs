@@ -168,7 +168,7 @@ impl ChunkScanner {
 /// Takes the dots off again that [`Transparency::Stuffed`] has put in.
 pub fn unstuff(stuffed: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(stuffed.len());
-    Unstuffer::new().push(stuffed, &mut plain);
+    Unstuffer::default().append(stuffed, &mut plain);
     plain
 }
 
@@ -184,31 +184,20 @@ pub fn stuff(plain: &[u8]) -> Vec<u8> {
     stuffed
 }
 
-/// Takes the dots off of content that comes in pieces, as [`unstuff`] does of all of it.
-#[derive(Clone, Debug)]
+/// Does what [`unstuff`] does, to content that comes in pieces.
+#[derive(Clone, Debug, Default)]
 pub struct Unstuffer {
-    is_line_start: bool,
+    is_in_line: bool,
 }
 
 impl Unstuffer {
-    /// At the first octet of a message.
-    pub const fn new() -> Self {
-        Self { is_line_start: true }
-    }
-
-    /// Adds what the next piece stands for.
-    pub fn push(&mut self, stuffed: &[u8], plain: &mut Vec<u8>) {
+    /// Appends the next piece without its dots.
+    pub fn append(&mut self, stuffed: &[u8], plain: &mut Vec<u8>) {
         for line in stuffed.split_inclusive(|&octet| octet == b'\n') {
-            let dot = if self.is_line_start { STUFFING } else { b"" };
-            plain.extend_from_slice(line.strip_prefix(dot).unwrap_or(line));
-            self.is_line_start = line.ends_with(b"\n");
+            let stuffing = if self.is_in_line { b"" } else { STUFFING };
+            plain.extend_from_slice(line.strip_prefix(stuffing).unwrap_or(line));
+            self.is_in_line = !line.ends_with(b"\n");
         }
-    }
-}
-
-impl Default for Unstuffer {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use gatepost_smtp::reply::Reply;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use crate::account::ReadyLane;
@@ -91,6 +92,15 @@ pub struct Summary {
     pub pending: u64,
     /// Recipients.
     pub recipients: u64,
+    /// The last reply about one of them, about a pending one if there is any.
+    pub reply: Option<Reply>,
+}
+
+/// What a list says of the recipients of a message.
+struct Recipients {
+    pending: u64,
+    all: u64,
+    reply: Option<Reply>,
 }
 
 impl Reader {
@@ -269,9 +279,7 @@ impl Reader {
     ) -> rusqlite::Result<Page> {
         let mut statement = self.connection.prepare_cached(
             "SELECT id, lease, held, phase, upstream, entry, sender, received_at, due_at, expires_at,
-                    attempts, octets,
-                    (SELECT count(*) FROM recipient WHERE message = id AND state = 0),
-                    (SELECT count(*) FROM recipient WHERE message = id)
+                    attempts, octets
              FROM message JOIN lane ON lane.number = message.lane
              WHERE id > ?1 ORDER BY id LIMIT ?2",
         )?;
@@ -286,6 +294,7 @@ impl Reader {
             let (upstream, entry) = (columns.text()?, columns.text()?);
             page.next = Some(id);
             if filter.lets_through(standing, &upstream, &entry) {
+                let recipients = self.recipients(id)?;
                 page.messages.push(Summary {
                     id,
                     standing,
@@ -297,8 +306,9 @@ impl Reader {
                     expires_at: columns.time()?,
                     attempts: columns.plain()?,
                     octets: columns.octets()?,
-                    pending: columns.octets()?,
-                    recipients: columns.octets()?,
+                    pending: recipients.pending,
+                    recipients: recipients.all,
+                    reply: recipients.reply,
                 });
                 if page.messages.len() == limit.min(LIST_MAX) {
                     return Ok(page);
@@ -309,6 +319,25 @@ impl Reader {
             page.next = None;
         }
         Ok(page)
+    }
+
+    /// What a list says of recipients: asked for a message that is listed, and for no other.
+    fn recipients(&self, id: QueueId) -> rusqlite::Result<Recipients> {
+        self.connection
+            .prepare_cached(
+                "SELECT count(*) FILTER (WHERE state = 0), count(*),
+                        (SELECT reply FROM recipient WHERE message = ?1 AND reply IS NOT NULL
+                         ORDER BY state <> 0, place LIMIT 1)
+                 FROM recipient WHERE message = ?1",
+            )?
+            .query_row([id.to_sql()], |row| {
+                let mut columns = Columns::of(row);
+                Ok(Recipients {
+                    pending: columns.octets()?,
+                    all: columns.octets()?,
+                    reply: columns.reply()?,
+                })
+            })
     }
 
     pub(crate) fn failed(&self, error: &rusqlite::Error) -> SpoolError {

@@ -237,9 +237,9 @@ impl Spool {
         self.each_chunk(ids, |ids| Remove { ids }).await
     }
 
-    /// Makes messages due that wait for their time, and dead letters, whose kept recipients are pending
-    /// again; by another upstream if one is named. Answers which these were. A message can be past
-    /// its expiry then: whoever takes it tries it once more.
+    /// Makes messages due that wait for their time, those that are held, and dead letters, whose kept
+    /// recipients are pending again; by another upstream if one is named. Answers which these were. A
+    /// message can be past its expiry then: whoever takes it tries it once more.
     pub async fn retry(
         &self,
         ids: Vec<QueueId>,

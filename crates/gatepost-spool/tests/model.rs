@@ -260,7 +260,8 @@ async fn record(spool: &Spool, model: &mut Model, number: u64, outcomes: &[Outco
 }
 
 async fn retry(spool: &Spool, model: &mut Model, number: u64, upstream: Option<&'static str>) {
-    let found = model.find(number, |it| matches!(it, Standing::Dead | Standing::Queued));
+    let may = |it| matches!(it, Standing::Dead | Standing::Held | Standing::Queued);
+    let found = model.find(number, may);
     let done = found.map(|kept| {
         if kept.standing() == Some(Standing::Dead) {
             for recipient in &mut kept.recipients {
@@ -269,7 +270,7 @@ async fn retry(spool: &Spool, model: &mut Model, number: u64, upstream: Option<&
                 }
             }
         }
-        kept.due = NOW;
+        (kept.due, kept.held) = (NOW, false);
         kept.upstream = upstream.unwrap_or(kept.upstream);
     });
     let ids = spool.retry(vec![id(number)], at(NOW), upstream.map(Into::into)).await;

@@ -4,6 +4,7 @@ mod denied;
 mod entry;
 mod explain;
 mod history;
+mod queue;
 mod shown;
 
 use std::{
@@ -21,6 +22,10 @@ pub use self::{
     },
     explain::ExplainArguments,
     history::{DiffArguments, HistoryArguments, RevertArguments},
+    queue::{
+        ChosenArguments, HoldArguments, MessageArguments, QueueCommand, QueueExportArguments,
+        QueueListArguments, RemoveArguments, RetryArguments,
+    },
     shown::{ListArguments, OutputForm, ShowArguments},
 };
 use crate::{commands, demo, exit::Exit, run};
@@ -47,6 +52,7 @@ Exit codes:
   1   another failure (explain: reject; doctor: a problem)
   64  wrong usage
   69  the gateway is not running, and the command needs it
+  74  the spool cannot be read or written
   75  state_dir is in use by another gateway (explain: defer)
   77  a permission is missing
   78  an error in the configuration or the policy";
@@ -97,6 +103,12 @@ enum Command {
     /// what it sees; without one, files and the machine are looked at.
     #[command(verbatim_doc_comment)]
     Doctor(ListArguments),
+    /// Show the messages that wait, and take a hand in them
+    ///
+    /// A gateway that runs answers for itself. If none runs, list, show and export read its
+    /// spool and change nothing; retry, hold and remove need one that runs.
+    #[command(subcommand, verbatim_doc_comment)]
+    Queue(QueueCommand),
     /// Show the upstreams
     #[command(subcommand)]
     Upstream(UpstreamCommand),
@@ -207,6 +219,7 @@ pub fn dispatch(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Shadow(ShadowCommand::Report(arguments)) => commands::shadow::report(&arguments),
         Command::Denied(arguments) => commands::denied::denied(&arguments),
         Command::Doctor(arguments) => commands::doctor::doctor(&arguments),
+        Command::Queue(command) => queue(&command),
         Command::Upstream(UpstreamCommand::List(arguments)) => commands::upstream::list(&arguments),
         Command::Upstream(UpstreamCommand::Test(arguments)) => commands::upstream::test(&arguments),
         Command::Upstream(UpstreamCommand::Profile(ProfileArguments { name })) => {
@@ -229,6 +242,17 @@ fn entry(command: &EntryCommand) -> anyhow::Result<Exit> {
         EntryCommand::Import(arguments) => commands::exchange::import(arguments),
         EntryCommand::Export(arguments) => commands::exchange::export(arguments),
         EntryCommand::Report(arguments) => commands::report::report(arguments),
+    }
+}
+
+fn queue(command: &QueueCommand) -> anyhow::Result<Exit> {
+    match command {
+        QueueCommand::List(arguments) => commands::queue::list(arguments),
+        QueueCommand::Show(arguments) => commands::queue::show(arguments),
+        QueueCommand::Retry(arguments) => commands::queue::retry(arguments),
+        QueueCommand::Hold(arguments) => commands::queue::hold(arguments),
+        QueueCommand::Remove(arguments) => commands::queue::remove(arguments),
+        QueueCommand::Export(arguments) => commands::queue::export(arguments),
     }
 }
 

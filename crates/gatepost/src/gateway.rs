@@ -196,6 +196,7 @@ impl Gateway {
             upstreams: self.upstreams.clone(),
             denied: self.denied.clone(),
             self_test: self.self_test.clone(),
+            queue: None,
         };
         // It answers until all is over: what happens while draining is of interest too.
         let control = Control::new(self.policy.snapshot().clone(), host);

@@ -4,11 +4,13 @@ use std::{net::IpAddr, os::unix::fs::MetadataExt, sync::Arc};
 
 use gatepost_admin::control::{
     AddressView, BreakerView, ClientsView, DeniedView, DescriptorsView, DoctorView, EditRefusal,
-    EditRequest, EditView, Host, UpstreamLive, UpstreamView, Work,
+    EditRequest, EditView, Host, Rests, UpstreamLive, UpstreamView, Work,
 };
 use gatepost_delivery::{BreakerStatus, PoolStatus, Upstream, UpstreamConfig};
 use gatepost_inbound::{AddressClients, Denied, DeniedClient, Listener, OnHiddenClients, Survey};
 use gatepost_policy::{shadow::ShadowReport, site::UpstreamId};
+use gatepost_relay::Queue;
+use gatepost_spool::Spool;
 use jiff::Timestamp;
 
 use crate::{
@@ -27,6 +29,8 @@ pub struct Lent {
     pub(crate) upstreams: Arc<[Arc<Upstream>]>,
     pub(crate) denied: Arc<Denied>,
     pub(crate) self_test: Arc<SelfTest>,
+    /// None if no message is kept.
+    pub(crate) queue: Option<Queue>,
 }
 
 impl Host for Lent {
@@ -72,6 +76,18 @@ impl Host for Lent {
             let usage = usage.ok_or("this gateway does not keep what it counts; see its log")?;
             usage.save().await.map_err(|error| error.to_string())
         })
+    }
+
+    fn spool(&self) -> Option<Spool> {
+        self.queue.as_ref().map(|queue| queue.spool().clone())
+    }
+
+    fn wake_queue(&self, rests: Rests) {
+        let Some(queue) = &self.queue else { return };
+        if rests == Rests::Forgotten {
+            queue.forget_rests();
+        }
+        queue.wake();
     }
 }
 

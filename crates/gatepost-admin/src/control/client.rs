@@ -35,7 +35,7 @@ pub(super) const ANSWER_OCTETS_MAX: usize = 64 * 1024 * 1024;
 /// For all of a question, from connecting to the last octet: a page takes milliseconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// For an edit: a policy of a million entries is written and compiled in seconds.
-const EDIT_TIMEOUT: Duration = Duration::from_mins(5);
+pub(super) const EDIT_TIMEOUT: Duration = Duration::from_mins(5);
 /// How often a listing that nobody has seen anything of begins again, because the policy has
 /// changed. A million entries take a few seconds; whoever reloads that often should be told.
 const RESTARTS_MAX: u32 = 3;
@@ -44,7 +44,7 @@ const RESTARTS_MAX: u32 = 3;
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
-    answer_timeout: Duration,
+    pub(super) answer_timeout: Duration,
 }
 
 /// The entries of one policy, page by page.
@@ -172,12 +172,12 @@ impl Client {
         answer::<serde_json::Value>(status, &body).map(drop)
     }
 
-    async fn get(&self, path: &str) -> Result<(StatusCode, Bytes), ControlError> {
+    pub(super) async fn get(&self, path: &str) -> Result<(StatusCode, Bytes), ControlError> {
         let exchange = timeout(self.answer_timeout, self.exchange(Method::GET, path, Vec::new()));
         exchange.await.map_err(|_| ControlError::Timeout)?
     }
 
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
         method: Method,
         path: &str,
@@ -199,7 +199,7 @@ impl Client {
         tokio::join!(exchange, connection).0
     }
 
-    async fn stream(&self) -> Result<UnixStream, ControlError> {
+    pub(super) async fn stream(&self) -> Result<UnixStream, ControlError> {
         let path = self.socket.clone();
         socket::address(&path).map_err(ControlError::Path)?;
         UnixStream::connect(&path).await.map_err(|error| match error.kind() {
@@ -251,7 +251,10 @@ impl Listing<'_> {
     }
 }
 
-fn answer<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<T, ControlError> {
+pub(super) fn answer<T: DeserializeOwned>(
+    status: StatusCode,
+    body: &[u8],
+) -> Result<T, ControlError> {
     if status.is_success() {
         return serde_json::from_slice(body).map_err(|error| ControlError::Answer(error.into()));
     }

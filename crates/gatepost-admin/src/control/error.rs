@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::{client::ANSWER_OCTETS_MAX, host::EditRefusal};
+use super::{client::ANSWER_OCTETS_MAX, host::EditRefusal, queue::QueueRefusal};
 
 /// Why the gateway has not answered.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,12 @@ pub enum ControlError {
     /// It will not edit its policy so.
     #[error(transparent)]
     Edit(#[from] EditRefusal),
+    /// It cannot look into its queue, or will not change it so.
+    #[error(transparent)]
+    Queue(#[from] QueueRefusal),
+    /// What it has answered cannot be written where it is to go.
+    #[error("cannot write the message")]
+    Sink(#[source] io::Error),
     /// Part of a listing has been handed out, and the rest of that policy is gone.
     #[error("the policy has changed while it was listed; list it again")]
     PolicyChanged,

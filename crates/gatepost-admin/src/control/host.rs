@@ -4,6 +4,7 @@ use std::{future::Future, net::IpAddr, pin::Pin};
 
 use gatepost_policy::shadow::ShadowReport;
 use gatepost_registry::store::Edit;
+use gatepost_spool::Spool;
 use serde::{Deserialize, Serialize};
 
 use super::views::{DeniedView, DoctorView, EditView, UpstreamView};
@@ -34,6 +35,21 @@ pub trait Host: Send + Sync + 'static {
 
     /// Writes down what was counted for entries, so that it can be read from the disk.
     fn save_usage(&self) -> Work<Result<(), String>>;
+
+    /// Where messages are kept, if they are.
+    fn spool(&self) -> Option<Spool>;
+
+    /// Something in the spool became due.
+    fn wake_queue(&self, rests: Rests);
+}
+
+/// What becomes of the rests that upstreams are given when they do not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rests {
+    /// Back-off begins anew, and breakers are reset: each upstream is tried at once.
+    Forgotten,
+    /// Whoever rests goes on resting.
+    Kept,
 }
 
 /// An edit that is asked for.

@@ -27,6 +27,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 use super::{
     host::{EditCause, EditRequest, Host},
     listing::{self, ListingError, Wanted},
+    queue,
     socket::ControlSocket,
     views::{DoctorView, EditView, EntryView, Page, StatusView},
 };
@@ -36,7 +37,8 @@ use crate::server;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const PATHS: &str = "there are /v1/status, /v1/entries, /v1/entries/{id}, /v1/upstreams, /v1/denied, \
-                     /v1/doctor, /v1/shadow, and with POST /v1/edits and /v1/usage";
+                     /v1/doctor, /v1/shadow, /v1/queue, /v1/queue/totals, /v1/queue/{id}, /v1/queue/{id}/message, \
+                     and with POST /v1/edits, /v1/usage and /v1/queue/retry, hold and remove";
 /// Octets of an edit: as many as a policy file may have.
 const EDIT_OCTETS_MAX: usize = 512 * 1024 * 1024;
 /// Refused clients that are shown if nobody says how many.
@@ -48,7 +50,7 @@ const DENIED_MAX: usize = 1000;
 #[derive(Clone)]
 pub struct Control {
     snapshot: Arc<Snapshot>,
-    host: Arc<dyn Host>,
+    pub(super) host: Arc<dyn Host>,
     /// Held by the edit that is read or made.
     editing: Arc<Semaphore>,
 }
@@ -63,9 +65,9 @@ struct Most {
 }
 
 /// An answer that is none.
-struct Refusal {
-    status: StatusCode,
-    error: String,
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) error: String,
 }
 
 impl Control {
@@ -91,6 +93,7 @@ fn router(control: Control) -> Router {
         .route("/v1/shadow", get(shadow))
         .route("/v1/edits", post(edit))
         .route("/v1/usage", post(save_usage))
+        .merge(queue::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .with_state(control)

@@ -4,14 +4,14 @@
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use gatepost_admin::control::{
     self, AddressView, BreakerView, Client, ClientsView, Control, DeniedView, DoctorView,
-    EditCause, EditRefusal, EditRequest, EditView, Host, UpstreamLive, UpstreamView, Work, bind,
-    socket_path,
+    EditCause, EditRefusal, EditRequest, EditView, Host, Rests, UpstreamLive, UpstreamView, Work,
+    bind, socket_path,
 };
 use gatepost_policy::{
     ruleset::Ruleset,
@@ -19,6 +19,7 @@ use gatepost_policy::{
     site::{Site, UpstreamId},
     snapshot::Snapshot,
 };
+use gatepost_spool::Spool;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -35,6 +36,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct World {
     pub(crate) directory: TempDir,
     pub(crate) snapshot: Arc<Snapshot>,
+    /// What whoever delivers was told, in this order.
+    pub(crate) woken: Arc<Mutex<Vec<Rests>>>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -47,14 +50,21 @@ pub(crate) struct Answer {
 
 impl World {
     pub(crate) fn start(policy: &str) -> Self {
+        Self::start_with(policy, None)
+    }
+
+    /// One whose gateway keeps messages.
+    pub(crate) fn start_with(policy: &str, spool: Option<Spool>) -> Self {
+        let woken = Arc::<Mutex<Vec<Rests>>>::default();
+        let host = TestHost { spool, woken: woken.clone() };
         let directory = tempfile::tempdir().expect("a directory");
         let snapshot = Arc::new(Snapshot::new(ruleset(policy)));
-        let control = Control::new(Arc::clone(&snapshot), TestHost);
+        let control = Control::new(Arc::clone(&snapshot), host);
         let socket = bind(directory.path()).expect("binds");
         let (stop, stopped) = oneshot::channel();
         let stopped = async move { stopped.await.unwrap_or_default() };
         let task = tokio::spawn(control::serve(socket, control, stopped));
-        Self { directory, snapshot, stop, task }
+        Self { directory, snapshot, woken, stop, task }
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -120,7 +130,10 @@ pub(crate) fn policy(count: u32) -> String {
 }
 
 /// A gateway with two upstreams, one refused client, and an editor that wants a reason.
-struct TestHost;
+struct TestHost {
+    spool: Option<Spool>,
+    woken: Arc<Mutex<Vec<Rests>>>,
+}
 
 impl Host for TestHost {
     fn upstreams(&self) -> Vec<UpstreamView> {
@@ -169,6 +182,14 @@ impl Host for TestHost {
 
     fn save_usage(&self) -> Work<Result<(), String>> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn spool(&self) -> Option<Spool> {
+        self.spool.clone()
+    }
+
+    fn wake_queue(&self, rests: Rests) {
+        self.woken.lock().expect("no panic").push(rests);
     }
 }
 

@@ -135,6 +135,9 @@ proptest! {
             prop_assert_eq!(&whole, &message);
             prop_assert_eq!(&pieces, &message);
             prop_assert_eq!(&unstuff(&out), &message);
+            let (mut plain, mut unstuffer) = (Vec::new(), Unstuffer::default());
+            out.chunks(size).for_each(|piece| unstuffer.append(piece, &mut plain));
+            prop_assert_eq!(&plain, &message);
             if scanner.is_in_line() {
                 out.extend(b"\r\n");
             }
@@ -152,9 +155,9 @@ fn dots_come_off_however_content_is_cut() {
     let stuffed = stuff(plain);
     assert_eq!(stuffed, b"..a\r\n...\r\nb.\r\n..\r\n\r\n..end\r\n");
     for size in 1..=stuffed.len() {
-        let (mut unstuffer, mut all) = (Unstuffer::new(), Vec::new());
+        let (mut unstuffer, mut all) = (Unstuffer::default(), Vec::new());
         for piece in stuffed.chunks(size) {
-            unstuffer.push(piece, &mut all);
+            unstuffer.append(piece, &mut all);
         }
         assert_eq!(all, plain, "pieces of {size}");
     }

@@ -242,7 +242,7 @@ impl Operation for Hold {
     }
 }
 
-/// Makes messages due, dead ones too, and lets them go elsewhere.
+/// Makes messages due, held and dead ones too, and lets them go elsewhere.
 pub(crate) struct Retry {
     pub(crate) ids: Vec<QueueId>,
     pub(crate) now: SystemTime,
@@ -253,7 +253,7 @@ impl Operation for Retry {
     type Answer = Vec<QueueId>;
 
     fn apply(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<Self::Answer> {
-        let may = |standing| matches!(standing, Standing::Dead | Standing::Queued);
+        let may = |standing| matches!(standing, Standing::Dead | Standing::Held | Standing::Queued);
         let (now, upstream) = (millis(self.now), self.upstream.clone());
         each(batch, &self.ids, may, |batch, id| {
             // Phase::Dead is 2, After::Keep is 1: who was refused and told is not tried again.
@@ -277,7 +277,7 @@ impl Operation for Retry {
             }
             batch
                 .connection
-                .prepare_cached("UPDATE message SET due_at = ?2 WHERE id = ?1")?
+                .prepare_cached("UPDATE message SET due_at = ?2, held = 0 WHERE id = ?1")?
                 .execute((id.to_sql(), now))?;
             settle(batch.connection, id)
         })

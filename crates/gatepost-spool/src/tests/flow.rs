@@ -294,6 +294,11 @@ fn an_operator_takes_a_hand() {
         let due = spool.due(at(20), 10, &[]).await.expect("reads");
         assert_eq!(due.iter().map(|due| due.id).collect::<Vec<_>>(), [id(4), id(3)]);
         assert_eq!(spool.unhold(vec![id(1)]).await.expect("writes"), [id(1)]);
+        assert_eq!(spool.hold(vec![id(1)]).await.expect("writes"), [id(1)]);
+        assert_eq!(spool.retry(vec![id(1)], at(20), None).await.expect("writes"), [id(1)]);
+        let shown = spool.show(id(1)).await.expect("reads").expect("is there");
+        assert_eq!(shown.standing, Standing::Queued, "a second try puts it back");
+        counted(&world, &spool).await;
 
         // A dead letter comes back by another upstream.
         spool.lease(vec![id(4)]).await.expect("writes");
@@ -381,8 +386,19 @@ fn a_list_goes_on_where_it_ended() {
         let page = spool.list(Filter::default(), None, 2).await.expect("reads");
         assert_eq!((page.messages.len(), page.next), (2, Some(id(2))));
         assert_eq!((page.messages[0].pending, page.messages[0].recipients), (2, 2));
+        assert_eq!(page.messages[0].reply, None);
         let page = spool.list(Filter::default(), Some(id(4)), 2).await.expect("reads");
         assert_eq!((page.messages[0].id, page.next), (id(5), None));
+        // What is said of a recipient that waits matters more than what was decided.
+        spool.lease(vec![id(1)]).await.expect("writes");
+        let busy = Reply::new(451, (4, 3, 2), "busy");
+        let attempts = vec![
+            attempt(0, Outcome::Failed(After::Keep)),
+            Attempt { place: 1, outcome: Outcome::Deferred, reply: Some(busy.clone()) },
+        ];
+        spool.record(id(1), attempts, at(9)).await.expect("writes");
+        let page = spool.list(Filter::default(), None, 1).await.expect("reads");
+        assert_eq!((page.messages[0].pending, &page.messages[0].reply), (1, &Some(busy)));
         let none = Filter { upstream: Some("ses".into()), ..Filter::default() };
         assert_eq!(spool.list(none, None, 2).await.expect("reads"), Page::default());
     });

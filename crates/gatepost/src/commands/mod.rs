@@ -12,6 +12,7 @@ pub mod exchange;
 pub mod explain;
 pub mod hash_password;
 pub mod history;
+pub mod queue;
 pub mod report;
 mod running;
 pub mod shadow;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gatepost_admin::control::{Client, ControlError, EditCause, EditRefusal};
+use gatepost_admin::control::{Client, ControlError, EditCause, EditRefusal, QueueCause};
 
 use crate::{
     errors::{Failure, tell_note},
@@ -27,6 +27,10 @@ pub(super) fn failure(error: ControlError) -> Failure {
         ControlError::NotRunning(_) => Exit::NotRunning,
         ControlError::Permission(_) => Exit::Permission,
         ControlError::Edit(refusal) => edit_exit(refusal),
+        ControlError::Queue(refusal) => match refusal.cause {
+            QueueCause::Spool => Exit::Spool,
+            QueueCause::Wrong => Exit::Usage,
+        },
         _ => Exit::Failure,
     };
     Failure::new(exit, format_args!("{:#}", anyhow::Error::new(error)))

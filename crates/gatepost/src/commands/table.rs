@@ -24,7 +24,9 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         if self.widths.is_none() {
             let names = self.names.map(str::to_owned);
             let width = |column: usize| {
-                let cells = rows.iter().chain([&names]).map(|row| row[column].chars().count());
+                let cells = rows.iter().chain([&names]).map(|row| &row[column]);
+                // As it is shown: what is escaped is longer.
+                let cells = cells.map(|cell| Printable(cell).to_string().chars().count());
                 cells.max().unwrap_or_default()
             };
             self.widths = Some(std::array::from_fn(width));
@@ -73,6 +75,10 @@ mod tests {
         assert_eq!(lines, "NAME    N     LAST\na       1000  x\nlonger  1\n");
         assert_eq!(table.lines(&[row(["b\u{1b}", "2", "y"])]), "b\\u{1b}  2     y\n");
         assert_eq!(Table::new(["NAME"]).lines(&[]), "NAME\n");
+        // What is escaped is as wide as it is shown.
+        let rows = [row(["\u{1b}", "1", "x"]), row(["a", "2", "y"])];
+        let lines = Table::new(["NAME", "N", "LAST"]).lines(&rows);
+        assert_eq!(lines, "NAME    N  LAST\n\\u{1b}  1  x\na       2  y\n");
     }
 
     #[test]
