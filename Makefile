@@ -6,11 +6,15 @@ target := $(or $(CARGO_TARGET_DIR),target)
 gatepost := $(target)/release/gatepost
 # A client of the checks against foreign peers, a workspace of its own.
 lettre := tests/foreign/senders/lettre
+# Kills gateways: a test that `cargo test` does not run. The program that is killed is that of --program.
+crash := cargo test --locked -p gatepost --test crash --
 # How long each of the long jobs goes on.
 SECONDS_EACH ?= 600
+# How often the gateway is killed, in each mode.
+KILLS_EACH ?= 200
 
-CI_JOBS := fmt architecture sizes dependencies rules clippy tests networks notifications docs release unit demo foreign bench-smoke fuzz
-LONG_JOBS := release-all bench properties soak fuzz-long foreign-long
+CI_JOBS := fmt architecture sizes dependencies rules clippy tests networks notifications docs release unit demo foreign crash bench-smoke fuzz
+LONG_JOBS := release-all bench properties soak crash-long fuzz-long foreign-long
 
 .PHONY: ci long $(CI_JOBS) $(LONG_JOBS)
 
@@ -44,6 +48,7 @@ rules:
 
 clippy:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy -p gatepost --test crash --locked -- -D warnings
 	cargo clippy --manifest-path fuzz/Cargo.toml --all-targets --locked -- -D warnings
 
 tests:
@@ -78,6 +83,13 @@ demo:
 foreign: release
 	tests/foreign/run $(gatepost) --report $(target)/foreign
 
+# The gateway and its upstream are killed under load, in each mode, and nothing is lost that was
+# acknowledged; the harness would have noticed; and a disk that is full is told as one.
+crash: release
+	$(crash) self-check --program $(abspath $(gatepost))
+	$(crash) full-disk --program $(abspath $(gatepost))
+	$(crash) --seconds 12 --program $(abspath $(gatepost)) --report $(abspath $(target))/crash.json
+
 # Each bench runs once, to see that it does.
 bench-smoke:
 	cargo bench --locked -p gatepost-benches -- --test
@@ -104,6 +116,10 @@ foreign-long: release
 	cargo clippy --locked --manifest-path $(lettre)/Cargo.toml --target-dir $(target)/lettre -- -D warnings
 	cargo build --locked --manifest-path $(lettre)/Cargo.toml --target-dir $(target)/lettre
 	tests/foreign/run $(gatepost) --report $(target)/foreign --long $(target)/lettre/debug/send-with-lettre
+
+# What docs/reliability.md has in its table.
+crash-long: release
+	$(crash) --seconds 60 --kills $(KILLS_EACH) --program $(abspath $(gatepost)) --report $(abspath $(target))/crash-long.json
 
 soak: release-all
 	tests/foreign/soak $(target)/release $(SECONDS_EACH)
