@@ -12,6 +12,7 @@ use std::{
 };
 
 use gatepost_policy::{
+    entry::Mode,
     listener::ListenerId,
     ruleset::Ruleset,
     site::{Site, UpstreamId},
@@ -148,6 +149,7 @@ fn site() -> Arc<Site> {
         auth: Vec::new(),
         upstreams: vec!["upstream".into()],
         default_upstream: Some(UpstreamId::new(0)),
+        default_mode: Mode::Sync,
         max_message_size: 25 * 1024 * 1024,
         max_recipients: 100,
     })

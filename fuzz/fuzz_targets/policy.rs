@@ -14,7 +14,7 @@ use std::{
 
 use gatepost_policy::{
     date::Moment,
-    entry::{Action, Entry},
+    entry::{Action, Entry, Mode},
     listener::ListenerId,
     network::Network,
     report::PolicyErrors,
@@ -39,6 +39,7 @@ static SITE: LazyLock<Arc<Site>> = LazyLock::new(|| {
         auth: Vec::new(),
         upstreams: vec!["google".into(), "ses".into()],
         default_upstream: Some(UpstreamId::new(0)),
+        default_mode: Mode::Hybrid,
         max_message_size: 50 * 1024 * 1024,
         max_recipients: 1000,
     })

@@ -18,6 +18,7 @@ use gatepost_inbound::{
     Service, SessionConfig, bind,
 };
 use gatepost_policy::{
+    entry::Mode,
     listener::ListenerId,
     ruleset::Ruleset,
     site::{AuthOffer, Site},
@@ -184,6 +185,7 @@ async fn assemble(record: &Arc<Record>) -> (SocketAddr, Vec<Arc<Upstream>>) {
         auth: Vec::new(),
         upstreams: upstreams.iter().map(|it| it.config().name.clone()).collect(),
         default_upstream: None,
+        default_mode: Mode::Sync,
         max_message_size: SIZE_OCTETS_MAX_NORMALIZED as u64,
         max_recipients: u32::MAX,
     };

@@ -87,6 +87,7 @@ fn is_verbose(query: &str) -> bool {
 }
 
 fn lines(checks: &[Check]) -> String {
-    let line = |check: &Check| format!("{}: {}\n", check.name, check.failure.unwrap_or("ok"));
+    let line =
+        |check: &Check| format!("{}: {}\n", check.name, check.failure.as_deref().unwrap_or("ok"));
     checks.iter().map(line).collect()
 }

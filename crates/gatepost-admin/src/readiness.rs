@@ -1,34 +1,60 @@
 //! Whether the gateway should be given connections.
 //!
-//! Ready means: bound, with a policy, and not draining. The state of an upstream is no part of it,
-//! because a gateway that says 451 is better than none.
+//! Ready means: bound, with a policy, able to keep a message, and not draining. The state of an
+//! upstream is no part of it, because a gateway that says 451, or keeps what cannot be delivered now,
+//! is better than none.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// What readiness depends on. Clones share it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Readiness(Arc<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     bound: AtomicBool,
     policy_loaded: AtomicBool,
     draining: AtomicBool,
+    spool: Probe,
+}
+
+/// Asked at the time of the question; the error says why not.
+struct Probe(Box<dyn Fn() -> Result<(), String> + Send + Sync>);
+
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Probe")
+    }
 }
 
 /// One condition of readiness, as it is now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// What is looked at.
     pub name: &'static str,
     /// Why it fails, if it does.
-    pub failure: Option<&'static str>,
+    pub failure: Option<Cow<'static, str>>,
 }
 
 impl Readiness {
+    /// Nothing is ready yet. `spool` says whether a message could be kept now, and why not; it is asked
+    /// each time, and must not take long.
+    pub fn new(spool: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(State {
+            bound: AtomicBool::new(false),
+            policy_loaded: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            spool: Probe(Box::new(spool)),
+        }))
+    }
+
     /// Every listener is bound.
     pub fn set_bound(&self) {
         self.0.bound.store(true, Ordering::Release);
@@ -50,13 +76,16 @@ impl Readiness {
     }
 
     /// Every condition, as it is now.
-    pub fn checks(&self) -> [Check; 3] {
-        let State { bound, policy_loaded, draining } = &*self.0;
-        let check =
-            |name, passes: bool, failure| Check { name, failure: (!passes).then_some(failure) };
+    pub fn checks(&self) -> [Check; 4] {
+        let State { bound, policy_loaded, draining, spool } = &*self.0;
+        let check = |name, passes: bool, failure: &'static str| Check {
+            name,
+            failure: (!passes).then_some(failure.into()),
+        };
         [
             check("bound", bound.load(Ordering::Acquire), "not all listeners are bound yet"),
             check("policy", policy_loaded.load(Ordering::Acquire), "no policy is loaded yet"),
+            Check { name: "spool", failure: (spool.0)().err().map(Cow::from) },
             check("draining", !draining.load(Ordering::Acquire), "the gateway is about to end"),
         ]
     }
@@ -66,18 +95,39 @@ impl Readiness {
 mod tests {
     use super::*;
 
+    fn failing(readiness: &Readiness) -> Vec<String> {
+        let failing = readiness.checks().into_iter();
+        failing.filter_map(|it| Some(format!("{}: {}", it.name, it.failure?))).collect()
+    }
+
+    #[test]
+    fn the_spool_is_asked_each_time() {
+        let is_full = Arc::new(AtomicBool::new(false));
+        let asked = is_full.clone();
+        let readiness = Readiness::new(move || {
+            if asked.load(Ordering::Acquire) { Err("no room".to_owned()) } else { Ok(()) }
+        });
+        readiness.set_bound();
+        readiness.set_policy_loaded();
+        assert!(readiness.is_ready());
+        is_full.store(true, Ordering::Release);
+        assert_eq!(
+            (readiness.is_ready(), failing(&readiness)),
+            (false, vec!["spool: no room".into()])
+        );
+        is_full.store(false, Ordering::Release);
+        assert!(readiness.is_ready(), "it can be mended while the gateway runs");
+    }
+
     #[test]
     fn ready_is_bound_with_a_policy_and_not_draining() {
-        let readiness = Readiness::default();
+        let readiness = Readiness::new(|| Ok(()));
         assert!(!readiness.is_ready());
         readiness.set_bound();
         assert!(!readiness.is_ready());
         readiness.clone().set_policy_loaded();
         assert!(readiness.is_ready());
         readiness.set_draining();
-        let failing: Vec<_> =
-            readiness.checks().into_iter().filter(|check| check.failure.is_some()).collect();
-        assert_eq!(failing.len(), 1);
-        assert_eq!(failing[0].name, "draining");
+        assert_eq!(failing(&readiness), ["draining: the gateway is about to end"]);
     }
 }

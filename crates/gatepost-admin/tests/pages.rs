@@ -30,7 +30,7 @@ impl Server {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("is bound");
-        let (readiness, recorder) = (Readiness::default(), Recorder::new("1.2.3"));
+        let (readiness, recorder) = (Readiness::new(|| Ok(())), Recorder::new("1.2.3"));
         let pages = Pages::new(recorder.handle(), readiness.clone());
         let (stop, stopped) = oneshot::channel();
         let stopped = async move { stopped.await.unwrap_or_default() };
@@ -79,12 +79,15 @@ async fn readiness_follows_the_life_of_the_gateway() {
     assert!(answer.head.starts_with("http/1.1 200 "), "{}", answer.head);
     assert_eq!(answer.body, "ok");
     let answer = server.get("/readyz?verbose").await;
-    assert_eq!(answer.body, "bound: ok\npolicy: ok\ndraining: ok\n");
+    assert_eq!(answer.body, "bound: ok\npolicy: ok\nspool: ok\ndraining: ok\n");
 
     server.readiness.set_draining();
     let answer = server.get("/readyz?verbose=1").await;
     assert!(answer.head.starts_with("http/1.1 503 "), "{}", answer.head);
-    assert_eq!(answer.body, "bound: ok\npolicy: ok\ndraining: the gateway is about to end\n");
+    assert_eq!(
+        answer.body,
+        "bound: ok\npolicy: ok\nspool: ok\ndraining: the gateway is about to end\n"
+    );
 }
 
 #[tokio::test]

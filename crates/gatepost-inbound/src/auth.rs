@@ -112,6 +112,7 @@ impl Against {
 #[cfg(test)]
 mod tests {
     use gatepost_policy::credential::PasswordHash;
+    use gatepost_policy::entry::Mode;
     use gatepost_policy::listener::ListenerId;
     use gatepost_policy::ruleset::Ruleset;
     use gatepost_policy::site::{AuthOffer, Site, UpstreamId};
@@ -130,6 +131,7 @@ mod tests {
             auth: vec![AuthOffer::Everybody],
             upstreams: vec!["sink".into()],
             default_upstream: Some(UpstreamId::new(0)),
+            default_mode: Mode::Sync,
             max_message_size: 1 << 20,
             max_recipients: 100,
         };

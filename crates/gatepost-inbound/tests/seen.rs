@@ -9,6 +9,7 @@ use gatepost_inbound::{
     Service, SessionConfig,
 };
 use gatepost_policy::check::Check;
+use gatepost_policy::entry::Mode;
 use gatepost_policy::listener::ListenerId;
 use gatepost_policy::ruleset::Ruleset;
 use gatepost_policy::site::{AuthOffer, Site, UpstreamId};
@@ -54,6 +55,7 @@ impl Gate {
             auth: Vec::new(),
             upstreams: vec!["sink".into()],
             default_upstream: Some(UpstreamId::new(0)),
+            default_mode: Mode::Sync,
             max_message_size: 1 << 20,
             max_recipients: 100,
         };

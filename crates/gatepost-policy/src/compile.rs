@@ -4,11 +4,13 @@
 //! hides the next one: all that is wrong with an entry is reported, and then the entry is dropped.
 //!
 //! [`parts`] goes through the text; [`entry`], [`credential`], [`terms`], [`route`] and [`expect`] judge one table each;
-//! [`values`] knows the forms that values have in all of them.
+//! [`values`] knows the forms that values have in all of them;
+//! [`keepers`] finds out whose messages are kept, which takes entries and routes together.
 
 mod credential;
 mod entry;
 mod expect;
+mod keepers;
 mod parts;
 mod route;
 mod shared;
@@ -17,6 +19,7 @@ mod values;
 
 pub(crate) use self::{
     expect::warn_of_dates,
+    keepers::find_keepers,
     parts::{PlacedEntry, PlacedExpectation, Tables, both, tables},
     route::refuse_unrouted,
 };

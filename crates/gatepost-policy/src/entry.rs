@@ -34,6 +34,8 @@ pub struct Entry {
     pub(crate) action: Action,
     pub(crate) senders: Arc<[Pattern]>,
     pub(crate) terms: Arc<Terms>,
+    /// Every mode that its messages can have keeps them: its own, or those of routes and gateway.
+    pub(crate) keeps_messages: bool,
     pub(crate) state: Arc<EntryState>,
 }
 
@@ -128,13 +130,13 @@ pub enum Authentication {
 /// How a message is handed over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// Nothing is stored: the upstream's word is the client's.
+    /// As [`Mode::Sync`] while the upstream answers, as [`Mode::Spool`] when it does not.
     #[default]
-    Sync,
-    /// Into the spool.
-    Spool,
-    /// To the upstream while it answers, into the spool when it does not.
     Hybrid,
+    /// It is stored before the client hears 250, and delivered later.
+    Spool,
+    /// Nothing is stored: the upstream's word is the client's.
+    Sync,
 }
 
 impl Mode {
@@ -142,8 +144,8 @@ impl Mode {
     /// what became of it.
     pub const fn keeps_messages(self) -> bool {
         match self {
+            Self::Hybrid | Self::Spool => true,
             Self::Sync => false,
-            Self::Spool | Self::Hybrid => true,
         }
     }
 }
@@ -243,6 +245,12 @@ impl Entry {
     /// What else its clients may do.
     pub fn terms(&self) -> &Terms {
         &self.terms
+    }
+
+    /// Whether every message of its clients is one that may be kept, whatever its sender and its
+    /// recipients are: only then can it be promised that somebody is told what became of it.
+    pub const fn keeps_messages(&self) -> bool {
+        self.keeps_messages
     }
 
     /// Whether the address alone lets nobody send, so that it does not matter who else comes by it.
@@ -396,9 +404,9 @@ impl Mode {
     /// As it is written in a policy, and in the mail log.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Sync => "sync",
-            Self::Spool => "spool",
             Self::Hybrid => "hybrid",
+            Self::Spool => "spool",
+            Self::Sync => "sync",
         }
     }
 }

@@ -267,7 +267,7 @@ impl Explanation {
             if self.tell_recipient(entry, (routes, way), &asked, look(named)) {
                 named += 1;
                 first_way = first_way.or(way);
-                self.tell_way(ruleset, entry, way, &sender);
+                self.tell_way(ruleset, entry, (way, first_way), &sender);
             }
         }
     }
@@ -305,14 +305,17 @@ impl Explanation {
         &mut self,
         ruleset: &Ruleset,
         entry: &Entry,
-        way: Option<Way>,
+        (way, first): (Option<Way>, Option<Way>),
         sender: &ReversePath<'_>,
     ) {
         let Some(way) = way else { return };
         let name = ruleset.site().upstream_name(way.upstream);
         self.upstream = self.upstream.take().or_else(|| Some((**name?).into()));
         let routes = ruleset.routes();
-        let detail = detail::way(entry, (routes, way), name.map_or("", |name| name), sender);
+        let mut detail = detail::way(entry, (routes, way), name.map_or("", |name| name), sender);
+        if first.is_some_and(|first| !routes.lead_together(way, first)) {
+            detail.push_str(", kept and sent apart from the first");
+        }
         self.push("upstream", Outcome::Found, detail);
     }
 

@@ -39,8 +39,9 @@ pub enum Rewrite {
 /// All routes, in their order, and what is behind the last.
 #[derive(Debug, Default)]
 pub struct Routes {
-    pub(crate) routes: Box<[Route]>,
+    pub(crate) all: Box<[Route]>,
     pub(crate) default_upstream: Option<UpstreamId>,
+    pub(crate) default_mode: Mode,
 }
 
 /// The way of one recipient's message, as [`Routes`] have found it.
@@ -63,11 +64,11 @@ impl Routes {
         sender: &ReversePath<'_>,
         recipient: &ForwardPath<'_>,
     ) -> Option<Way> {
-        let index = self.routes.iter().position(|route| route.takes(entry, sender, recipient));
-        let route = index.and_then(|index| self.routes.get(index));
+        let index = self.all.iter().position(|route| route.takes(entry, sender, recipient));
+        let route = index.and_then(|index| self.all.get(index));
         let terms = entry.terms();
         let upstream = terms.upstream.or_else(|| route?.upstream).or(self.default_upstream)?;
-        let mode = terms.mode.or_else(|| route?.mode).unwrap_or_default();
+        let mode = terms.mode.or_else(|| route?.mode).unwrap_or(self.default_mode);
         Some(Way { upstream, mode, route: index })
     }
 
@@ -85,7 +86,7 @@ impl Routes {
         let upstream_of = |route: &Route| route.upstream.or(self.default_upstream);
         let mut of_some = Vec::new();
         let mut of_rest = self.default_upstream;
-        for route in self.routes.iter().filter(|route| route.is_for(entry)) {
+        for route in self.all.iter().filter(|route| route.is_for(entry)) {
             let of_sender = match (&route.senders, sender) {
                 (None, _) => Some(true),
                 (Some(_), None) => None,
@@ -105,17 +106,17 @@ impl Routes {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.routes.len()
+        self.all.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.routes.is_empty()
+        self.all.is_empty()
     }
 
     /// The route of a way.
     pub fn route(&self, way: Way) -> Option<&Route> {
-        self.routes.get(way.route?)
+        self.all.get(way.route?)
     }
 
     /// Whether recipients that take both ways can share a transaction.

@@ -99,7 +99,8 @@ impl Ruleset {
         previous: Option<&Self>,
     ) -> Result<Compiled, PolicyErrors> {
         let mut report = Report::default();
-        let tables = compile::tables(text, site, previous, &mut report);
+        let mut tables = compile::tables(text, site, previous, &mut report);
+        compile::find_keepers(&mut tables, site);
         let views = || {
             let mut report = Report::default();
             (listener::views(&tables.entries, &site.listeners, &mut report), report)
@@ -122,8 +123,9 @@ impl Ruleset {
         let Tables { entries, ids, routes, credentials, expectations } = tables;
         let credentials = credentials.into_iter().map(|placed| placed.credential).collect();
         let routes = Routes {
-            routes: routes.into_iter().map(|placed| placed.route).collect(),
+            all: routes.into_iter().map(|placed| placed.route).collect(),
             default_upstream: site.default_upstream,
+            default_mode: site.default_mode,
         };
         let ruleset = Self {
             generation: Generation::new(0, content),

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use crate::{listener::ListenerId, network::Network};
+use crate::{entry::Mode, listener::ListenerId, network::Network};
 
 /// Names and defaults of the configuration. A ruleset is compiled for one site; names become
 /// indexes into these lists.
@@ -22,6 +22,8 @@ pub struct Site {
     /// The upstream of what neither entry nor route sends elsewhere. `None`: there is no default,
     /// and the policy must name one for all that it allows.
     pub default_upstream: Option<UpstreamId>,
+    /// The mode of what neither entry nor route hands over in another.
+    pub default_mode: Mode,
     /// Octets of a message, where the entry does not say otherwise.
     pub max_message_size: u64,
     /// Recipients of a message, where the entry does not say otherwise.

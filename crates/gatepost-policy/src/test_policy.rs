@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use crate::{
     date::Moment,
+    entry::Mode,
     listener::ListenerId,
     report::PolicyErrors,
     ruleset::{Compiled, Ruleset},
@@ -23,6 +24,7 @@ pub(crate) fn site() -> Arc<Site> {
         auth: vec![AuthOffer::Required; LISTENERS.len()],
         upstreams: vec!["google".into(), "ses".into()],
         default_upstream: Some(UpstreamId::new(0)),
+        default_mode: Mode::Sync,
         max_message_size: 50 * 1024 * 1024,
         max_recipients: 1000,
     })

@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use gatepost_policy::{
     check::{self, Check, Greeting, MailFacts, RcptFacts, SessionTls},
     date::Moment,
+    entry::Mode,
     listener::ListenerId,
     ruleset::Ruleset,
     site::{Site, UpstreamId},
@@ -54,6 +55,7 @@ fn snapshot() -> Snapshot {
         auth: Vec::new(),
         upstreams: vec!["google".into(), "ses".into()],
         default_upstream: Some(UpstreamId::new(0)),
+        default_mode: Mode::Sync,
         max_message_size: 50 << 20,
         max_recipients: 1000,
     };

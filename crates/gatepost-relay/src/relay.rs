@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gatepost_delivery::Upstream;
 use gatepost_smtp::command::Body;
-use gatepost_spool::Spool;
+use gatepost_spool::{Recovery, Spool};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -159,6 +159,16 @@ impl Relay {
     /// The queue, if there is a spool.
     pub const fn queue(&self) -> Option<&Queue> {
         self.queue.as_ref()
+    }
+
+    /// Delivers what is kept, until [`Queue::stop`]. `recovery` is what the opening of the spool found.
+    pub fn run_queue(&self, recovery: Recovery) -> impl Future<Output = ()> + use<> {
+        let queue = self.queue.clone();
+        async move {
+            if let Some(queue) = queue {
+                queue.run(&recovery).await;
+            }
+        }
     }
 
     pub(crate) fn outlet_at(&self, place: usize) -> Option<&Arc<Outlet>> {

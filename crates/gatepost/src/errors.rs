@@ -22,6 +22,11 @@ impl Failure {
     pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
         Self { exit, message: message.to_string() }
     }
+
+    /// How the program ends.
+    pub const fn exit(&self) -> Exit {
+        self.exit
+    }
 }
 
 /// Tells what ended a command, and returns the exit code for it.

@@ -2,7 +2,8 @@
 //!
 //! Nothing here decides about mail. The parts are made, handed to each other and started in
 //! [`Gateway::start`], which tests and the demo use as well as `gatepost run`; [`Gateway::drain`]
-//! stops them in the order in which nothing is lost.
+//! stops them in the order in which nothing is lost: first who brings messages, then who delivers
+//! them, then the spool under both.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -16,10 +17,12 @@ use gatepost_delivery::Upstream;
 use gatepost_inbound::{Denied, Drain, Identity, Listener, Service, ShadowTap, bind};
 use gatepost_policy::ruleset::Ruleset;
 use gatepost_policy::snapshot::Snapshot;
-use gatepost_relay::{Canary, CanaryConfig, MailLog, MailLogWriter, Relay};
+use gatepost_relay::{Canary, CanaryConfig, Ids, MailLog, MailLogWriter, Relay};
+use gatepost_spool::{Recovery, Spool};
 use gatepost_stream::Clock;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::certificates::{self, Certificates};
 use crate::config::Config;
@@ -28,6 +31,7 @@ use crate::offers::OfferKeeper;
 use crate::policy::{self, UsageKeeper};
 use crate::rates::RateKeeper;
 use crate::self_test::SelfTest;
+use crate::spool::{self, Keeper};
 use crate::upstream_keys::{self, LoadedKeys, UpstreamKeys};
 
 /// File descriptors beside connections: listeners, logs, the runtime's own.
@@ -53,6 +57,8 @@ pub struct Gateway {
     denied: Arc<Denied>,
     self_test: Arc<SelfTest>,
     upstreams: Arc<[Arc<Upstream>]>,
+    /// The spool, and who delivers what is in it.
+    keeper: Keeper,
     /// Answers commands, if it has a state_dir to be found in.
     control: Option<JoinHandle<()>>,
     /// What is done now and then: files are watched, and counts are kept.
@@ -77,13 +83,15 @@ pub enum Drained {
 }
 
 impl Gateway {
-    /// Binds, builds and starts all parts. Must be called inside the runtime.
+    /// Opens the spool, binds, builds and starts all parts. Must be called inside the runtime.
     pub fn start(config: Config, ruleset: Ruleset) -> anyhow::Result<Self> {
         let recorder = Recorder::new(env!("CARGO_PKG_VERSION"));
         let identities = certificates::load(&config.listeners)?;
         // A source of tokens among them is counted from its first request on.
         let load = || upstream_keys::load(&config.upstreams, &config.upstream_files);
         let keys = recorder.with(load)?;
+        // What cannot be kept must not be taken: nobody is to connect before this is known.
+        let spool = recorder.with(|| spool::open(&config.spool))?;
         let sockets = bind_all(&config)?;
         let pages = match config.metrics_bind {
             None => None,
@@ -92,19 +100,20 @@ impl Gateway {
             }
         };
         let files = (ruleset, identities, keys);
-        recorder.with(|| Self::assemble(config, files, sockets, pages, &recorder))
+        recorder.with(|| Self::assemble(config, files, spool, (sockets, pages), &recorder))
     }
 
     fn assemble(
         mut config: Config,
         (ruleset, identities, keys): (Ruleset, Vec<Option<Identity>>, Vec<Option<LoadedKeys>>),
-        sockets: Vec<Vec<TcpListener>>,
-        pages: Option<TcpListener>,
+        (spool, recovery): (Spool, Recovery),
+        (sockets, pages): (Vec<Vec<TcpListener>>, Option<TcpListener>),
         recorder: &Recorder,
     ) -> anyhow::Result<Self> {
         let clock = Clock::start();
         let drain = Arc::new(Drain::default());
-        let readiness = Readiness::default();
+        let probed = spool.clone();
+        let readiness = Readiness::new(move || probed.is_writable().map_err(|it| spool::told(&it)));
         config.session.max_connections =
             config.session.max_connections.min(connections_max(&config));
         let policy = policy::Live::new(ruleset, config.policy)?;
@@ -113,8 +122,9 @@ impl Gateway {
         let upstream_keys = UpstreamKeys::begin(&config.upstreams, config.upstream_files, keys)?;
         let upstreams: Vec<_> =
             config.upstreams.into_iter().map(|it| Upstream::new(it, clock.clone())).collect();
-        let ids = Arc::new(gatepost_relay::Ids::new());
-        let relay = Relay::new(config.relay, upstreams.clone(), mail_log.clone(), None, ids);
+        let (ids, kept) = (Arc::new(Ids::new()), Some(spool.clone()));
+        let relay = Relay::new(config.relay, upstreams.clone(), mail_log.clone(), kept, ids);
+        let keeper = Keeper::start(&relay, spool, recovery);
         let canaries = canaries(config.canaries, &relay, &upstreams, &config.session.hostname);
         let (tap, envelopes) = ShadowTap::new();
         let shadow = policy::Shadow::start(envelopes, recorder.clone());
@@ -123,6 +133,7 @@ impl Gateway {
         let service = Arc::new(service.with_shadow(tap));
         let mut watches = JoinSet::new();
         watches.spawn(policy.clone().watch());
+        watches.spawn(keeper.watch());
         for canary in canaries {
             watches.spawn(canary.run());
         }
@@ -132,16 +143,10 @@ impl Gateway {
         if let Some(file) = config.shadow {
             watches.spawn(shadow.clone().follow(file, policy.clone()));
         }
-        let (mut addresses, mut served, mut listeners) = (Vec::new(), Vec::new(), JoinSet::new());
-        let listening = config.listeners.into_iter().zip(tls).zip(sockets);
-        for ((listener, tls), sockets) in listening {
-            let listener = Listener::new(listener.config, tls);
-            for socket in sockets {
-                addresses.push((listener.name().clone(), socket.local_addr()?));
-                listeners.spawn(listener.clone().serve(socket, service.clone()));
-            }
-            served.push(listener);
-        }
+        let listening = config.listeners.into_iter().zip(tls).map(|(it, tls)| (it.config, tls));
+        let served: Vec<_> = listening.map(|(config, tls)| Listener::new(config, tls)).collect();
+        let mut addresses = Vec::new();
+        let listeners = serve_all(&served, sockets, &service, &mut addresses)?;
         readiness.set_bound();
         let self_test = SelfTest::new(served, policy.snapshot().clone());
         watches.spawn(self_test.clone().run());
@@ -163,6 +168,7 @@ impl Gateway {
             denied: service.denied().clone(),
             self_test,
             upstreams: upstreams.into(),
+            keeper,
             control: None,
             drain,
             drain_timeout: config.drain_timeout,
@@ -196,7 +202,7 @@ impl Gateway {
             upstreams: self.upstreams.clone(),
             denied: self.denied.clone(),
             self_test: self.self_test.clone(),
-            queue: None,
+            queue: self.keeper.queue(),
         };
         // It answers until all is over: what happens while draining is of interest too.
         let control = Control::new(self.policy.snapshot().clone(), host);
@@ -258,13 +264,14 @@ impl Gateway {
         }
     }
 
-    /// Stops accepting, lets sessions finish, and ends.
+    /// Stops accepting, lets sessions finish, then deliveries, and ends.
     pub async fn drain(mut self) -> Drained {
+        let end = Instant::now() + self.drain_timeout;
         self.readiness.set_draining();
         self.watches.abort_all();
         self.drain.begin();
         while self.listeners.join_next().await.is_some() {}
-        let finished = tokio::time::timeout(self.drain_timeout, self.drain.finished()).await;
+        let finished = timeout_at(end, self.drain.finished()).await;
         for server in self.pages.take().into_iter().chain(self.control.take()) {
             server.abort();
             // What it leaves behind, like the control socket, is gone with it.
@@ -275,7 +282,8 @@ impl Gateway {
             Err(_) => Drained::CutOff(self.drain.cut_off()),
         };
         // What sessions say when they are cut off is said while there is a log to say it to.
-        let _ = tokio::time::timeout(CUT_OFF_TIMEOUT, self.drain.finished()).await;
+        let _ = timeout(CUT_OFF_TIMEOUT, self.drain.finished()).await;
+        self.keeper.end(end.max(Instant::now() + CUT_OFF_TIMEOUT)).await;
         drop(self.mail_log_writer);
         if let Some(usage) = self.usage
             && let Err(error) = usage.save().await
@@ -304,6 +312,23 @@ fn canaries(
         Some(Canary::new(relay.clone(), place, hostname.clone(), config?))
     };
     configs.into_iter().zip(upstreams).enumerate().filter_map(canary).collect()
+}
+
+/// Lets every listener serve on its sockets. Says where that is.
+fn serve_all(
+    served: &[Arc<Listener>],
+    sockets: Vec<Vec<TcpListener>>,
+    service: &Arc<Service>,
+    addresses: &mut Vec<(Arc<str>, SocketAddr)>,
+) -> std::io::Result<JoinSet<()>> {
+    let mut listeners = JoinSet::new();
+    for (listener, sockets) in served.iter().zip(sockets) {
+        for socket in sockets {
+            addresses.push((listener.name().clone(), socket.local_addr()?));
+            listeners.spawn(listener.clone().serve(socket, service.clone()));
+        }
+    }
+    Ok(listeners)
 }
 
 /// Serves the pages until the end: they outlive the drain, because readyz must be able to say 503

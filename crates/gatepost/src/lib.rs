@@ -20,6 +20,7 @@ pub mod policy;
 pub mod rates;
 pub mod run;
 pub mod self_test;
+pub mod spool;
 pub mod state_dir;
 pub mod surroundings;
 pub mod upstream_keys;

@@ -196,6 +196,7 @@ fn default_gateways_v6(table: &str) -> Vec<Place> {
 mod tests {
     use std::sync::Arc;
 
+    use gatepost_policy::entry::Mode;
     use gatepost_policy::site::{AuthOffer, Site, UpstreamId};
 
     use super::*;
@@ -265,6 +266,7 @@ fd000000000000000000000000000000 40 00000000000000000000000000000000 00 00000000
             auth: vec![AuthOffer::Required; 2],
             upstreams: vec!["sink".into()],
             default_upstream: Some(UpstreamId::new(0)),
+            default_mode: Mode::Sync,
             max_message_size: 1,
             max_recipients: 1,
         });

@@ -104,6 +104,7 @@ fn a_good_configuration_is_summed_up() {
     let told = "\
 listener   smtp: 127.0.0.1:2525, [::1]:2525
 upstream   smarthost: smarthost.internal:25 (default)
+delivery   mode sync
 policy     policy.toml: 1 entry, ";
     assert_eq!(summary, told);
     assert!(generation.starts_with("0-") && generation.ends_with("\nok\n"), "{generation}");
@@ -139,8 +140,8 @@ fn what_is_wrong_is_told_with_its_place() {
         ),
         (
             "\"sync\"",
-            "\"hybrid\"",
-            "gatepost.toml:14:8: delivery.mode: \"hybrid\" is not built yet",
+            "\"queue\"",
+            "gatepost.toml:14:8: delivery.mode: \"queue\" is unknown; write \"sync\" or \"hybrid\" or",
         ),
         ("[limits]", "[admin]", "gatepost.toml:15:1: admin: not built yet"),
         ("[::1]:2525", "::1", "gatepost.toml:6:27: listener[0].bind[1]: \"::1\" is not an address"),
@@ -295,7 +296,7 @@ fn a_store_keeps_credentials_and_does_not_show_their_hashes() {
 
 #[test]
 fn several_errors_are_several_lines() {
-    let config = CONFIG.replace("relay.example.com", "relay").replace("\"sync\"", "\"spool\"");
+    let config = CONFIG.replace("relay.example.com", "relay").replace("\"sync\"", "\"queue\"");
     let answer = Setup::new(&config, POLICY).check();
     let lines: Vec<_> = answer.stderr.lines().collect();
     assert_eq!((answer.code, lines.len()), (78, 2), "{}", answer.stderr);

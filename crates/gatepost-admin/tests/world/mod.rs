@@ -14,6 +14,7 @@ use gatepost_admin::control::{
     bind, socket_path,
 };
 use gatepost_policy::{
+    entry::Mode,
     ruleset::Ruleset,
     shadow::ShadowReport,
     site::{Site, UpstreamId},
@@ -114,6 +115,7 @@ pub(crate) fn ruleset(policy: &str) -> Ruleset {
         auth: Vec::new(),
         upstreams: vec!["google".into(), "ses".into()],
         default_upstream: Some(UpstreamId::new(0)),
+        default_mode: Mode::Sync,
         max_message_size: 50 << 20,
         max_recipients: 1000,
     });

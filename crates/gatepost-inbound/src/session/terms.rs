@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gatepost_policy::check::{self, Login, MailFacts};
 use gatepost_policy::date::Moment;
-use gatepost_policy::entry::{Entry, Mode, Standing, Terms};
+use gatepost_policy::entry::{Entry, Standing, Terms};
 use gatepost_policy::route::Routes;
 use gatepost_policy::usage::Use;
 use gatepost_smtp::command::{CommandError, Mail};
@@ -120,9 +120,10 @@ impl Session {
     }
 
     /// Whether its client may ask to be told what became of a message: never of one that nobody
-    /// keeps. An entry without a mode of its own may be led to any.
+    /// keeps. The modes of a credential that is used beside the entry lead nowhere: what EHLO has
+    /// offered stays offered.
     pub(crate) fn offers_dsn(&self) -> bool {
-        self.entry.terms().mode.is_some_and(Mode::keeps_messages)
+        self.entry.keeps_messages()
     }
 
     /// Recipients of a transaction, where the entry or the credential has a limit of its own.

@@ -1,4 +1,5 @@
 use gatepost_policy::check::{self, Greeting, SessionTls};
+use gatepost_policy::entry::Mode;
 use gatepost_policy::ruleset::Ruleset;
 use gatepost_policy::site::{Site, UpstreamId};
 use gatepost_smtp::path::{ForwardPath, ReversePath};
@@ -22,6 +23,7 @@ fn ruleset() -> Ruleset {
         auth: Vec::new(),
         upstreams: vec!["sink".into()],
         default_upstream: Some(UpstreamId::new(0)),
+        default_mode: Mode::Sync,
         max_message_size: 1000,
         max_recipients: 10,
     };

@@ -90,7 +90,12 @@ fn max_recipients(entry: &Entry, named: u32) -> Result<(), Reply> {
 fn route(routes: &Routes, way: Option<Way>, others: Option<Way>) -> Result<(), Reply> {
     match (way, others) {
         (None, _) => Err(NO_WAY),
-        (Some(way), Some(others)) if !routes.lead_together(way, others) => Err(APART),
+        // What is kept can be sent on its own later; without that, the client has to.
+        (Some(way), Some(others))
+            if !way.mode.keeps_messages() && !routes.lead_together(way, others) =>
+        {
+            Err(APART)
+        }
         _ => Ok(()),
     }
 }

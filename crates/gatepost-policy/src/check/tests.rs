@@ -8,6 +8,7 @@ use gatepost_smtp::{
 use super::*;
 use crate::{
     duplicate::Fingerprint,
+    entry::Mode,
     test_policy::{compile, moment},
 };
 
@@ -335,6 +336,52 @@ fn recipients_are_counted_and_cost_before_they_go_upstream() {
     assert_eq!(at_rcpt(&ruleset, "<a@b.example>", 1), "ok", "what was refused has cost nothing");
     let told = "recipient_rate: 450 4.7.1 entry billing may send 1/h recipients, retry in 3600 s";
     assert_eq!(at_rcpt(&ruleset, "<a@b.example>", 1), told);
+}
+
+/// Of recipients on two ways, one without a mode: the first is named, then the second.
+fn apart(default: Mode, mode: &str, named: [&'static str; 2]) -> String {
+    let text = format!(
+        "[[entry]]\nid = \"billing\"\nnetworks = [\"10.0.0.0/8\"]\nsenders = [\"example.com\"]\n\
+         [[route]]\nid = \"r\"\nrecipient_domains = [\"b.example\"]\nupstream = \"ses\"\n{mode}\n"
+    );
+    let site = Site { default_mode: default, ..(*crate::test_policy::site()).clone() };
+    let ruleset = Ruleset::compile(&text, "policy.toml", &Arc::new(site)).expect("good").ruleset;
+    let (mut way, mut told) = (None, String::new());
+    for (index, recipient) in named.into_iter().enumerate() {
+        let facts = RcptFacts {
+            uptime: Duration::ZERO,
+            generation: ruleset.generation(),
+            sender: reverse("<a@example.com>"),
+            recipient: forward(recipient),
+            named: index as u32,
+            beside: None,
+            way,
+        };
+        let judged = rcpt(&ruleset.entries()[0], ruleset.routes(), &facts);
+        way = way.or(judged.as_ref().ok().copied());
+        told = shown(judged);
+    }
+    told
+}
+
+#[test]
+fn only_what_nobody_keeps_is_refused_for_going_elsewhere() {
+    let refused = "route: 452 4.5.3 this recipient goes to another upstream, send it separately";
+    let (here, there) = ("<a@c.example>", "<a@b.example>");
+    for (default, mode, named, expected) in [
+        (Mode::Sync, "", [here, there], refused),
+        (Mode::Sync, "", [there, here], refused),
+        (Mode::Hybrid, "", [here, there], "ok"),
+        (Mode::Spool, "", [there, here], "ok"),
+        // The mode of the recipient that comes later decides, whatever that of the first is.
+        (Mode::Sync, "mode = \"spool\"", [here, there], "ok"),
+        (Mode::Sync, "mode = \"spool\"", [there, here], refused),
+        (Mode::Hybrid, "mode = \"sync\"", [here, there], refused),
+        (Mode::Hybrid, "mode = \"sync\"", [there, here], "ok"),
+        (Mode::Sync, "", [there, there], "ok"),
+    ] {
+        assert_eq!(apart(default, mode, named), expected, "{default:?}, {mode}, {named:?}");
+    }
 }
 
 #[test]

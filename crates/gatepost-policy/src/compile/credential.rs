@@ -76,6 +76,7 @@ impl Entries<'_> {
                     acknowledge: None,
                     action: Action::Allow,
                     senders,
+                    keeps_messages: self.values.keeps_messages(&terms),
                     terms: self.terms.keep(terms),
                     state: known.unwrap_or_default(),
                 });

@@ -107,6 +107,7 @@ impl<'s> Entries<'s> {
             acknowledge,
             action,
             senders,
+            keeps_messages: self.values.keeps_messages(&terms),
             terms: self.terms.keep(terms),
             state: known.cloned().unwrap_or_default(),
         })

@@ -125,7 +125,11 @@ fn each_key_says_what_is_wrong_and_how_it_is_mended() {
             "authentication \"maybe\" is unknown; write \"bypass\" or \"required\"",
         ),
         ("upstream = \"gogle\"", 12, "there is no upstream \"gogle\"; known are google, ses"),
-        ("mode = \"hybrid\"", 8, "mode \"hybrid\" is not built yet; write \"sync\""),
+        (
+            "mode = \"queue\"",
+            8,
+            "mode \"queue\" is unknown; write \"sync\" or \"hybrid\" or \"spool\"",
+        ),
         ("max_message_size = \"25 MB\"", 20, "max_message_size \"25 MB\": expected a size, like"),
         ("max_message_size = \"0 B\"", 20, "max_message_size must not be zero; leave it out for"),
         (
@@ -214,7 +218,7 @@ fn routes_say_what_is_wrong_and_how_it_is_mended() {
         ("upstream = \"ses\"", "6:1: route: id is missing"),
         ("id = \"R\"\nupstream = \"ses\"", "7:6: route: id \"R\" is not a slug"),
         ("id = \"r\"\nupstream = \"x\"", "8:12: route r: there is no upstream \"x\"; known are"),
-        ("id = \"r\"\nmode = \"spool\"", "8:8: route r: mode \"spool\" is not built yet"),
+        ("id = \"r\"\nmode = \"Spool\"", "8:8: route r: mode \"Spool\" is unknown; write"),
         (
             "id = \"r\"\nupstream = \"ses\"\nentries = []",
             "9:11: route r: entries is empty, so nothing",

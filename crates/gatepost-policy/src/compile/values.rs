@@ -15,7 +15,8 @@ use crate::{
     site::{Site, UpstreamId},
 };
 
-const MODES: Choices<Mode> = &[("sync", Some(Mode::Sync)), ("hybrid", None), ("spool", None)];
+const MODES: Choices<Mode> =
+    &[("sync", Some(Mode::Sync)), ("hybrid", Some(Mode::Hybrid)), ("spool", Some(Mode::Spool))];
 
 /// A table that is judged: `entry billing`, or `entry` where it has no name.
 #[derive(Clone, Copy)]
@@ -58,6 +59,11 @@ impl Values<'_> {
     /// The terms of an entry that says nothing about them.
     pub(super) fn terms(&self) -> Terms {
         Terms::new(self.site.max_message_size, self.site.max_recipients)
+    }
+
+    /// Whether messages of these terms are kept as far as no route says otherwise.
+    pub(super) fn keeps_messages(&self, terms: &Terms) -> bool {
+        terms.mode.unwrap_or(self.site.default_mode).keeps_messages()
     }
 
     pub(super) fn offset<T>(&self, written: &Spanned<T>) -> usize {

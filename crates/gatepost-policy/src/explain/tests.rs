@@ -244,6 +244,26 @@ header_from     refused: <evil@b.example> is not an allowed sender in the From f
 }
 
 #[test]
+fn what_is_kept_may_go_elsewhere() {
+    let text = "[[entry]]\nid = \"fleet\"\nnetworks = [\"10.0.0.1\"]\nsenders = [\"a.example\"]\nmode = \"hybrid\"\n\
+                [[route]]\nid = \"r\"\nrecipient_domains = [\"b.example\"]\nupstream = \"ses\"\n";
+    let ruleset = compile(text).expect("a good policy").ruleset;
+    let recipients = ["<a@c.example>", "<b@b.example>"].map(forward);
+    let question = Question {
+        username: None,
+        client: "10.0.0.1".parse().expect("an address"),
+        listener: ListenerId::new(0),
+        facts: MailFacts { sender: Some(reverse("<x@a.example>")), ..nothing(&ruleset) },
+        recipients: &recipients,
+        header_from: &[],
+    };
+    let told = explain(&ruleset, &question).to_string();
+    assert!(told.contains("google (the default), mode hybrid\n"), "{told}");
+    let apart = "ses (by the route), mode hybrid, kept and sent apart from the first\n";
+    assert!(told.contains(apart) && told.ends_with("verdict         accept"), "{told}");
+}
+
+#[test]
 fn a_refusal_ends_the_way() {
     let (explanation, generation) = explained("203.0.113.9", Some("<a@b>"), &["<b@c>"]);
     let told = format!(

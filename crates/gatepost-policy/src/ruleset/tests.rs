@@ -24,7 +24,7 @@ tls = "optional"
 client_certificate = ["billing.internal"]
 authentication = "bypass"
 upstream = "google"
-mode = "sync"
+mode = "hybrid"
 max_message_size = "25 MiB"
 max_recipients = 100
 max_connections = 200
@@ -43,7 +43,7 @@ entries = ["billing"]
 sender_domains = ["customer-a.example"]
 recipient_domains = ["*"]
 upstream = "ses"
-mode = "sync"
+mode = "spool"
 rewrite_mail_from = "bounces@customer-a.example"
 "#;
     let Compiled { ruleset, warnings } = compile(text).expect("a good policy");

@@ -249,7 +249,7 @@ impl Asked<'_> {
             _ => {}
         }
         if judged.is_ok() {
-            self.way = way;
+            self.way = facts.way.or(way);
         }
         match judged {
             // Without a way the route was refused.

@@ -200,6 +200,11 @@ fn another_upstream_flips_and_is_named() {
     let recipients: Vec<_> = recipients.collect();
     let client = Client { recipients: &recipients, ..CLIENT };
     assert_eq!(client.flips(&default, &apart), ["accept → elsewhere by - (2)"]);
+    // Where messages are kept, what leads apart is accepted, and the first way stays the first.
+    let kept = route.replace("upstream", "mode = \"spool\"\nupstream");
+    let kept =
+        ruleset(&format!("{}{kept}", entry("billing", "[\"10.20.0.0/16\"]", "mode = \"hybrid\"")));
+    assert_eq!(CLIENT.flips(&default, &kept), ["accept → elsewhere by - (2)"]);
 }
 
 #[test]

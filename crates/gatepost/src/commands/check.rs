@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gatepost_policy::ruleset::Ruleset;
+use gatepost_policy::{ruleset::Ruleset, units::Span};
 
 use super::print;
 use crate::{
@@ -80,6 +80,7 @@ impl fmt::Display for Summary<'_> {
             let hosts = list(&upstream.hosts);
             line(f, "upstream", format_args!("{}: {hosts}{default}", upstream.name))?;
         }
+        line(f, "delivery", format_args!("{}", delivery(config)))?;
         line(f, "policy", format_args!("{}: {}", config.policy, contents(ruleset)))?;
         if let (Some(file), Some(candidate)) = (&config.shadow, candidate) {
             line(f, "shadow", format_args!("{}: {}", file.display(), contents(candidate)))?;
@@ -89,6 +90,16 @@ impl fmt::Display for Summary<'_> {
         }
         writeln!(f, "ok")
     }
+}
+
+/// What becomes of a message about which the policy says nothing else.
+fn delivery(config: &Config) -> String {
+    let mode = config.site.default_mode;
+    if !mode.keeps_messages() {
+        return format!("mode {}", mode.name());
+    }
+    let (kept, place) = (Span::new(config.relay.queue.expire_after), &config.spool.directory);
+    format!("mode {}, kept for {kept} in {}", mode.name(), place.display())
 }
 
 /// What a policy has, and which one it is.

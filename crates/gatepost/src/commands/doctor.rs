@@ -9,6 +9,7 @@ mod clients;
 mod files;
 mod machine;
 mod network;
+mod spool;
 
 use gatepost_admin::control::{Client, ControlError, DeniedView, DoctorView, StatusView};
 use gatepost_policy::ruleset::Compiled;
@@ -77,6 +78,7 @@ pub fn doctor(arguments: &ListArguments) -> anyhow::Result<Exit> {
     runtime.shutdown_background();
     let mut checks = clients::checks(&patient);
     checks.extend(files::checks(&patient, &arguments.config.config));
+    checks.extend(spool::checks(&patient));
     checks.extend(network::checks(&patient));
     checks.push(upstreams);
     checks.extend(machine::checks(&patient, &arguments.config.config));

@@ -130,32 +130,28 @@ pub(crate) struct PolicyFile {
 /// `[delivery]`.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "keys that are not built have no value to read")]
 pub(crate) struct DeliveryFile {
     pub(crate) mode: Text,
     pub(crate) upstream: Text,
+    pub(crate) answer_within: Text,
     pub(crate) final_reply_timeout: Text,
+    pub(crate) retry: Texts,
+    pub(crate) expire_after: Text,
+    pub(crate) bounces: Text,
+    pub(crate) bounce_upstream: Text,
     pub(crate) received: Text,
-
-    answer_within: Option<NotBuilt>,
-    retry: Option<NotBuilt>,
-    expire_after: Option<NotBuilt>,
-    bounces: Option<NotBuilt>,
-    bounce_upstream: Option<NotBuilt>,
 }
 
 /// `[limits]`.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "keys that are not built have no value to read")]
 pub(crate) struct LimitsFile {
     pub(crate) max_message_size: Text,
     pub(crate) max_recipients: Number,
+    pub(crate) message_memory: Text,
+    pub(crate) free_space_floor: Text,
     pub(crate) received_max: Number,
     pub(crate) errors_max: Number,
-
-    message_memory: Option<NotBuilt>,
-    free_space_floor: Option<NotBuilt>,
 }
 
 /// `[timeouts]`.

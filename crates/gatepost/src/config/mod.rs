@@ -28,6 +28,7 @@ use self::source::Source;
 use crate::{
     load::{self, LoadError},
     policy,
+    spool::SpoolConfig,
 };
 
 /// Octets of the file: a hundred upstreams take a few dozen KiB.
@@ -56,6 +57,8 @@ pub struct Config {
     pub shadow: Option<PathBuf>,
     /// How messages are handed over.
     pub relay: RelayConfig,
+    /// Where messages are kept that are acknowledged and not delivered.
+    pub spool: SpoolConfig,
     /// What all sessions have in common.
     pub session: SessionConfig,
     /// From SIGTERM to the end.

@@ -4,6 +4,7 @@
 //! and the work goes on; the result is used only if nothing was wrong.
 
 mod bind;
+mod delivery;
 mod listener;
 mod profile;
 mod tls;
@@ -20,7 +21,7 @@ use gatepost_inbound::{ListenerConfig, ProxyProtocol, ReceivedStyle, SessionConf
 use gatepost_policy::{
     choice::Choices, document::DocumentError, network::Network, site::Site, units::ByteSize,
 };
-use gatepost_relay::{MailLogTarget, RelayConfig};
+use gatepost_relay::MailLogTarget;
 
 use self::values::Values;
 use super::{
@@ -30,8 +31,6 @@ use super::{
 };
 use crate::policy;
 
-/// What `[delivery] mode` may be; only one is built, so there is nothing to remember.
-const MODES: Choices<()> = &[("sync", Some(())), ("hybrid", None), ("spool", None)];
 const RECEIVED: Choices<ReceivedStyle> =
     &[("full", Some(ReceivedStyle::Full)), ("masked", Some(ReceivedStyle::Masked))];
 const LEVELS: Choices<&str> = &[
@@ -53,7 +52,7 @@ pub(crate) fn resolve(
     source: &Source<'_>,
     base: &Path,
 ) -> Result<Config, Vec<DocumentError>> {
-    let ConfigFile { delivery, mut limits, mut timeouts, .. } = file;
+    let ConfigFile { mut delivery, mut limits, mut timeouts, .. } = file;
     let mut values = Values::new(source);
 
     let hostname = hostname(&mut values, file.hostname);
@@ -66,21 +65,16 @@ pub(crate) fn resolve(
         path(&mut values, "policy.shadow", file.policy.shadow.take(), base, "candidate.toml")
     });
     let policy = policy(&mut values, file.policy, base, &state_dir);
-    mode(&mut values, delivery.mode);
-    let default_upstream = upstream::default(&mut values, delivery.upstream, &upstreams);
-    let relay = RelayConfig {
-        final_reply_timeout: values.span(
-            "delivery.final_reply_timeout",
-            delivery.final_reply_timeout,
-            minutes(10),
-        ),
-        received_max: values.count("limits.received_max", limits.received_max.take(), 50),
-        ..RelayConfig::usual("todo".into())
-    };
+    let default_upstream = upstream::default(&mut values, delivery.upstream.take(), &upstreams);
+    let received = delivery.received.take();
+    let spool = delivery::spool(&mut values, &mut limits, &state_dir);
+    let received_max = values.count("limits.received_max", limits.received_max.take(), 50);
+    let (default_mode, relay) =
+        delivery::resolve(&mut values, delivery, (&hostname, received_max), &upstreams);
     let max_recipients = values.count("limits.max_recipients", limits.max_recipients.take(), 1000);
     let drain = timeouts.drain.take();
     let drain_timeout = values.span("timeouts.drain", drain, Duration::from_secs(20));
-    let written = (limits, timeouts, delivery.received);
+    let written = (limits, timeouts, received);
     let session = session(&mut values, &hostname, &listeners, written);
     let log = log(&mut values, file.log, base);
     let site = Site {
@@ -90,6 +84,7 @@ pub(crate) fn resolve(
         auth: listeners.iter().map(|listener| listener.config.auth).collect(),
         upstreams: upstreams.iter().map(|upstream| Arc::clone(&upstream.name)).collect(),
         default_upstream,
+        default_mode,
         max_message_size: session.max_message_size,
         max_recipients,
     };
@@ -106,6 +101,7 @@ pub(crate) fn resolve(
         policy,
         shadow,
         relay,
+        spool,
         session,
         drain_timeout,
         log,
@@ -183,12 +179,6 @@ fn session(
         session_timeout: values.span("timeouts.session", timeouts.session, minutes(60)),
         auth_pause: AUTH_PAUSE,
     }
-}
-
-fn mode(values: &mut Values<'_>, written: Text) {
-    let mend = r#"write mode = "sync"; the modes that store a message are not built yet"#;
-    let written = values.required("delivery.mode", None, written, mend);
-    values.choice("delivery.mode", written, MODES);
 }
 
 fn log(values: &mut Values<'_>, file: LogFile, base: &Path) -> LogConfig {

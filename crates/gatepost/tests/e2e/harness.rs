@@ -9,6 +9,7 @@ use gatepost_policy::ruleset::Ruleset;
 use gatepost_testkit::ByteClient;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// Who may do what in these tests.
 pub(crate) const POLICY: &str = r#"
@@ -70,11 +71,18 @@ impl Harness {
         let path = directory.path().join("gatepost.toml");
         let mut config = Config::from_text(text, &path, std::iter::empty())
             .unwrap_or_else(|errors| panic!("the test's own config: {errors:?}"));
+        // How much room the disk of whoever tests has is no matter of a test.
+        config.spool.options.free_space_floor = 1;
         adjust(&mut config);
         std::fs::write(directory.path().join("policy.toml"), policy).expect("writes");
         let compiled = Ruleset::compile(policy, "policy.toml", &config.site)
             .unwrap_or_else(|errors| panic!("the test's own policy: {errors}"));
-        let gateway = Gateway::start(config, compiled.ruleset).expect("starts on loopback");
+        let start = || Gateway::start(config, compiled.ruleset).expect("starts on loopback");
+        // To open a spool is to wait for the disk, and other gateways of the test should not have to.
+        let gateway = match Handle::current().runtime_flavor() {
+            RuntimeFlavor::CurrentThread => start(),
+            _ => tokio::task::block_in_place(start),
+        };
         Self { gateway, directory }
     }
 

@@ -30,6 +30,7 @@ mod reload;
 mod route;
 mod service;
 mod shadow;
+mod spool;
 mod store;
 mod storm;
 mod tls;

@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 
+use gatepost_policy::entry::Mode;
 use gatepost_policy::listener::ListenerId;
 use gatepost_policy::site::{Site, UpstreamId};
 use gatepost_policy::usage::{Usage, Use};
@@ -22,6 +23,7 @@ fn compile(text: &str) -> Ruleset {
         auth: Vec::new(),
         upstreams: vec!["sink".into()],
         default_upstream: Some(UpstreamId::new(0)),
+        default_mode: Mode::Sync,
         max_message_size: 1 << 20,
         max_recipients: 100,
     };

@@ -1,0 +1,224 @@
+//! The spool of a gateway: opened before anybody can connect, shown while it serves, closed at the end.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use gatepost_spool::{
+    Entrance, Envelope, Message, Mode, Origin, QueueId, Recipient, Spool, SpoolOptions,
+};
+use gatepost_testkit::{ByteClient, ScriptedUpstream};
+
+use crate::harness::{Harness, Settings, config_text, fleet, get};
+use crate::place::Place;
+
+/// What a gateway is configured with that says nothing about how mail is handed over.
+const MINIMAL: &str = r#"
+hostname = "relay.example.com"
+state_dir = "state"
+[[listener]]
+name = "smtp"
+bind = ["127.0.0.1:0"]
+tls = "none"
+[[upstream]]
+name = "google"
+hosts = ["smtp-relay.gmail.com:587"]
+[policy]
+file = "policy.toml"
+"#;
+
+/// A configuration whose messages are handed over in the default mode.
+fn kept(upstream: SocketAddr, tables: &str) -> String {
+    let settings = Settings { tables: tables.to_owned(), ..Settings::default() };
+    config_text(upstream, &settings).replacen("[delivery]\nmode = \"sync\"\n", "", 1)
+}
+
+fn open(directory: &Path) -> Spool {
+    let options = SpoolOptions { free_space_floor: 1, ..SpoolOptions::default() };
+    let opened = Spool::open(directory, options, SystemTime::now());
+    opened.expect("nobody has it").0
+}
+
+/// A message that waits for an upstream.
+async fn commit(spool: &Spool, number: u64, upstream: &str) {
+    let id = QueueId::new(number).expect("is small");
+    let now = SystemTime::now();
+    let origin = Origin {
+        session_id: "1".into(),
+        listener: "smtp".into(),
+        entry: "fleet".into(),
+        credential: None,
+        generation: "0-000000".into(),
+        client: [127, 0, 0, 1].into(),
+        helo: None,
+        tls: None,
+    };
+    let envelope = Envelope {
+        id,
+        received_at: now,
+        expires_at: now,
+        reverse_path: Arc::from(&b"a@app.test"[..]),
+        sender: Arc::from(&b"a@app.test"[..]),
+        dsn: Arc::default(),
+        body: None,
+        smtputf8: false,
+        mode: Mode::Spool,
+        upstream: upstream.into(),
+        origin,
+    };
+    let recipients = vec![Recipient { path: b"b@b.test"[..].into(), dsn: Box::default() }];
+    // Tomorrow: the test is over by then.
+    let entrance = Entrance::Due(now + std::time::Duration::from_hours(24));
+    let message = Message { envelope, recipients, entrance, about: None };
+    spool.commit(message, spool.body(id)).await.expect("there is room");
+}
+
+#[tokio::test]
+async fn the_smallest_configuration_keeps_what_it_acknowledges() {
+    let place = Place::with_file(([127, 0, 0, 1], 25).into());
+    place.write("gatepost.toml", MINIMAL);
+    let told = place.done(&["check"]);
+    let spool = place.path("state/spool");
+    let line = format!("delivery   mode hybrid, kept for 5d in {}\n", spool.display());
+    assert!(told.contains(&line), "{told}");
+    assert!(!spool.exists(), "a check makes nothing");
+    let explained =
+        place.done(&["explain", "--ip=127.0.0.1", "--from=a@app.test", "--rcpt=b@b.test"]);
+    assert!(explained.contains("google (the default), mode hybrid\n"), "{explained}");
+    let program = place.run();
+    assert!(spool.join("spool.db").exists());
+    program.end();
+}
+
+#[tokio::test]
+async fn without_a_sound_spool_nothing_is_served() {
+    let upstream = ScriptedUpstream::start();
+    let place = Place::with_file(upstream.addr());
+    std::fs::create_dir_all(place.path("state/spool")).expect("makes");
+    place.write("state/spool/spool.db", &"no database at all ".repeat(1000));
+    let told = "the spool cannot be opened: ";
+    let answer = place.refused(74, told, &["run"]);
+    assert!(answer.stderr.contains("spool.db is not a spool of Gatepost"), "{answer:?}");
+    assert!(!answer.stderr.contains("listening"), "{answer:?}");
+
+    // Another process has it, and not the directory around it.
+    std::fs::remove_file(place.path("state/spool/spool.db")).expect("is there");
+    let spool = open(&place.path("state/spool"));
+    let answer = place.refused(75, told, &["run"]);
+    assert!(answer.stderr.contains("in use by another gateway"), "{answer:?}");
+    spool.close().await;
+    drop(spool);
+
+    // What cannot be a directory.
+    std::fs::remove_dir_all(place.path("state/spool")).expect("is there");
+    place.write("state/spool", "a file");
+    let answer = place.refused(74, told, &["run"]);
+    assert!(answer.stderr.contains("look after the disk that state_dir is on"), "{answer:?}");
+    upstream.stop().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_cannot_keep_a_message_is_not_ready() {
+    let upstream = ScriptedUpstream::start();
+    let text = kept(upstream.addr(), "");
+    let full = |config: &mut gatepost::config::Config| {
+        config.spool.options.free_space_floor = u64::MAX;
+    };
+    let harness = Harness::adjusted(&text, crate::harness::POLICY, full);
+    let pages = harness.gateway.metrics_address().expect("metrics are on");
+    let told = get(pages, "/readyz").await;
+    assert!(told.starts_with("spool: ") && told.lines().count() == 1, "{told}");
+    assert!(told.ends_with("are to stay free); free some space on this disk\n"), "{told}");
+    let told = get(pages, "/readyz?verbose").await;
+    assert!(told.starts_with("bound: ok\npolicy: ok\nspool: ") && told.ends_with("draining: ok\n"));
+    assert_eq!(get(pages, "/livez").await, "ok");
+    harness.drain().await;
+
+    let harness = Harness::from_text(&text);
+    assert_eq!(get(harness.gateway.metrics_address().expect("is on"), "/readyz").await, "ok");
+    assert_eq!(harness.metric("gatepost_spool_stopped").await, 0);
+    harness.drain().await;
+    upstream.stop().await;
+}
+
+/// Otherwise the next gateway would not get it.
+#[tokio::test]
+async fn after_the_end_the_spool_is_nobodys() {
+    let upstream = ScriptedUpstream::start();
+    let harness = Harness::from_text(&kept(upstream.addr(), ""));
+    let spool = harness.directory.path().join("state/spool");
+    let (_, _directory) = harness.drain().await;
+    let spool = open(&spool);
+    commit(&spool, 1, "sink").await;
+    spool.close().await;
+    upstream.stop().await;
+}
+
+/// DSN is a promise to tell, and only what is kept can be told about.
+#[tokio::test]
+async fn notifications_are_offered_where_everything_is_kept() {
+    let upstream = ScriptedUpstream::start();
+    let sync = "[[route]]\nid = \"r\"\nmode = \"sync\"\n";
+    let some = format!("{sync}recipient_domains = [\"b.test\"]\n");
+    for (mode, policy, is_offered) in [
+        ("", fleet(""), true),
+        ("mode = \"spool\"", fleet(""), true),
+        ("mode = \"sync\"", fleet(""), false),
+        ("mode = \"sync\"", fleet("mode = \"hybrid\""), true),
+        ("", fleet("mode = \"sync\""), false),
+        ("", fleet(sync), false),
+        ("", fleet(&some), false),
+        ("", fleet(&sync.replace("sync", "spool")), true),
+    ] {
+        let text = kept(upstream.addr(), &format!("[delivery]\n{mode}\n"));
+        let harness = Harness::with_policy(&text, &policy);
+        let mut client = ByteClient::connect(harness.addr()).await;
+        client.expect("220").await;
+        client.send_line("EHLO app.test").await;
+        let offered = client.expect("250").await;
+        assert_eq!(offered.contains("DSN"), is_offered, "{mode}, {policy}: {offered}");
+        client.send_line("MAIL FROM:<a@app.test> RET=HDRS").await;
+        client.expect(if is_offered { "250" } else { "555 5.5.4" }).await;
+        client.send_line("QUIT").await;
+        client.expect("221").await;
+        harness.drain().await;
+    }
+    upstream.stop().await;
+}
+
+#[tokio::test]
+async fn the_doctor_looks_at_what_is_kept() {
+    let upstream = ScriptedUpstream::start();
+    let place = Place::with_file(upstream.addr());
+    let found = |name: &str| {
+        let report = place.json(&["doctor"]);
+        let checks = report["checks"].as_array().expect("checks").clone();
+        checks.into_iter().find(|it| it["name"] == name).expect(name)
+    };
+    assert_eq!(found("queue")["found"], "there is no spool yet: the first start makes it");
+    std::fs::create_dir_all(place.path("state")).expect("makes");
+    let spool = open(&place.path("state/spool"));
+    for number in 1..=3 {
+        commit(&spool, number, if number == 1 { "sink" } else { "gone" }).await;
+    }
+    // As while a gateway runs.
+    let queue = found("queue");
+    assert_eq!((&queue["status"], &queue["found"]), (&"problem".into(), &"3 messages, 0 B".into()));
+    assert_eq!(
+        queue["findings"][0]["found"],
+        "there is no upstream gone, and 2 messages wait for it"
+    );
+    spool.move_upstream("gone".into(), "sink".into()).await.expect("moves");
+    spool.close().await;
+    drop(spool);
+    assert_eq!(found("queue")["status"], "ok");
+
+    let config = std::fs::read_to_string(place.path("gatepost.toml")).expect("readable");
+    place.write("gatepost.toml", &format!("{config}[limits]\nfree_space_floor = \"900000 GiB\"\n"));
+    let spool = found("spool");
+    assert_eq!(spool["status"], "problem", "{spool}");
+    let told = spool["findings"][0]["found"].as_str().expect("told");
+    assert!(told.ends_with("and 900000 GiB are to stay free: no message is kept"), "{told}");
+    upstream.stop().await;
+}
