@@ -242,7 +242,7 @@ impl Governor {
                 upstream,
                 %why,
                 next_attempt_s = seconds,
-                "the upstream rests: until an attempt succeeds its mail gets 451"
+                "the upstream rests: until an attempt succeeds nothing is sent to it"
             );
         }
     }

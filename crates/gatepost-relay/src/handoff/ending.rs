@@ -121,9 +121,14 @@ impl Handoff {
         let message = part.message(relay, &self.message, origin, Entrance::Leased);
         let lease = spool.guard(part.id);
         // If this fails nothing was leased, and giving back what is not leased does nothing.
-        let body = spool.commit_and_keep(message.clone(), body).await?;
-        if let Some(body) = body {
-            queue.offer(Fresh { message, body, lease, room });
+        match spool.commit_and_keep(message.clone(), body).await? {
+            Some(body) => queue.offer(Fresh { message, body, lease, room }),
+            // It is in a file, and read back from there.
+            None => {
+                spool.release(vec![part.id]).await?;
+                lease.is_over();
+                queue.wake();
+            }
         }
         Ok(true)
     }

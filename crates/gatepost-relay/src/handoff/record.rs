@@ -51,8 +51,9 @@ impl Handoff {
             ..Event::new(r#type, origin, reply.to_string())
         };
         if ended.is_granted() {
-            let reason = match ended.fate {
+            let reason = match &ended.fate {
                 Fate::InDoubt => Some(Cow::Borrowed(NO_ANSWER_YET)),
+                Fate::Kept(Some(refused)) => refused.reason.as_deref().map(Cow::Borrowed),
                 _ => None,
             };
             let reception = event(EventType::Reception, &everybody, &ended.reply);
