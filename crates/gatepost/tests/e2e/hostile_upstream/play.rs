@@ -13,7 +13,7 @@ use super::{Fate, Grouping, Row, State};
 use crate::harness::{Harness, POLICY, Settings, config_text, send_message};
 
 /// Rows at once: they wait more than they work.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 40;
 /// Every deadline in these tests: many times what a busy machine takes for a polite reply.
 const DEADLINE: Duration = Duration::from_millis(1500);
 /// By then the client has its answer. What drips goes on for much longer.
