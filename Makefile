@@ -13,8 +13,8 @@ SECONDS_EACH ?= 600
 # How often the gateway is killed, in each mode.
 KILLS_EACH ?= 200
 
-CI_JOBS := fmt architecture sizes dependencies rules clippy tests networks notifications docs release unit demo foreign crash bench-smoke fuzz
-LONG_JOBS := release-all bench properties soak crash-long fuzz-long foreign-long
+CI_JOBS := fmt architecture sizes dependencies rules clippy tests full-disk networks notifications docs release unit demo foreign crash bench-smoke fuzz
+LONG_JOBS := release-all bench properties disk-faults soak crash-long fuzz-long foreign-long
 
 .PHONY: ci long $(CI_JOBS) $(LONG_JOBS)
 
@@ -53,6 +53,11 @@ clippy:
 
 tests:
 	cargo test --workspace
+
+# The spool on a file system that is filled to the brim, and what it says of that.
+full-disk:
+	cargo build --locked -p gatepost-spool --example full_disk
+	scripts/full-disk $(target)/debug/examples/full_disk
 
 # The network parser beside Python's, on 10^5 texts.
 networks:
@@ -106,6 +111,10 @@ bench:
 
 properties:
 	scripts/properties $(SECONDS_EACH)
+
+# Every call of SQLite to the disk fails once; `make tests` tries some of them.
+disk-faults:
+	GATEPOST_TEST_FAULTS=all cargo test --locked -p gatepost-spool --test disk_faults -- --nocapture
 
 fuzz-long:
 	scripts/fuzz $(SECONDS_EACH)

@@ -3,13 +3,14 @@
 //! The writer notes what a transaction changes and applies that after the commit; a transaction that
 //! is rolled back leaves the account as it was.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rusqlite::Connection;
 
-use crate::columns::Columns;
+use crate::columns::{Columns, time};
 use crate::message::Standing;
 use crate::metrics::{SpoolMetrics, Work};
 
@@ -62,6 +63,8 @@ pub(crate) struct Counted {
     pub(crate) lane: i64,
     pub(crate) standing: Standing,
     pub(crate) octets: u64,
+    /// In milliseconds since 1970.
+    pub(crate) received_at: i64,
 }
 
 /// A lane that has something to deliver.
@@ -76,6 +79,8 @@ pub(crate) struct ReadyLane {
 pub(crate) struct Account {
     lanes: HashMap<i64, Lane>,
     totals: [Count; Standing::ALL.len()],
+    /// How many messages that somebody is at work on were accepted at which time: no index has them.
+    leased: BTreeMap<i64, u32>,
 }
 
 #[derive(Debug)]
@@ -92,7 +97,8 @@ struct Count {
 }
 
 impl Account {
-    /// Counts what is there. For the opening, and for tests that count again.
+    /// Counts what is there. For the opening, when nothing is leased any more, and for those who count
+    /// again from outside.
     pub(crate) fn of(connection: &Connection) -> rusqlite::Result<Self> {
         let mut account = Self::default();
         let mut statement = connection.prepare(
@@ -117,9 +123,17 @@ impl Account {
         let mut touched = HashSet::new();
         for change in changes {
             match change {
-                Change::Entered(counted) => self.count(counted, Count::add),
+                Change::Entered(counted) => {
+                    self.count(counted, Count::add);
+                    if counted.is_leased() {
+                        *self.leased.entry(counted.received_at).or_default() += 1;
+                    }
+                }
                 Change::Left(counted) => {
                     self.count(counted, Count::subtract);
+                    if counted.is_leased() {
+                        self.forget_lease(counted.received_at);
+                    }
                     touched.insert(counted.lane);
                 }
                 Change::Named { lane, upstream, entry } => {
@@ -147,6 +161,20 @@ impl Account {
         if let Some(lane) = self.lanes.get_mut(&counted.lane) {
             what(&mut lane.counts[counted.standing as usize], count);
         }
+    }
+
+    fn forget_lease(&mut self, received_at: i64) {
+        if let Entry::Occupied(mut messages) = self.leased.entry(received_at) {
+            *messages.get_mut() -= 1;
+            if *messages.get() == 0 {
+                messages.remove();
+            }
+        }
+    }
+
+    /// When the oldest message was accepted that somebody is at work on.
+    pub(crate) fn oldest_leased(&self) -> Option<SystemTime> {
+        self.leased.first_key_value().map(|(&received_at, _)| time(received_at))
     }
 
     /// Lanes with something to deliver, by entry, without those of upstreams that rest.
@@ -208,6 +236,12 @@ impl Account {
             tallies,
             work,
         }
+    }
+}
+
+impl Counted {
+    const fn is_leased(&self) -> bool {
+        matches!(self.standing, Standing::InDoubt | Standing::Leased)
     }
 }
 

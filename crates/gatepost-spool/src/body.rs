@@ -1,33 +1,43 @@
 //! Bodies on their way in and out.
 //!
 //! A [`BodyWriter`] holds shared slices of what passes, so that in the usual case of `hybrid` it is
-//! dropped without anything having been copied or written. Past its share of memory it goes on in a
-//! file, which the threads for files write and flush. A small body becomes a row, any other a file.
+//! dropped without anything having been copied or written. Only where there are many slices, and small
+//! ones, they are put together: a client that sends octet by octet must not make us hold a slice, and
+//! the buffer that it is a part of, for each. Past its share of memory a body goes on in a file, which
+//! the threads for files write and flush. A small body becomes a row, any other a file.
+
+mod reader;
 
 use std::fs::File;
-use std::io;
 use std::mem;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+pub use self::reader::BodyReader;
+pub(crate) use self::reader::BodyRow;
 use crate::checksum::Checksum;
 use crate::disk::write_all;
 use crate::error::SpoolError;
 use crate::id::QueueId;
-use crate::spool::Shared;
+use crate::shared::Shared;
 
 /// Octets of a body that is a row: with more of them it is cheaper to flush a file than to write
 /// everything twice, into the log and into the database.
 pub(crate) const INLINE_OCTETS_MAX: u64 = 64 * 1024;
+/// Slices that are held as they are, however small: what a message in a few segments has, with lines
+/// that begin with a dot in it.
+pub(crate) const CHUNKS_KEPT: usize = 64;
+/// With more slices, octets that they have to have on the average: some times what a slice takes by itself.
+const CHUNK_OCTETS_MEAN: u64 = 1024;
+/// Octets of a slice that is not put together with the next ones any more, so that no octet is copied
+/// often.
+const CHUNK_OCTETS_WHOLE: usize = 4096;
 /// Octets that are gathered before they are written to a file that was begun.
 const WRITE_OCTETS: u64 = 256 * 1024;
-/// Octets that are read from a file at once.
-const READ_OCTETS: usize = 128 * 1024;
 
 /// Octets that all bodies hold in memory.
 #[derive(Debug)]
@@ -61,7 +71,7 @@ pub struct BodyWriter {
     id: QueueId,
     octets: u64,
     /// What is not in the file.
-    chunks: Vec<Bytes>,
+    pub(crate) chunks: Vec<Bytes>,
     /// Octets of `chunks`.
     gathered: u64,
     /// Of these, what the budget knows of.
@@ -110,6 +120,7 @@ impl BodyWriter {
         self.octets += octets;
         self.gathered += octets;
         self.chunks.push(chunk);
+        self.join_small();
         match &self.place {
             Place::Memory => {
                 if self.octets <= self.shared.options.body_memory_each
@@ -134,7 +145,7 @@ impl BodyWriter {
     pub(crate) async fn finish(mut self) -> Result<StoredBody, SpoolError> {
         if matches!(self.place, Place::Memory) && self.octets <= INLINE_OCTETS_MAX {
             let mut checksum = Checksum::new();
-            let octets = self.chunks.concat();
+            let octets = self.join(0);
             checksum.update(&octets);
             return Ok(StoredBody::Inline { checksum: checksum.finish(), octets });
         }
@@ -145,6 +156,30 @@ impl BodyWriter {
             // Writing ends in a file or in an error.
             Place::Memory => Err(torn(self.id)),
         }
+    }
+
+    /// Puts the small slices at the end together, if there are many of them.
+    fn join_small(&mut self) {
+        let slices = self.chunks.len();
+        if slices > CHUNKS_KEPT && self.gathered < slices as u64 * CHUNK_OCTETS_MEAN {
+            let is_whole = |chunk: &Bytes| chunk.len() >= CHUNK_OCTETS_WHOLE;
+            let first = self.chunks.iter().rposition(is_whole).map_or(0, |last| last + 1);
+            if first < slices {
+                let joined = self.join(first);
+                self.chunks.push(joined);
+            }
+        }
+    }
+
+    /// Takes the slices from one on, as one. Copies nothing if there is only one.
+    fn join(&mut self, first: usize) -> Bytes {
+        let mut slices = self.chunks.drain(first..);
+        if slices.len() <= 1 {
+            return slices.next().unwrap_or_default();
+        }
+        let octets = slices.as_slice().concat();
+        self.shared.metrics.copied(octets.len());
+        octets.into()
     }
 
     /// Has everything written that is gathered, to a file that is made if need be.
@@ -216,6 +251,7 @@ impl BodyFile {
             write_all(&*self.shared.disk, &self.file, chunk)
                 .map_err(|error| SpoolError::of_writing(&self.path, error))?;
             self.checksum.update(chunk);
+            self.shared.room.spend(chunk.len() as u64);
         }
         if flush == Flush::Now {
             let begin = Instant::now();
@@ -241,12 +277,12 @@ impl Drop for BodyFile {
 
 /// A body that is ready to be committed.
 pub(crate) enum StoredBody {
-    Inline { octets: Vec<u8>, checksum: u32 },
+    Inline { octets: Bytes, checksum: u32 },
     File { file: BodyFile, octets: u64 },
 }
 
 impl StoredBody {
-    pub(crate) fn inline(&self) -> Option<&[u8]> {
+    pub(crate) const fn inline(&self) -> Option<&Bytes> {
         match self {
             Self::Inline { octets, .. } => Some(octets),
             Self::File { .. } => None,
@@ -272,119 +308,6 @@ impl StoredBody {
         if let Self::File { file, .. } = self {
             file.is_kept = true;
         }
-    }
-}
-
-/// The body of a message in the spool, from its beginning to its end.
-pub struct BodyReader {
-    shared: Arc<Shared>,
-    id: QueueId,
-    octets: u64,
-    expected: u32,
-    source: Source,
-}
-
-/// What is left of it.
-enum Source {
-    Inline(Bytes),
-    File {
-        file: File,
-        at: u64,
-        checksum: Checksum,
-    },
-    End,
-    /// A read has failed, or its caller did not wait for it.
-    Torn,
-}
-
-/// What the database says of a body.
-pub(crate) struct BodyRow {
-    pub(crate) octets: u64,
-    pub(crate) checksum: u32,
-    /// None if it is a file.
-    pub(crate) inline: Option<Vec<u8>>,
-}
-
-impl BodyReader {
-    /// Opens it. A short one is checked here, a file when its end is reached.
-    pub(crate) async fn open(
-        shared: Arc<Shared>,
-        id: QueueId,
-        row: BodyRow,
-    ) -> Result<Self, SpoolError> {
-        let source = if let Some(octets) = row.inline {
-            let mut checksum = Checksum::new();
-            checksum.update(&octets);
-            if octets.len() as u64 != row.octets || checksum.finish() != row.checksum {
-                return Err(damaged(id, "its checksum is wrong"));
-            }
-            Source::Inline(octets.into())
-        } else {
-            let path = shared.paths.body(id);
-            let opened = shared.files.run(move |()| File::open(path)).await?;
-            let file = opened.map_err(|error| damaged(id, &error.to_string()))?;
-            Source::File { file, at: 0, checksum: Checksum::new() }
-        };
-        Ok(Self { shared, id, octets: row.octets, expected: row.checksum, source })
-    }
-
-    /// Octets in all.
-    pub const fn octets(&self) -> u64 {
-        self.octets
-    }
-
-    /// The next octets; none at the end. If this fails, what was read before must not be used: a
-    /// transaction that has got it must not be ended. After a call that was not awaited to its end,
-    /// every other fails.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, SpoolError> {
-        match mem::replace(&mut self.source, Source::Torn) {
-            Source::Inline(octets) => {
-                self.source = Source::End;
-                Ok(Some(octets).filter(|octets| !octets.is_empty()))
-            }
-            Source::End => {
-                self.source = Source::End;
-                Ok(None)
-            }
-            Source::Torn => Err(damaged(self.id, "a part of it was not read")),
-            Source::File { file, at, mut checksum } if at == self.octets => {
-                // One octet more would be one too many.
-                let (_, longer) = self.read(file, at, 1).await?;
-                checksum.update(&longer);
-                if !longer.is_empty() || checksum.finish() != self.expected {
-                    return Err(damaged(self.id, "its checksum is wrong"));
-                }
-                self.source = Source::End;
-                Ok(None)
-            }
-            Source::File { file, at, mut checksum } => {
-                let most =
-                    READ_OCTETS.min(usize::try_from(self.octets - at).unwrap_or(READ_OCTETS));
-                let (file, octets) = self.read(file, at, most).await?;
-                if octets.is_empty() {
-                    return Err(damaged(self.id, "its file is too short"));
-                }
-                checksum.update(&octets);
-                self.source = Source::File { file, at: at + octets.len() as u64, checksum };
-                Ok(Some(octets))
-            }
-        }
-    }
-
-    async fn read(&self, file: File, at: u64, most: usize) -> Result<(File, Bytes), SpoolError> {
-        let read = move |(): &mut ()| {
-            let mut octets = BytesMut::zeroed(most);
-            let length = loop {
-                match file.read_at(&mut octets, at) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    result => break result?,
-                }
-            };
-            octets.truncate(length);
-            Ok::<_, io::Error>((file, octets.freeze()))
-        };
-        let read = self.shared.files.run(read).await?;
-        read.map_err(|error| damaged(self.id, &error.to_string()))
     }
 }
 

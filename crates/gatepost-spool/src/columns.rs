@@ -14,7 +14,8 @@ use rusqlite::Row;
 use rusqlite::types::Type;
 
 use crate::id::QueueId;
-use crate::message::{After, Mode, RecipientState, Standing};
+use crate::message::{After, Mode, Recipient, RecipientState, Standing};
+use crate::recipients;
 
 /// Octets of a reply that are kept: some lines, enough to see what is wrong.
 const REPLY_OCTETS_MAX: usize = 2048;
@@ -187,8 +188,13 @@ impl<'a, 'r> Columns<'a, 'r> {
         read_reply(&octets).map(Some).ok_or_else(|| self.damaged("is no reply"))
     }
 
+    pub(crate) fn recipients(&mut self) -> rusqlite::Result<Vec<Recipient>> {
+        let list: Vec<u8> = self.plain()?;
+        recipients::read(&list).ok_or_else(|| self.damaged("is no list of recipients"))
+    }
+
     /// What is said of the column that was read last.
-    fn damaged(&self, what: &'static str) -> rusqlite::Error {
+    pub(crate) fn damaged(&self, what: &'static str) -> rusqlite::Error {
         let error: Box<dyn Error + Send + Sync> = what.into();
         rusqlite::Error::FromSqlConversionFailure(self.next - 1, Type::Null, error)
     }

@@ -46,8 +46,11 @@
 //! # Who uses it how
 //!
 //! A hand-over asks for a [`BodyWriter`], gives it the body as it passes, and either commits or drops
-//! it. The queue runner asks what is [`due`](Spool::due), [leases](Spool::lease) it, and [records](Spool::record)
-//! what became of it. Commands list, hold, retry and remove. This crate decides nothing about mail: it
+//! it; dropped, it has cost neither a copy nor a flush ([`Work`] counts both). One that is delivered at once
+//! is committed [leased](Entrance::Leased), with its body [kept](Spool::commit_and_keep) in memory: it goes
+//! through no index, and its record shares the flush of the next message. The queue runner asks what is
+//! [`due`](Spool::due) and what has [aged](Spool::aged), [leases](Spool::lease) it, and
+//! [records](Spool::record) what became of it. Commands list, hold, retry and remove. This crate decides nothing about mail: it
 //! knows no wall clock, no upstream and no reply's meaning.
 #![forbid(unsafe_code)]
 
@@ -65,9 +68,12 @@ mod offline;
 mod open;
 mod operation;
 mod read;
+mod recipients;
 mod recovery;
+mod room;
 mod schema;
 mod settle;
+mod shared;
 mod spool;
 mod status;
 #[cfg(test)]

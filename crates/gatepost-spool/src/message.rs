@@ -248,3 +248,18 @@ pub struct StoredRecipient {
     /// The last reply about it.
     pub reply: Option<Reply>,
 }
+
+impl StoredRecipient {
+    /// One of whom nothing was recorded yet.
+    pub(crate) const fn new(place: u32, recipient: Recipient) -> Self {
+        Self {
+            place,
+            recipient,
+            state: RecipientState::Pending,
+            after: After::Forget,
+            delay_told: false,
+            attempts: 0,
+            reply: None,
+        }
+    }
+}

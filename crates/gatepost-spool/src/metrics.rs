@@ -23,6 +23,9 @@ pub struct Work {
     pub directory_flushes: u64,
     /// Times that the log was copied into the database.
     pub checkpoints: u64,
+    /// Octets of bodies that were copied in memory: to make one piece of many small ones, or of a row.
+    /// A body of few pieces that is dropped before it is committed was never copied.
+    pub octets_copied: u64,
 }
 
 pub(crate) struct SpoolMetrics {
@@ -37,6 +40,7 @@ pub(crate) struct SpoolMetrics {
     body_flushes: AtomicU64,
     directory_flushes: AtomicU64,
     checkpoints: AtomicU64,
+    octets_copied: AtomicU64,
 }
 
 impl SpoolMetrics {
@@ -81,6 +85,7 @@ impl SpoolMetrics {
             body_flushes: AtomicU64::new(0),
             directory_flushes: AtomicU64::new(0),
             checkpoints: AtomicU64::new(0),
+            octets_copied: AtomicU64::new(0),
         }
     }
 
@@ -105,6 +110,10 @@ impl SpoolMetrics {
         self.checkpoints.fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn copied(&self, octets: usize) {
+        self.octets_copied.fetch_add(octets as u64, Relaxed);
+    }
+
     pub(crate) fn stopped(&self) {
         self.stopped.set(1);
     }
@@ -124,6 +133,7 @@ impl SpoolMetrics {
             body_flushes: self.body_flushes.load(Relaxed),
             directory_flushes: self.directory_flushes.load(Relaxed),
             checkpoints: self.checkpoints.load(Relaxed),
+            octets_copied: self.octets_copied.load(Relaxed),
         }
     }
 }

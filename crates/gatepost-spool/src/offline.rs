@@ -14,7 +14,7 @@ use crate::message::StoredMessage;
 use crate::metrics::Work;
 use crate::read::{Filter, Page, Reader};
 use crate::schema::{self, Schema};
-use crate::spool::Paths;
+use crate::shared::Paths;
 
 /// Octets of a body that are read at once.
 const READ_OCTETS: usize = 128 * 1024;

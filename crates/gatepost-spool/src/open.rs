@@ -22,8 +22,10 @@ use crate::error::SpoolError;
 use crate::metrics::SpoolMetrics;
 use crate::read::Reader;
 use crate::recovery::{self, Recovery};
+use crate::room::Room;
 use crate::schema::{self, Schema};
-use crate::spool::{Inner, Paths, Room, Shared, Spool};
+use crate::shared::{Paths, Shared};
+use crate::spool::{Inner, Spool};
 use crate::status::Status;
 use crate::upkeep::Upkeep;
 use crate::workers::Workers;
@@ -121,8 +123,8 @@ impl Spool {
             _ended: is_running,
         };
         let thread = thread::Builder::new().name("spool-writer".to_owned());
-        thread.spawn(move || writer.run()).map_err(of_threads)?;
-        Ok((Self::new(Inner { shared, jobs, reader, ended, turn: 0.into() }), recovery))
+        let writer = thread.spawn(move || writer.run()).map_err(of_threads)?.thread().clone();
+        Ok((Self::new(Inner { shared, jobs, writer, reader, ended, turn: 0.into() }), recovery))
     }
 }
 
@@ -185,7 +187,12 @@ fn connect(path: &Path) -> Result<Connection, SpoolError> {
         Schema::Version(_) => examine(path, &connection)?,
         Schema::Blank => {}
     }
-    prepare(&mut connection).map_err(of_sqlite)?;
+    if prepare(&connection).map_err(of_sqlite)? != "wal" {
+        // Without the log readers would stop the writer; some network file systems have none.
+        let reason = "it cannot have a write-ahead log here; a spool needs a local disk".into();
+        return Err(SpoolError::Sqlite { path: owned(), reason });
+    }
+    schema::migrate(&mut connection, &schema::STEPS).map_err(of_sqlite)?;
     Ok(connection)
 }
 
@@ -198,15 +205,11 @@ fn examine(path: &Path, connection: &Connection) -> Result<(), SpoolError> {
     Err(SpoolError::Damaged { path: path.to_owned(), reason: found.into() })
 }
 
-/// What a connection must know before it writes.
-fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
+/// What a connection must know before it writes. Answers through what commits go.
+fn prepare(connection: &Connection) -> rusqlite::Result<String> {
     // Only a database without tables takes this: with it, room can be given back to the disk.
     connection.pragma_update(None, "auto_vacuum", "incremental")?;
-    connection.pragma_update_and_check(None, "journal_mode", "wal", |row| {
-        let mode: String = row.get(0)?;
-        // Without the log readers would stop the writer; some network file systems have none.
-        if mode == "wal" { Ok(()) } else { Err(rusqlite::Error::InvalidQuery) }
-    })?;
+    let journal = journal(connection)?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     // The writer copies the log itself, between batches: a failure must be seen.
@@ -214,7 +217,17 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_size_limit", LOG_OCTETS_KEPT)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIBIBYTES)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    schema::migrate(connection, &schema::STEPS)
+    Ok(journal)
+}
+
+/// Sets the write-ahead log up. The answer comes before the commit that makes it true, so that
+/// the statement is followed to its end: an error is told there.
+fn journal(connection: &Connection) -> rusqlite::Result<String> {
+    let mut statement = connection.prepare("PRAGMA journal_mode = wal")?;
+    let mut rows = statement.query(())?;
+    let journal = rows.next()?.map(|row| row.get(0)).transpose()?.unwrap_or_default();
+    while rows.next()?.is_some() {}
+    Ok(journal)
 }
 
 impl Reader {

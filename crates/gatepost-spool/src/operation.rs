@@ -14,12 +14,13 @@ use rusqlite::{Connection, OptionalExtension as _};
 pub(crate) use self::commit::Commit;
 pub(crate) use self::queue::{
     CHUNK, Doubt, Hold, LeaseThem, Record, Release, Remove, RenameUpstream, Reschedule, Retry,
-    RetryChunk, Wake, Withdraw, Withhold,
+    RetryChunk, SettleDelay, Wake, Withdraw, Withhold,
 };
 use crate::account::{Change, Counted};
 use crate::columns::Columns;
 use crate::id::QueueId;
 use crate::message::Standing;
+use crate::settle::remove;
 
 /// Something to write.
 pub(crate) trait Operation: Send + 'static {
@@ -29,6 +30,9 @@ pub(crate) trait Operation: Send + 'static {
     /// Whether it takes room and promises something: refused where there is no room, and not done if
     /// its caller has gone before it began.
     const GROWS: bool = false;
+
+    /// Whether nobody is hurt if it waits a moment for another operation to share its flush with.
+    const CAN_WAIT: bool = false;
 
     /// Octets that it adds to a transaction.
     fn octets(&self) -> usize {
@@ -67,6 +71,15 @@ pub(crate) struct Batch<'c> {
     pub(crate) gone: Vec<QueueId>,
 }
 
+/// What is known of a message before it is changed.
+#[derive(Clone, Copy)]
+struct Found {
+    counted: Counted,
+    /// Whether its body is a file.
+    is_filed: bool,
+    recipients: u32,
+}
+
 impl<'c> Batch<'c> {
     pub(crate) const fn new(connection: &'c Connection) -> Self {
         Self { connection, changes: Vec::new(), gone: Vec::new() }
@@ -77,32 +90,53 @@ impl<'c> Batch<'c> {
         &mut self,
         id: QueueId,
         may: impl FnOnce(Standing) -> bool,
-        what: impl FnOnce(&mut Self) -> rusqlite::Result<()>,
+        what: impl FnOnce(&mut Self, Found) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<bool> {
-        let Some((before, filed)) = self.look(id)? else { return Ok(false) };
-        if !may(before.standing) {
+        let Some(before) = self.look(id)? else { return Ok(false) };
+        if !may(before.counted.standing) {
             return Ok(false);
         }
-        what(self)?;
-        self.changes.push(Change::Left(before));
+        what(self, before)?;
         match self.look(id)? {
-            Some((after, _)) => self.changes.push(Change::Entered(after)),
-            None if filed => self.gone.push(id),
-            None => {}
+            Some(after) => {
+                self.changes.push(Change::Left(before.counted));
+                self.changes.push(Change::Entered(after.counted));
+            }
+            None => self.left(id, before),
         }
         Ok(true)
     }
 
-    /// As what a message is counted, and whether its body is a file.
-    fn look(&self, id: QueueId) -> rusqlite::Result<Option<(Counted, bool)>> {
+    /// Removes a message that was found.
+    fn remove(&mut self, id: QueueId, found: Found) -> rusqlite::Result<()> {
+        remove(self.connection, id)?;
+        self.left(id, found);
+        Ok(())
+    }
+
+    /// Nothing is left of a message.
+    fn left(&mut self, id: QueueId, before: Found) {
+        self.changes.push(Change::Left(before.counted));
+        if before.is_filed {
+            self.gone.push(id);
+        }
+    }
+
+    fn look(&self, id: QueueId) -> rusqlite::Result<Option<Found>> {
         self.connection
             .prepare_cached(
-                "SELECT lane, lease, held, phase, octets, filed FROM message WHERE id = ?1",
+                "SELECT lane, lease, held, phase, octets, received_at, filed, recipients
+                 FROM message WHERE id = ?1",
             )?
             .query_row([id.to_sql()], |row| {
                 let mut columns = Columns::of(row);
-                let (lane, standing) = (columns.plain()?, columns.standing()?);
-                Ok((Counted { lane, standing, octets: columns.octets()? }, columns.plain()?))
+                let counted = Counted {
+                    lane: columns.plain()?,
+                    standing: columns.standing()?,
+                    octets: columns.octets()?,
+                    received_at: columns.plain()?,
+                };
+                Ok(Found { counted, is_filed: columns.plain()?, recipients: columns.plain()? })
             })
             .optional()
     }

@@ -1,20 +1,22 @@
 //! Questions to the spool. Each is a short read on a connection of its own: no reader keeps the log
 //! from being copied for longer than one answer takes.
 
+mod aged;
+
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use gatepost_smtp::reply::Reply;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use crate::account::ReadyLane;
 use crate::body::BodyRow;
-use crate::columns::{Columns, millis};
+use crate::columns::{Columns, millis, time};
 use crate::error::SpoolError;
 use crate::id::QueueId;
-use crate::message::{Envelope, Origin, Recipient, Standing, StoredMessage, StoredRecipient};
+use crate::message::{Envelope, Origin, Standing, StoredMessage, StoredRecipient};
 
 /// Messages of one page of a list.
 pub const LIST_MAX: usize = 1000;
@@ -96,10 +98,9 @@ pub struct Summary {
     pub reply: Option<Reply>,
 }
 
-/// What a list says of the recipients of a message.
-struct Recipients {
-    pending: u64,
-    all: u64,
+/// What was recorded about the recipients of a message.
+struct Recorded {
+    decided: u64,
     reply: Option<Reply>,
 }
 
@@ -186,45 +187,31 @@ impl Reader {
         Ok(first)
     }
 
-    /// What is past its expiry, or late.
-    pub(crate) fn aged(
-        &self,
-        now: SystemTime,
-        delay_after: Duration,
-        limit: usize,
-    ) -> rusqlite::Result<Vec<DueMessage>> {
+    /// When the oldest message was accepted for which something is undecided, and that nobody is at
+    /// work on.
+    pub(crate) fn oldest_waiting(&self) -> rusqlite::Result<Option<SystemTime>> {
+        let mut oldest = None;
         let mut statement = self.connection.prepare_cached(
-            "SELECT id, due_at, expires_at, octets, upstream, entry
-             FROM message JOIN lane ON lane.number = message.lane
-             WHERE lease = 0 AND held = 0 AND phase = 0 AND (expires_at <= ?1 OR received_at <= ?2
-             AND EXISTS (SELECT 1 FROM recipient WHERE message = id AND state = 0 AND delay_told = 0))
-             LIMIT ?3",
+            "SELECT received_at FROM message
+             WHERE lease = 0 AND phase = 0 AND held = ?1 AND delay_settled = ?2
+             ORDER BY received_at LIMIT 1",
         )?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut rows = statement.query((millis(now), millis(now - delay_after), limit))?;
-        let mut aged = Vec::new();
-        while let Some(row) = rows.next()? {
-            let mut columns = Columns::of(row);
-            aged.push(DueMessage {
-                id: columns.id()?,
-                due_at: columns.time()?,
-                expires_at: columns.time()?,
-                octets: columns.octets()?,
-                upstream: columns.text()?,
-                entry: columns.text()?,
-            });
+        for (is_held, is_settled) in [(false, false), (false, true), (true, false), (true, true)] {
+            let first = statement
+                .query_row((is_held, is_settled), |row| Columns::of(row).time())
+                .optional()?;
+            oldest = [oldest, first].into_iter().flatten().min();
         }
-        Ok(aged)
+        Ok(oldest)
     }
 
-    /// When the oldest message was accepted that waits for something.
+    /// The same, whoever is at work on what. Reads the head of every message.
     pub(crate) fn oldest(&self) -> rusqlite::Result<Option<SystemTime>> {
-        self.connection
-            .prepare_cached(
-                "SELECT received_at FROM message WHERE phase = 0 ORDER BY received_at LIMIT 1",
-            )?
-            .query_row((), |row| Columns::of(row).time())
-            .optional()
+        self.connection.query_row(
+            "SELECT min(received_at) FROM message WHERE phase = 0",
+            (),
+            |row| Ok(row.get::<_, Option<i64>>(0)?.map(time)),
+        )
     }
 
     /// A message with its recipients.
@@ -234,20 +221,19 @@ impl Reader {
             .prepare_cached(
                 "SELECT id, lease, held, phase, due_at, attempts, octets, received_at, expires_at,
                         reverse_path, sender, dsn, body, smtputf8, mode, upstream,
-                        session_id, listener, entry, credential, generation, client, helo, tls
+                        session_id, listener, entry, credential, generation, client, helo, tls, paths
                  FROM message JOIN lane ON lane.number = message.lane WHERE id = ?1",
             )?
             .query_row([id.to_sql()], read_message)
             .optional()?;
         let Some(mut message) = message else { return Ok(None) };
-        message.recipients = self
-            .connection
-            .prepare_cached(
-                "SELECT place, path, dsn, state, after, delay_told, attempts, reply
-                 FROM recipient WHERE message = ?1 ORDER BY place",
-            )?
-            .query_map([id.to_sql()], read_recipient)?
-            .collect::<Result<_, _>>()?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT place, state, after, delay_told, attempts, reply FROM recipient WHERE message = ?1",
+        )?;
+        let mut rows = statement.query([id.to_sql()])?;
+        while let Some(row) = rows.next()? {
+            read_note(row, &mut message.recipients)?;
+        }
         Ok(Some(message))
     }
 
@@ -279,7 +265,7 @@ impl Reader {
     ) -> rusqlite::Result<Page> {
         let mut statement = self.connection.prepare_cached(
             "SELECT id, lease, held, phase, upstream, entry, sender, received_at, due_at, expires_at,
-                    attempts, octets
+                    attempts, octets, recipients
              FROM message JOIN lane ON lane.number = message.lane
              WHERE id > ?1 ORDER BY id LIMIT ?2",
         )?;
@@ -294,8 +280,8 @@ impl Reader {
             let (upstream, entry) = (columns.text()?, columns.text()?);
             page.next = Some(id);
             if filter.lets_through(standing, &upstream, &entry) {
-                let recipients = self.recipients(id)?;
-                page.messages.push(Summary {
+                let recorded = self.recorded(id)?;
+                let summary = Summary {
                     id,
                     standing,
                     upstream,
@@ -306,10 +292,12 @@ impl Reader {
                     expires_at: columns.time()?,
                     attempts: columns.plain()?,
                     octets: columns.octets()?,
-                    pending: recipients.pending,
-                    recipients: recipients.all,
-                    reply: recipients.reply,
-                });
+                    recipients: columns.octets()?,
+                    pending: 0,
+                    reply: recorded.reply,
+                };
+                let pending = summary.recipients.saturating_sub(recorded.decided);
+                page.messages.push(Summary { pending, ..summary });
                 if page.messages.len() == limit.min(LIST_MAX) {
                     return Ok(page);
                 }
@@ -322,21 +310,17 @@ impl Reader {
     }
 
     /// What a list says of recipients: asked for a message that is listed, and for no other.
-    fn recipients(&self, id: QueueId) -> rusqlite::Result<Recipients> {
+    fn recorded(&self, id: QueueId) -> rusqlite::Result<Recorded> {
         self.connection
             .prepare_cached(
-                "SELECT count(*) FILTER (WHERE state = 0), count(*),
+                "SELECT count(*) FILTER (WHERE state <> 0),
                         (SELECT reply FROM recipient WHERE message = ?1 AND reply IS NOT NULL
                          ORDER BY state <> 0, place LIMIT 1)
                  FROM recipient WHERE message = ?1",
             )?
             .query_row([id.to_sql()], |row| {
                 let mut columns = Columns::of(row);
-                Ok(Recipients {
-                    pending: columns.octets()?,
-                    all: columns.octets()?,
-                    reply: columns.reply()?,
-                })
+                Ok(Recorded { decided: columns.octets()?, reply: columns.reply()? })
             })
     }
 
@@ -397,18 +381,23 @@ fn read_message(row: &Row<'_>) -> rusqlite::Result<StoredMessage> {
             tls: columns.text_if_any()?,
         },
     };
-    Ok(StoredMessage { envelope, standing, due_at, attempts, octets, recipients: Vec::new() })
+    let recipients = columns.recipients()?.into_iter();
+    let recipients = (0..).zip(recipients).map(|(place, it)| StoredRecipient::new(place, it));
+    let recipients = recipients.collect();
+    Ok(StoredMessage { envelope, standing, due_at, attempts, octets, recipients })
 }
 
-fn read_recipient(row: &Row<'_>) -> rusqlite::Result<StoredRecipient> {
+/// Reads what was recorded about one of these recipients.
+fn read_note(row: &Row<'_>, recipients: &mut [StoredRecipient]) -> rusqlite::Result<()> {
     let mut columns = Columns::of(row);
-    Ok(StoredRecipient {
-        place: columns.plain()?,
-        recipient: Recipient { path: columns.blob()?.into(), dsn: columns.blob()?.into() },
-        state: columns.coded()?,
-        after: columns.coded()?,
-        delay_told: columns.plain()?,
-        attempts: columns.plain()?,
-        reply: columns.reply()?,
-    })
+    let place: u32 = columns.plain()?;
+    let Some(recipient) = recipients.get_mut(place as usize) else {
+        return Err(columns.damaged("is no place of a recipient"));
+    };
+    recipient.state = columns.coded()?;
+    recipient.after = columns.coded()?;
+    recipient.delay_told = columns.plain()?;
+    recipient.attempts = columns.plain()?;
+    recipient.reply = columns.reply()?;
+    Ok(())
 }

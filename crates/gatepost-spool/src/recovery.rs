@@ -9,13 +9,13 @@ use std::time::SystemTime;
 use gatepost_smtp::reply::Reply;
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::columns::{Coded as _, Columns, Lease, millis, reply_octets};
+use crate::columns::{Coded as _, Columns, Lease, millis};
 use crate::error::SpoolError;
 use crate::id::QueueId;
 use crate::message::{After, RecipientState};
-use crate::operation::Batch;
+use crate::recipients::{Fate, fates, note};
 use crate::settle::settle;
-use crate::spool::Paths;
+use crate::shared::Paths;
 
 /// Messages that are named one by one in the log: the rest is a number.
 const NAMED_MAX: usize = 100;
@@ -123,10 +123,10 @@ fn lost_bodies(
     paths: &Paths,
     recovery: &mut Recovery,
 ) -> rusqlite::Result<HashSet<QueueId>> {
-    let mut filed = HashSet::new();
+    let (mut filed, mut lost) = (HashSet::new(), Vec::new());
     {
-        let mut statement =
-            connection.prepare("SELECT id, octets, phase FROM message WHERE filed = 1")?;
+        let mut statement = connection
+            .prepare("SELECT id, octets, phase, recipients FROM message WHERE filed = 1")?;
         let mut rows = statement.query(())?;
         while let Some(row) = rows.next()? {
             let mut columns = Columns::of(row);
@@ -134,22 +134,19 @@ fn lost_bodies(
             let length = fs::metadata(paths.body(id)).map(|metadata| metadata.len());
             if phase == 0 && !length.is_ok_and(|length| length == octets) {
                 recovery.bodies_lost.push(id);
+                lost.push((id, columns.plain()?));
             }
             filed.insert(id);
         }
     }
-    let batch = Batch::new(connection);
-    for &id in &recovery.bodies_lost {
-        batch.connection.execute(
-            "UPDATE recipient SET state = ?2, after = ?3, reply = ?4 WHERE message = ?1 AND state = 0",
-            (
-                id.to_sql(),
-                RecipientState::Failed.code(),
-                After::Keep.code(),
-                reply_octets(&BODY_GONE),
-            ),
-        )?;
-        settle(connection, id)?;
+    let gone = Fate { state: RecipientState::Failed, after: After::Keep };
+    for (id, recipients) in lost {
+        for (place, fate) in (0..).zip(fates(connection, id, recipients)?) {
+            if fate == Fate::PENDING {
+                note(connection, id, place, gone, (0, Some(&BODY_GONE)))?;
+            }
+        }
+        settle(connection, id, recipients)?;
     }
     Ok(filed)
 }

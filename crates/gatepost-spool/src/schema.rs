@@ -12,7 +12,13 @@ use rusqlite::{Connection, TransactionBehavior};
 /// come to have the same names.
 ///
 /// `lease`, `held` and `phase` say where a message stands; `columns` has their values. A body is a row
-/// of its own, so that what changes often is short, or a file (`filed`).
+/// of its own, so that what changes often is short, or a file (`filed`). The list of recipients is one
+/// value, `paths`, and `recipients` how many it has; `recipient` has rows only for those of whom
+/// something was recorded. `delay_settled` is 1 once nobody is to be told of a delay any more.
+///
+/// A message that is committed leased and delivered at once is two rows, one if its body is a file, and
+/// in no index: what is in an index waits. Rows are removed in one place (`settle`), not by cascades:
+/// these would look for rows that are seldom there.
 pub(crate) const STEPS: [&str; 1] = ["
     CREATE TABLE lane (
         number INTEGER PRIMARY KEY,
@@ -28,6 +34,7 @@ pub(crate) const STEPS: [&str; 1] = ["
         phase INTEGER NOT NULL,
         due_at INTEGER NOT NULL,
         attempts INTEGER NOT NULL,
+        delay_settled INTEGER NOT NULL,
         octets INTEGER NOT NULL,
         checksum INTEGER NOT NULL,
         filed INTEGER NOT NULL,
@@ -45,15 +52,17 @@ pub(crate) const STEPS: [&str; 1] = ["
         generation TEXT NOT NULL,
         client TEXT NOT NULL,
         helo TEXT,
-        tls TEXT
+        tls TEXT,
+        recipients INTEGER NOT NULL,
+        paths BLOB NOT NULL
     ) STRICT;
     CREATE INDEX message_due ON message (lane, due_at) WHERE lease = 0 AND held = 0 AND phase = 0;
-    CREATE INDEX message_waiting ON message (received_at) WHERE phase = 0;
+    CREATE INDEX message_expiring ON message (expires_at) WHERE lease = 0 AND held = 0 AND phase = 0;
+    CREATE INDEX message_waiting ON message (held, delay_settled, received_at)
+        WHERE lease = 0 AND phase = 0;
     CREATE TABLE recipient (
-        message INTEGER NOT NULL REFERENCES message (id) ON DELETE CASCADE,
+        message INTEGER NOT NULL,
         place INTEGER NOT NULL,
-        path BLOB NOT NULL,
-        dsn BLOB NOT NULL,
         state INTEGER NOT NULL,
         after INTEGER NOT NULL,
         delay_told INTEGER NOT NULL,
@@ -62,7 +71,7 @@ pub(crate) const STEPS: [&str; 1] = ["
         PRIMARY KEY (message, place)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE body (
-        message INTEGER PRIMARY KEY REFERENCES message (id) ON DELETE CASCADE,
+        message INTEGER PRIMARY KEY,
         octets BLOB NOT NULL
     ) STRICT;
 "];

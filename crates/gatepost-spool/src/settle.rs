@@ -7,20 +7,29 @@ use rusqlite::Connection;
 
 use crate::columns::{Coded, Phase};
 use crate::id::QueueId;
-use crate::message::After;
+use crate::message::{After, RecipientState};
+use crate::recipients::{Fate, fates};
 
-/// Applies the rule. Rows that refer to the message go with it.
-pub(crate) fn settle(connection: &Connection, id: QueueId) -> rusqlite::Result<()> {
-    let (pending, after): (u32, Option<i64>) = connection
-        .prepare_cached(
-            "SELECT count(*) FILTER (WHERE state = 0), max(after) FROM recipient WHERE message = ?1",
-        )?
-        .query_row([id.to_sql()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let phase = match after.and_then(After::decode).unwrap_or(After::Forget) {
-        _ if pending > 0 => Phase::Waiting,
-        After::Notify => Phase::Owing,
-        After::Keep => Phase::Dead,
-        After::Forget => return remove(connection, id),
+/// The rule: what a message waits for whose recipients stand like this. None if it goes.
+pub(crate) fn phase(fates: &[Fate]) -> Option<Phase> {
+    if fates.iter().any(|fate| fate.state == RecipientState::Pending) {
+        return Some(Phase::Waiting);
+    }
+    match fates.iter().map(|fate| fate.after).max()? {
+        After::Notify => Some(Phase::Owing),
+        After::Keep => Some(Phase::Dead),
+        After::Forget => None,
+    }
+}
+
+/// Applies the rule to a message that has so many recipients.
+pub(crate) fn settle(
+    connection: &Connection,
+    id: QueueId,
+    recipients: u32,
+) -> rusqlite::Result<()> {
+    let Some(phase) = phase(&fates(connection, id, recipients)?) else {
+        return remove(connection, id);
     };
     connection
         .prepare_cached("UPDATE message SET phase = ?2 WHERE id = ?1")?
@@ -28,8 +37,14 @@ pub(crate) fn settle(connection: &Connection, id: QueueId) -> rusqlite::Result<(
     Ok(())
 }
 
-/// Removes a message with its recipients and its inline body.
+/// Removes a message, what was recorded about its recipients, and its inline body.
 pub(crate) fn remove(connection: &Connection, id: QueueId) -> rusqlite::Result<()> {
-    connection.prepare_cached("DELETE FROM message WHERE id = ?1")?.execute([id.to_sql()])?;
+    for sql in [
+        "DELETE FROM recipient WHERE message = ?1",
+        "DELETE FROM body WHERE message = ?1",
+        "DELETE FROM message WHERE id = ?1",
+    ] {
+        connection.prepare_cached(sql)?.execute([id.to_sql()])?;
+    }
     Ok(())
 }

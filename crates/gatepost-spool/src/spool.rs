@@ -3,33 +3,28 @@
 //! Every call that changes something becomes an operation for the writer, and returns after the commit
 //! that has it was flushed.
 
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::thread::Thread;
+use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::account::{Account, Change, Stats};
-use crate::body::{BodyReader, BodyWriter, Budget};
-use crate::disk::Disk;
+use crate::account::Stats;
+use crate::body::{BodyReader, BodyWriter};
 use crate::error::SpoolError;
 use crate::id::QueueId;
 use crate::lease::LeaseGuard;
 use crate::message::{About, Attempt, Message, Recipient, Standing, StoredMessage};
-use crate::metrics::SpoolMetrics;
-use crate::open::SpoolOptions;
 use crate::operation::{
     CHUNK, Commit, Doubt, Hold, LeaseThem, Operation, Record, Release, Remove, RenameUpstream,
-    Reschedule, Retry, RetryChunk, Wake, Withdraw, Withhold,
+    Reschedule, Retry, RetryChunk, SettleDelay, Wake, Withdraw, Withhold,
 };
 use crate::read::{DueMessage, Filter, Page, Reader, resting};
-use crate::status::Status;
+use crate::shared::Shared;
 use crate::workers::Workers;
 use crate::writer::{Job, job};
-
-/// How long it is believed how much room a disk has.
-const ROOM_BELIEVED: Duration = Duration::from_secs(1);
 
 /// A spool that is open. Clones are handles of the same one.
 #[derive(Clone)]
@@ -40,40 +35,13 @@ pub struct Spool {
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) jobs: mpsc::Sender<Box<dyn Job>>,
+    /// Parked while all that it has to do can wait.
+    pub(crate) writer: Thread,
     pub(crate) reader: Workers<Reader>,
     /// Changes when the writer has ended.
     pub(crate) ended: watch::Receiver<()>,
     /// Who is the first to get a turn.
     pub(crate) turn: AtomicUsize,
-}
-
-/// What handles, writer, and bodies on their way share.
-pub(crate) struct Shared {
-    pub(crate) paths: Paths,
-    pub(crate) options: SpoolOptions,
-    pub(crate) disk: Box<dyn Disk>,
-    pub(crate) status: Arc<Status>,
-    pub(crate) account: Mutex<Account>,
-    pub(crate) metrics: SpoolMetrics,
-    pub(crate) files: Workers<()>,
-    pub(crate) room: Room,
-    pub(crate) budget: Budget,
-    /// Leases that nobody has any more, and that were no operation yet.
-    pub(crate) abandoned: Mutex<Vec<QueueId>>,
-}
-
-/// Where everything is.
-#[derive(Clone, Debug)]
-pub(crate) struct Paths {
-    pub(crate) directory: PathBuf,
-    pub(crate) database: PathBuf,
-    pub(crate) bodies: PathBuf,
-}
-
-/// How much room there is on the disk, as far as it is known.
-pub(crate) struct Room {
-    floor: u64,
-    found: Mutex<Option<(Instant, u64)>>,
 }
 
 /// A message comes in.
@@ -93,21 +61,27 @@ impl Spool {
     ///
     /// A caller that does not wait for the end does not know whether the message was taken.
     pub async fn commit(&self, message: Message, body: BodyWriter) -> Result<QueueId, SpoolError> {
+        let id = message.envelope.id;
+        self.commit_and_keep(message, body).await?;
+        Ok(id)
+    }
+
+    /// As [`Self::commit`]. Brings the body back if it was small enough to be a row, for a caller that
+    /// goes on with it at once: these are the row's octets, and if the body came in one piece, those that
+    /// came.
+    pub async fn commit_and_keep(
+        &self,
+        message: Message,
+        body: BodyWriter,
+    ) -> Result<Option<Bytes>, SpoolError> {
         // Either would be a bug of the caller, and mail that is never delivered.
         assert!(!message.recipients.is_empty(), "a message for nobody waits for ever");
         assert_eq!(message.envelope.id, body.id(), "a body is found by the id of its message");
         self.inner.shared.status.check()?;
         let body = body.finish().await?;
-        self.write(Commit::new(message, body)).await?
-    }
-
-    /// stub
-    pub async fn commit_and_keep(
-        &self,
-        message: Message,
-        body: BodyWriter,
-    ) -> Result<Option<bytes::Bytes>, SpoolError> {
-        self.commit(message, body).await.map(|_| None)
+        let kept = body.inline().cloned();
+        self.write(Commit::new(message, body)).await??;
+        Ok(kept)
     }
 
     /// Says of a message that its caller has leased: an upstream was given all of it, and has not
@@ -153,15 +127,25 @@ impl Spool {
     }
 
     /// At most `limit` messages, wherever their upstream stands, that nobody is at work on, that are not
-    /// held, and that are past their expiry, or older than `delay_after` with a pending recipient of
-    /// which no delay was told.
+    /// held, and that are past their expiry, or else older than `delay_after` and of which nobody has
+    /// said yet whether a notification of delay is made: committing one ([`Notice::Delay`](crate::Notice))
+    /// says so, and so does [`Self::settle_delay`]. The oldest are the first. For messages whose upstream
+    /// rests, and that no attempt brings to mind.
     pub async fn aged(
         &self,
         now: SystemTime,
         delay_after: Duration,
         limit: usize,
     ) -> Result<Vec<DueMessage>, SpoolError> {
-        self.read(move |reader| reader.aged(now, delay_after, limit)).await
+        // What is older than the clock is older than any message.
+        let delayed = now.checked_sub(delay_after).unwrap_or(SystemTime::UNIX_EPOCH);
+        self.read(move |reader| reader.aged(now, delayed, limit)).await
+    }
+
+    /// Says of messages that nobody is to be told of their delay, now or later: [`Self::aged`] does not
+    /// name them for it again. Answers which are there.
+    pub async fn settle_delay(&self, ids: Vec<QueueId>) -> Result<Vec<QueueId>, SpoolError> {
+        self.each_chunk(ids, |ids| SettleDelay { ids }).await
     }
 
     /// Takes messages to work on them, and answers which they are: one may have been held, removed or
@@ -294,7 +278,9 @@ impl Spool {
 
     /// What is in the spool. Also sets the gauge of the oldest message's age.
     pub async fn stats(&self, now: SystemTime) -> Result<Stats, SpoolError> {
-        let oldest = self.read(Reader::oldest).await?;
+        let waiting = self.read(Reader::oldest_waiting).await?;
+        let oldest = [waiting, self.inner.shared.account().oldest_leased()];
+        let oldest = oldest.into_iter().flatten().min();
         let age = oldest.and_then(|oldest| now.duration_since(oldest).ok()).unwrap_or_default();
         let shared = &self.inner.shared;
         shared.metrics.oldest_age.set(age.as_secs_f64());
@@ -317,6 +303,7 @@ impl Spool {
         self.inner.shared.status.close();
         // The writer may be asleep, or gone already.
         let _ = self.inner.jobs.send(job(Wake, oneshot::channel().0)).await;
+        self.inner.writer.unpark();
         // Nothing is ever sent: this returns when the sender is gone.
         let _ = self.inner.ended.clone().changed().await;
     }
@@ -339,6 +326,9 @@ impl Spool {
         inner.shared.status.check()?;
         let (caller, answer) = oneshot::channel();
         inner.jobs.send(job(operation, caller)).await.map_err(|_| inner.shared.status.gone())?;
+        if !O::CAN_WAIT {
+            inner.writer.unpark();
+        }
         answer.await.map_err(|_| inner.shared.status.gone())?
     }
 
@@ -348,90 +338,5 @@ impl Spool {
     ) -> Result<T, SpoolError> {
         let ask = |reader: &mut Reader| question(reader).map_err(|error| reader.failed(&error));
         self.inner.reader.run(ask).await?
-    }
-}
-
-impl Shared {
-    pub(crate) fn account(&self) -> MutexGuard<'_, Account> {
-        // Whoever panics while counting leaves wrong numbers and nothing worse.
-        self.account.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn abandoned(&self) -> MutexGuard<'_, Vec<QueueId>> {
-        // A panic cannot leave a list in the middle of something.
-        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Counts what a committed transaction has changed.
-    pub(crate) fn count(&self, changes: Vec<Change>) {
-        let mut account = self.account();
-        account.apply(changes);
-        account.show(&self.metrics);
-    }
-
-    /// Whether there is room for another message.
-    pub(crate) fn room(&self) -> Result<(), SpoolError> {
-        self.room.check(&*self.disk, &self.paths.directory)
-    }
-
-    pub(crate) fn stop(&self, why: &str) -> SpoolError {
-        self.metrics.stopped();
-        self.status.stop(why)
-    }
-
-    /// Removes the file of a body that no row names, some time.
-    pub(crate) fn remove_body(self: Arc<Self>, id: QueueId) {
-        let shared = self.clone();
-        self.files.send(move |()| {
-            let path = shared.paths.body(id);
-            if let Err(error) = shared.disk.remove(&path) {
-                tracing::warn!(path = %path.display(), %error, "cannot remove a body; the next start does");
-            }
-        });
-    }
-
-    /// Flushes the names of body files.
-    pub(crate) fn flush_directory(&self) -> std::io::Result<()> {
-        self.disk.sync_directory(&self.paths.bodies)?;
-        self.metrics.directory_flushed();
-        Ok(())
-    }
-}
-
-impl Paths {
-    pub(crate) fn of(directory: &Path) -> Self {
-        Self {
-            directory: directory.to_owned(),
-            database: directory.join("spool.db"),
-            bodies: directory.join("bodies"),
-        }
-    }
-
-    pub(crate) fn body(&self, id: QueueId) -> PathBuf {
-        self.bodies.join(id.to_string())
-    }
-}
-
-impl Room {
-    pub(crate) const fn new(floor: u64) -> Self {
-        Self { floor, found: Mutex::new(None) }
-    }
-
-    fn check(&self, disk: &dyn Disk, path: &Path) -> Result<(), SpoolError> {
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = found.filter(|(at, _)| at.elapsed() < ROOM_BELIEVED);
-        let free = if let Some((_, free)) = known {
-            free
-        } else {
-            // A file system that does not tell is one that says so when it is full.
-            let free = disk.free_octets(path).unwrap_or(u64::MAX);
-            *found = Some((Instant::now(), free));
-            free
-        };
-        if free >= self.floor {
-            return Ok(());
-        }
-        let reason = format!("{free} octets are free, and {} are to stay free", self.floor);
-        Err(SpoolError::Full { path: path.to_owned(), reason: reason.into() })
     }
 }

@@ -1,5 +1,6 @@
 //! The spool on a disk that fails, and on a real one that is full, damaged or tampered with.
 
+mod cost;
 mod faults;
 mod flow;
 mod world;

@@ -1,24 +1,27 @@
 //! The one thread that writes: whatever waits becomes one transaction.
 //!
-//! Nothing is delayed to make a batch larger. While a commit is flushed others come, and they are the
-//! next batch: the slower the disk, the larger the batches. Callers hear of their operation after the
-//! commit has returned and never before.
+//! No message is delayed to make a batch larger. While a commit is flushed others come, and they are the
+//! next batch: the slower the disk, the larger the batches. What nobody waits for, like the record of
+//! a delivery, waits a moment for a message to come in, and shares its flush. Callers hear of their
+//! operation after the commit has returned and never before.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::mem;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::account::Change;
 use crate::error::SpoolError;
 use crate::id::QueueId;
 use crate::operation::{Batch, End, Operation, Release};
-use crate::spool::Shared;
+use crate::shared::Shared;
 use crate::upkeep::{Checkpoint, Upkeep};
 
 /// Operations in front of the writer; who comes then waits. Some batches' worth.
@@ -27,12 +30,19 @@ pub(crate) const QUEUE_MAX: usize = 1024;
 const BATCH_OPERATIONS_MAX: usize = 512;
 /// Octets of inline bodies in one transaction: what the log takes in a moment.
 const BATCH_OCTETS_MAX: usize = 8 * 1024 * 1024;
+/// Places where what is committed is written: into the log, and into the database.
+const PLACES: u64 = 2;
 /// How long operations are applied before they are committed: the first one of a batch waits for the
 /// last one.
 const BATCH_TIME_MAX: Duration = Duration::from_millis(25);
+/// How long what can wait does so. Where much comes in it never takes that long, and where little does
+/// it does no harm: that much longer a delivery is not recorded, and would be made again after a crash.
+const COMPANY_WAIT: Duration = Duration::from_millis(2);
+
 /// An operation and its caller.
 pub(crate) trait Job: Send {
     fn grows(&self) -> bool;
+    fn can_wait(&self) -> bool;
     /// Whether its caller is still there.
     fn is_awaited(&self) -> bool;
     fn octets(&self) -> usize;
@@ -62,6 +72,10 @@ pub(crate) fn job<O: Operation>(
 impl<O: Operation> Job for Waiting<O> {
     fn grows(&self) -> bool {
         O::GROWS
+    }
+
+    fn can_wait(&self) -> bool {
+        O::CAN_WAIT
     }
 
     fn is_awaited(&self) -> bool {
@@ -152,10 +166,21 @@ impl Writer {
             let Some(job) = self.queue.blocking_recv() else { return false };
             self.waiting.push_back(job);
         }
-        while self.waiting.len() < BATCH_OPERATIONS_MAX
-            && let Ok(job) = self.queue.try_recv()
-        {
-            self.waiting.push_back(job);
+        let mut can_wait = self.waiting.iter().all(|job| job.can_wait());
+        let until = Instant::now() + COMPANY_WAIT;
+        while self.waiting.len() < BATCH_OPERATIONS_MAX {
+            match self.queue.try_recv() {
+                Ok(job) => {
+                    can_wait &= job.can_wait();
+                    self.waiting.push_back(job);
+                }
+                Err(TryRecvError::Empty) if can_wait => {
+                    let Some(rest) = until.checked_duration_since(Instant::now()) else { break };
+                    // What cannot wait ends this.
+                    thread::park_timeout(rest);
+                }
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
         }
         let ids = mem::take(&mut *self.shared.abandoned());
         if !ids.is_empty() {
@@ -235,6 +260,7 @@ impl Writer {
             Failure::RolledBack(error) => Failure::Unknown(error.to_string()),
             failure => failure,
         })?;
+        shared.room.spend(octets as u64 * PLACES);
         self.upkeep.note(octets);
         Ok(Committed { changes, gone, took: begin.elapsed() })
     }

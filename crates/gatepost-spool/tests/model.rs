@@ -10,12 +10,15 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
+use bytes::Bytes;
 use gatepost_spool::{
     About, After, Attempt, Entrance, Filter, LIST_MAX, Notice, Outcome, QueueId, Recipient,
     RecipientState, Spool, Standing,
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
+use rusqlite::Connection;
 use tempfile::TempDir;
 use world::{at, commit, id, message, octets, options, read};
 
@@ -35,7 +38,8 @@ enum Step {
     Retry(Index, Option<usize>),
     RetryAll(Option<usize>),
     Move(usize, usize),
-    Notify(Index),
+    Notify(Index, Notice),
+    SettleDelay(Index),
     Crash,
     Restart,
 }
@@ -43,6 +47,10 @@ enum Step {
 const UPSTREAMS: [&str; 3] = ["google", "ses", "m365"];
 /// The clock of all steps but those that say another time.
 const NOW: u64 = 100;
+/// Octets of a body that is a row.
+const INLINE_OCTETS_MAX: usize = 64 * 1024;
+/// Older messages are delayed.
+const DELAY_AFTER: u64 = 50;
 
 /// A message as the model has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +60,31 @@ struct Kept {
     lease: Option<Standing>,
     held: bool,
     due: u64,
+    received: u64,
+    expires: u64,
+    delay_settled: bool,
     recipients: Vec<(RecipientState, After)>,
+    /// Places of those who were told of a delay.
+    told: BTreeSet<usize>,
 }
 
 impl Kept {
+    /// A message for so many, as it is committed: some are older, and some expire sooner.
+    fn new(number: u64, length: usize, upstream: &'static str, recipients: u32) -> Self {
+        Self {
+            length,
+            upstream,
+            lease: None,
+            held: false,
+            due: 50,
+            received: number % 4 * 20,
+            expires: if number.is_multiple_of(5) { 80 } else { 1000 },
+            delay_settled: false,
+            recipients: vec![(RecipientState::Pending, After::Forget); recipients as usize],
+            told: BTreeSet::new(),
+        }
+    }
+
     fn pending(&self) -> bool {
         self.recipients.iter().any(|(state, _)| *state == RecipientState::Pending)
     }
@@ -166,9 +195,15 @@ async fn step(spool: &Spool, model: &mut Model, step: Step) {
                 model.find(number, is_leased).is_some() && model.kept.remove(&number).is_some();
             assert_eq!(spool.withdraw(id(number)).await.expect("writes"), done);
         }
-        Step::Notify(index) => {
+        Step::Notify(index, notice) => {
             let number = model.pick(index);
-            notify(spool, model, number).await;
+            notify(spool, model, number, notice).await;
+        }
+        Step::SettleDelay(index) => {
+            let number = model.pick(index);
+            let done = model.find(number, |_| true).map(|kept| kept.delay_settled = true).is_some();
+            let ids = spool.settle_delay(vec![id(number)]).await.expect("writes");
+            assert_eq!(ids, only(number, done));
         }
         step => operate(spool, model, step).await,
     }
@@ -226,16 +261,23 @@ async fn operate(spool: &Spool, model: &mut Model, step: Step) {
 async fn add(spool: &Spool, model: &mut Model, length: usize, recipients: u32, entrance: Entrance) {
     let number = model.made;
     let upstream = UPSTREAMS[number as usize % 2];
-    let (lease, due) = match entrance {
+    let mut kept = Kept::new(number, length, upstream, recipients);
+    (kept.lease, kept.due) = match entrance {
         Entrance::Due(_) => (None, 50),
-        Entrance::Leased => (Some(Standing::Leased), 0),
-        Entrance::InDoubt => (Some(Standing::InDoubt), 0),
+        Entrance::Leased => (Some(Standing::Leased), kept.received),
+        Entrance::InDoubt => (Some(Standing::InDoubt), kept.received),
     };
-    let recipients_kept = vec![(RecipientState::Pending, After::Forget); recipients as usize];
-    let kept = Kept { length, upstream, lease, held: false, due, recipients: recipients_kept };
+    let mut message = message(number, upstream, recipients, entrance);
+    message.envelope.received_at = at(kept.received);
+    message.envelope.expires_at = at(kept.expires);
     model.kept.insert(number, kept);
-    let message = message(number, upstream, recipients, entrance);
-    assert_eq!(commit(spool, message, length).await.expect("is taken"), id(number));
+    let mut body = spool.body(id(number));
+    for chunk in octets(number, length).chunks(50_000) {
+        body.append(Bytes::copy_from_slice(chunk)).await.expect("is taken");
+    }
+    let brought_back = spool.commit_and_keep(message, body).await.expect("is taken");
+    let is_row = length <= INLINE_OCTETS_MAX;
+    assert_eq!(brought_back, is_row.then(|| octets(number, length)));
 }
 
 async fn record(spool: &Spool, model: &mut Model, number: u64, outcomes: &[Outcome], due: u64) {
@@ -277,24 +319,31 @@ async fn retry(spool: &Spool, model: &mut Model, number: u64, upstream: Option<&
     assert_eq!(ids.expect("writes").len(), usize::from(done.is_some()));
 }
 
-/// Commits a notification about everybody who is owed one.
-async fn notify(spool: &Spool, model: &mut Model, number: u64) {
+/// Commits a notification about everybody who is owed one, or about everybody who is pending.
+async fn notify(spool: &Spool, model: &mut Model, number: u64, notice: Notice) {
+    if number > model.made {
+        return; // It would be about itself.
+    }
     let mut places = vec![];
     if let Some(kept) = model.kept.get_mut(&number) {
+        kept.delay_settled |= notice == Notice::Delay;
         for (place, recipient) in (0..).zip(&mut kept.recipients) {
-            if recipient.1 == After::Notify {
+            if notice == Notice::End && recipient.1 == After::Notify {
                 recipient.1 = After::Forget;
+                places.push(place);
+            } else if notice == Notice::Delay && recipient.0 == RecipientState::Pending {
+                kept.told.insert(place as usize);
                 places.push(place);
             }
         }
     }
+    // Whoever is not there is told nothing.
+    places.push(100);
     model.made += 1;
     let (new, upstream) = (model.made, UPSTREAMS[2]);
     let mut notification = message(new, upstream, 1, Entrance::Due(at(50)));
-    notification.about =
-        Some(About { id: id(number), recipients: places.into(), notice: Notice::End });
-    let recipients = vec![(RecipientState::Pending, After::Forget)];
-    let kept = Kept { length: 10, upstream, lease: None, held: false, due: 50, recipients };
+    notification.about = Some(About { id: id(number), recipients: places.into(), notice });
+    let kept = Kept { received: 0, expires: 1000, ..Kept::new(new, 10, upstream, 1) };
     model.kept.insert(new, kept);
     commit(spool, notification, 10).await.expect("is taken");
 }
@@ -314,6 +363,15 @@ async fn compare(spool: &Spool, model: &Model) {
         assert_eq!(&*shown.envelope.upstream, kept.upstream, "{number}");
         let recipients = shown.recipients.iter().map(|it| (it.state, it.after));
         assert_eq!(recipients.collect::<Vec<_>>(), kept.recipients, "{number}");
+        let told = shown.recipients.iter().filter(|it| it.delay_told);
+        let told: BTreeSet<_> = told.map(|it| it.place as usize).collect();
+        assert_eq!(told, kept.told, "{number}");
+        let listed = page.messages.iter().find(|it| it.id == id(number)).expect("is listed");
+        let pending = kept.recipients.iter().filter(|it| it.0 == RecipientState::Pending).count();
+        assert_eq!(
+            (listed.pending, listed.recipients),
+            (pending as u64, kept.recipients.len() as u64)
+        );
         assert_eq!(read(spool, number).await, Some(octets(number, kept.length)), "{number}");
         let tally =
             tallies.entry((kept.upstream, format!("e{}", number % 3), standing)).or_default();
@@ -329,9 +387,37 @@ async fn compare(spool: &Spool, model: &Model) {
         .map(|it| ((&*it.upstream, it.entry.to_string(), it.standing), (it.messages, it.octets)))
         .collect();
     assert_eq!(counted, tallies.into_iter().collect::<Vec<_>>());
+    let undecided = model.kept.values().filter(|it| it.standing().is_some_and(is_undecided));
+    assert_eq!(stats.oldest, undecided.map(|kept| at(kept.received)).min());
+    compare_aged(spool, model).await;
     let found = spool.due(at(NOW), LIST_MAX, &[]).await.expect("reads");
     assert_eq!(found.iter().map(|it| it.id.as_u64()).collect::<BTreeSet<_>>(), due);
     assert_eq!(found.len(), due.len());
+}
+
+/// The same for what is past its time, and then for what is delayed.
+async fn compare_aged(spool: &Spool, model: &Model) {
+    let mut aged = [BTreeSet::new(), BTreeSet::new()];
+    for (&number, kept) in &model.kept {
+        if kept.standing() == Some(Standing::Queued) {
+            if kept.expires <= NOW {
+                aged[0].insert(number);
+            } else if kept.received + DELAY_AFTER <= NOW && !kept.delay_settled {
+                aged[1].insert(number);
+            }
+        }
+    }
+    let delay_after = Duration::from_secs(DELAY_AFTER);
+    let found = spool.aged(at(NOW), delay_after, LIST_MAX).await.expect("reads");
+    let found: Vec<_> = found.iter().map(|it| it.id.as_u64()).collect();
+    assert_eq!(found.len(), aged[0].len() + aged[1].len());
+    let (expired, delayed) = found.split_at(aged[0].len());
+    assert_eq!([expired, delayed].map(|it| it.iter().copied().collect::<BTreeSet<_>>()), aged);
+    let one = spool.aged(at(NOW), delay_after, 1).await.expect("reads");
+    assert_eq!(
+        one.iter().map(|it| it.id.as_u64()).collect::<Vec<_>>(),
+        found[..found.len().min(1)]
+    );
 }
 
 /// Copies a spool as it lies there, but for what belongs to the process that has it open.
@@ -344,6 +430,17 @@ fn copy(from: &Path, to: &Path) {
         let name = body.expect("is there").file_name();
         // One that is removed just now may be there or not.
         let _ = fs::copy(from.join("bodies").join(&name), to.join("bodies").join(&name));
+    }
+}
+
+/// What belongs to a message goes with it.
+fn no_row_is_left_over(path: &Path) {
+    let connection = Connection::open(path.join("spool.db")).expect("opens");
+    for table in ["body", "recipient"] {
+        let sql =
+            format!("SELECT count(*) FROM {table} WHERE message NOT IN (SELECT id FROM message)");
+        let rows: u32 = connection.query_row(&sql, (), |row| row.get(0)).expect("counts");
+        assert_eq!(rows, 0, "{table}");
     }
 }
 
@@ -367,6 +464,7 @@ async fn follow(steps: Vec<Step>) {
         } else {
             spool.close().await;
         }
+        no_row_is_left_over(&path(&directory));
         let leased = model.kept.values().filter(|kept| kept.lease.is_some()).count();
         model.crash();
         let recovery;
@@ -413,7 +511,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (any(), proptest::option::of(0..3_usize)).prop_map(|(index, upstream)| Step::Retry(index, upstream)),
         1 => proptest::option::of(0..3_usize).prop_map(Step::RetryAll),
         1 => (0..3_usize, 0..3_usize).prop_map(|(from, to)| Step::Move(from, to)),
-        2 => any().prop_map(Step::Notify),
+        2 => any().prop_map(|index| Step::Notify(index, Notice::End)),
+        1 => any().prop_map(|index| Step::Notify(index, Notice::Delay)),
+        1 => any().prop_map(Step::SettleDelay),
         2 => Just(Step::Crash),
         1 => Just(Step::Restart),
     ];

@@ -1,14 +1,16 @@
 //! Taking a message into the spool.
 
+use bytes::Bytes;
 use rusqlite::{Connection, params};
 
-use super::{Batch, End, Operation};
+use super::{Batch, End, Found, Operation};
 use crate::account::{Change, Counted};
 use crate::body::StoredBody;
 use crate::columns::{Coded, Lease, Phase, millis, standing};
 use crate::error::SpoolError;
 use crate::id::QueueId;
-use crate::message::{About, After, Entrance, Message, Notice, Recipient, RecipientState};
+use crate::message::{About, Entrance, Message, Notice};
+use crate::recipients::{note_delay, write};
 use crate::settle::settle;
 
 /// A message with its body, which is flushed already if it is a file.
@@ -27,7 +29,7 @@ impl Operation for Commit {
     fn octets(&self) -> usize {
         let recipients = self.message.recipients.iter();
         let paths: usize = recipients.map(|it| it.path.len() + it.dsn.len()).sum();
-        paths + self.body.inline().map_or(0, <[u8]>::len)
+        paths + self.body.inline().map_or(0, Bytes::len)
     }
 
     fn names_file(&self) -> bool {
@@ -51,13 +53,13 @@ impl Operation for Commit {
             batch
                 .connection
                 .prepare_cached("INSERT INTO body (message, octets) VALUES (?1, ?2)")?
-                .execute((id.to_sql(), octets))?;
+                .execute((id.to_sql(), &octets[..]))?;
         }
-        recipients(batch.connection, id, 0, &self.message.recipients)?;
         batch.changes.push(Change::Entered(Counted {
             lane,
             standing: standing(lease, false, Phase::Waiting),
             octets: self.body.octets(),
+            received_at: millis(self.message.envelope.received_at),
         }));
         if let Some(about) = &self.message.about {
             told(batch, about)?;
@@ -87,14 +89,16 @@ impl Commit {
             // Should nobody say what becomes of it, it is due from its beginning.
             Entrance::InDoubt | Entrance::Leased => envelope.received_at,
         };
+        let mut paths = Vec::new();
+        write(&mut paths, &self.message.recipients);
         let inserted = connection
             .prepare_cached(
                 "INSERT OR IGNORE INTO message
-                 (id, lane, lease, held, phase, due_at, attempts, octets, checksum, filed,
-                  received_at, expires_at, reverse_path, sender, dsn, body, smtputf8, mode,
-                  session_id, listener, credential, generation, client, helo, tls)
-                 VALUES (?1, ?2, ?3, 0, 0, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
-                         ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+                 (id, lane, lease, held, phase, due_at, attempts, delay_settled, octets, checksum,
+                  filed, received_at, expires_at, reverse_path, sender, dsn, body, smtputf8, mode,
+                  session_id, listener, credential, generation, client, helo, tls, recipients, paths)
+                 VALUES (?1, ?2, ?3, 0, 0, ?4, 0, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
+                         ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)",
             )?
             .execute(params![
                 envelope.id.to_sql(),
@@ -119,55 +123,33 @@ impl Commit {
                 origin.client.to_string(),
                 origin.helo,
                 origin.tls,
+                self.message.recipients.len() as u32,
+                paths,
             ])?;
         Ok(inserted == 1)
     }
 }
 
-/// Adds pending recipients, from a place on.
-pub(super) fn recipients(
-    connection: &Connection,
-    id: QueueId,
-    first: u32,
-    recipients: &[Recipient],
-) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO recipient (message, place, path, dsn, state, after, delay_told, attempts)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0)",
-    )?;
-    for (place, recipient) in (first..).zip(recipients) {
-        statement.execute((
-            id.to_sql(),
-            place,
-            &recipient.path,
-            &recipient.dsn,
-            RecipientState::Pending.code(),
-            After::Forget.code(),
-        ))?;
-    }
-    Ok(())
-}
-
 /// Notes that recipients of another message were told about.
 fn told(batch: &mut Batch<'_>, about: &About) -> rusqlite::Result<()> {
-    batch.change(
-        about.id,
-        |_| true,
-        |batch| {
-            let mut statement = batch.connection.prepare_cached(match about.notice {
-                Notice::Delay => {
-                    "UPDATE recipient SET delay_told = 1 WHERE message = ?1 AND place = ?2"
-                }
-                // 2 is After::Notify, and 0 After::Forget.
-                Notice::End => {
-                    "UPDATE recipient SET after = 0 WHERE message = ?1 AND place = ?2 AND after = 2"
-                }
-            })?;
+    let what = |batch: &mut Batch<'_>, found: Found| match about.notice {
+        Notice::Delay => {
+            for &place in &about.recipients {
+                note_delay(batch.connection, about.id, place)?;
+            }
+            batch.run("UPDATE message SET delay_settled = 1 WHERE id = ?1", about.id)
+        }
+        Notice::End => {
+            // 2 is After::Notify, and 0 After::Forget.
+            let mut statement = batch.connection.prepare_cached(
+                "UPDATE recipient SET after = 0 WHERE message = ?1 AND place = ?2 AND after = 2",
+            )?;
             for place in &about.recipients {
                 statement.execute((about.id.to_sql(), place))?;
             }
-            settle(batch.connection, about.id)
-        },
-    )?;
+            settle(batch.connection, about.id, found.recipients)
+        }
+    };
+    batch.change(about.id, |_| true, what)?;
     Ok(())
 }

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::commit::recipients;
-use super::{Batch, Operation};
+use super::{Batch, Found, Operation};
 use crate::account::Change;
-use crate::columns::{Coded, millis, reply_octets};
+use crate::columns::{Coded, Phase, millis};
 use crate::id::QueueId;
-use crate::message::{About, After, Attempt, Notice, Outcome, Recipient, RecipientState, Standing};
-use crate::settle::{remove, settle};
+use crate::message::{About, Attempt, Notice, Recipient, Standing};
+use crate::recipients::{attempted, fates, note, note_delay, write};
+use crate::settle::{phase, remove, settle};
+
+/// Nobody is to be told of a delay any more.
+const DELAY_SETTLED: &str = "UPDATE message SET delay_settled = 1 WHERE id = ?1";
 
 /// Messages that one operation on many of them changes: others wait no longer than that takes.
 pub(crate) const CHUNK: u32 = 1000;
@@ -27,11 +30,11 @@ fn each(
     batch: &mut Batch<'_>,
     ids: &[QueueId],
     may: impl Fn(Standing) -> bool,
-    mut what: impl FnMut(&mut Batch<'_>, QueueId) -> rusqlite::Result<()>,
+    mut what: impl FnMut(&mut Batch<'_>, QueueId, Found) -> rusqlite::Result<()>,
 ) -> rusqlite::Result<Vec<QueueId>> {
     let mut changed = Vec::with_capacity(ids.len());
     for &id in ids {
-        if batch.change(id, &may, |batch| what(batch, id))? {
+        if batch.change(id, &may, |batch, found| what(batch, id, found))? {
             changed.push(id);
         }
     }
@@ -48,7 +51,7 @@ impl Operation for LeaseThem {
 
     fn apply(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<Self::Answer> {
         let may = |standing| standing == Standing::Queued;
-        each(batch, &self.ids, may, |batch, id| {
+        each(batch, &self.ids, may, |batch, id, _| {
             batch.run("UPDATE message SET lease = 1 WHERE id = ?1", id)
         })
     }
@@ -62,8 +65,10 @@ pub(crate) struct Release {
 impl Operation for Release {
     type Answer = Vec<QueueId>;
 
+    const CAN_WAIT: bool = true;
+
     fn apply(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<Self::Answer> {
-        each(batch, &self.ids, is_leased, |batch, id| {
+        each(batch, &self.ids, is_leased, |batch, id, _| {
             batch.run("UPDATE message SET lease = 0 WHERE id = ?1", id)
         })
     }
@@ -79,7 +84,7 @@ impl Operation for Reschedule {
     type Answer = bool;
 
     fn apply(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<Self::Answer> {
-        batch.change(self.id, is_undecided, |batch| {
+        batch.change(self.id, is_undecided, |batch, _| {
             batch
                 .connection
                 .prepare_cached("UPDATE message SET lease = 0, due_at = ?2 WHERE id = ?1")?
@@ -101,13 +106,22 @@ impl Operation for Doubt {
     const GROWS: bool = true;
 
     fn apply(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<Self::Answer> {
-        batch.change(self.id, is_leased, |batch| {
+        batch.change(self.id, is_leased, |batch, found| {
             batch.run("UPDATE message SET lease = 2 WHERE id = ?1", self.id)?;
-            let first = batch
+            if self.joining.is_empty() {
+                return Ok(());
+            }
+            let mut list: Vec<u8> = batch
                 .connection
-                .prepare_cached("SELECT count(*) FROM recipient WHERE message = ?1")?
+                .prepare_cached("SELECT paths FROM message WHERE id = ?1")?
                 .query_row([self.id.to_sql()], |row| row.get(0))?;
-            recipients(batch.connection, self.id, first, &self.joining)
+            write(&mut list, &self.joining);
+            let recipients = found.recipients + self.joining.len() as u32;
+            batch
+                .connection
+                .prepare_cached("UPDATE message SET recipients = ?2, paths = ?3 WHERE id = ?1")?
+                .execute((self.id.to_sql(), recipients, list))?;
+            Ok(())
         })
     }
 }
@@ -122,44 +136,38 @@ pub(crate) struct Record {
 impl Operation for Record {
     type Answer = Option<Standing>;
 
+    const CAN_WAIT: bool = true;
+
     fn apply(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<Self::Answer> {
-        batch.change(self.id, is_leased, |batch| {
-            self.record(batch)?;
-            settle(batch.connection, self.id)
-        })?;
-        Ok(batch.look(self.id)?.map(|(counted, _)| counted.standing))
+        let Some(found) = batch.look(self.id)? else { return Ok(None) };
+        if !is_leased(found.counted.standing) {
+            return Ok(Some(found.counted.standing));
+        }
+        let mut fates = fates(batch.connection, self.id, found.recipients)?;
+        let notes = attempted(&mut fates, &self.attempts);
+        let Some(phase) = phase(&fates) else {
+            // What would be noted goes with it.
+            batch.remove(self.id, found)?;
+            return Ok(None);
+        };
+        for (attempt, fate) in notes {
+            let heard = (1, attempt.reply.as_ref());
+            note(batch.connection, self.id, attempt.place, fate, heard)?;
+        }
+        batch.change(self.id, is_leased, |batch, _| self.give_back(batch, phase))?;
+        Ok(batch.look(self.id)?.map(|found| found.counted.standing))
     }
 }
 
 impl Record {
-    fn record(&self, batch: &Batch<'_>) -> rusqlite::Result<()> {
-        // What was decided stays decided: only who is pending changes.
-        let mut statement = batch.connection.prepare_cached(
-            "UPDATE recipient SET state = ?3, after = ?4, reply = coalesce(?5, reply), attempts = attempts + 1
-             WHERE message = ?1 AND place = ?2 AND state = 0",
-        )?;
-        for attempt in &self.attempts {
-            let (state, after) = match attempt.outcome {
-                Outcome::Deferred => (RecipientState::Pending, After::Forget),
-                Outcome::Delivered(after) => (RecipientState::Delivered, after),
-                Outcome::Expired(after) => (RecipientState::Expired, after),
-                Outcome::Failed(after) => (RecipientState::Failed, after),
-            };
-            let reply = attempt.reply.as_ref().map(reply_octets);
-            statement.execute((
-                self.id.to_sql(),
-                attempt.place,
-                state.code(),
-                after.code(),
-                reply,
-            ))?;
-        }
+    fn give_back(&self, batch: &Batch<'_>, phase: Phase) -> rusqlite::Result<()> {
         batch
             .connection
             .prepare_cached(
-                "UPDATE message SET lease = 0, due_at = ?2, attempts = attempts + 1 WHERE id = ?1",
+                "UPDATE message SET lease = 0, phase = ?3, due_at = ?2, attempts = attempts + 1
+                 WHERE id = ?1",
             )?
-            .execute((self.id.to_sql(), millis(self.due_at)))?;
+            .execute((self.id.to_sql(), millis(self.due_at), phase.code()))?;
         Ok(())
     }
 }
@@ -173,27 +181,40 @@ impl Operation for Withhold {
     type Answer = bool;
 
     fn apply(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<Self::Answer> {
-        let about = &self.about;
-        batch.change(
-            about.id,
-            |_| true,
-            |batch| {
-                let mut statement = batch.connection.prepare_cached(match about.notice {
-                    Notice::Delay => {
-                        "UPDATE recipient SET delay_told = 1 WHERE message = ?1 AND place = ?2"
-                    }
-                    // After: 0 is Forget, 1 Keep, 2 Notify. State: 1 is Delivered.
-                    Notice::End => {
-                        "UPDATE recipient SET after = CASE state WHEN 1 THEN 0 ELSE 1 END
-                         WHERE message = ?1 AND place = ?2 AND after = 2"
-                    }
-                })?;
-                for place in &about.recipients {
-                    statement.execute((about.id.to_sql(), place))?;
+        let About { id, recipients, notice } = &self.about;
+        let what = |batch: &mut Batch<'_>, found: Found| {
+            if *notice == Notice::Delay {
+                for &place in recipients {
+                    note_delay(batch.connection, *id, place)?;
                 }
-                settle(batch.connection, about.id)
-            },
-        )
+                return batch.run(DELAY_SETTLED, *id);
+            }
+            // After: 0 is Forget, 1 Keep, 2 Notify. State: 1 is Delivered.
+            let mut statement = batch.connection.prepare_cached(
+                "UPDATE recipient SET after = CASE state WHEN 1 THEN 0 ELSE 1 END
+                 WHERE message = ?1 AND place = ?2 AND after = 2",
+            )?;
+            for place in recipients {
+                statement.execute((id.to_sql(), place))?;
+            }
+            settle(batch.connection, *id, found.recipients)
+        };
+        batch.change(*id, |_| true, what)
+    }
+}
+
+/// Notes that nobody is to be told that these messages are delayed.
+pub(crate) struct SettleDelay {
+    pub(crate) ids: Vec<QueueId>,
+}
+
+impl Operation for SettleDelay {
+    type Answer = Vec<QueueId>;
+
+    const CAN_WAIT: bool = true;
+
+    fn apply(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<Self::Answer> {
+        each(batch, &self.ids, |_| true, |batch, id, _| batch.run(DELAY_SETTLED, id))
     }
 }
 
@@ -206,7 +227,13 @@ impl Operation for Withdraw {
     type Answer = bool;
 
     fn apply(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<Self::Answer> {
-        batch.change(self.id, is_leased, |batch| remove(batch.connection, self.id))
+        match batch.look(self.id)? {
+            Some(found) if is_leased(found.counted.standing) => {
+                batch.remove(self.id, found)?;
+                Ok(true)
+            }
+            Some(_) | None => Ok(false),
+        }
     }
 }
 
@@ -220,7 +247,7 @@ impl Operation for Remove {
 
     fn apply(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<Self::Answer> {
         let may = |standing| !is_leased(standing);
-        each(batch, &self.ids, may, |batch, id| remove(batch.connection, id))
+        each(batch, &self.ids, may, |batch, id, _| remove(batch.connection, id))
     }
 }
 
@@ -238,7 +265,7 @@ impl Operation for Hold {
             Self::Aside(ids) => (ids, "UPDATE message SET held = 1 WHERE id = ?1"),
             Self::Back(ids) => (ids, "UPDATE message SET held = 0 WHERE id = ?1"),
         };
-        each(batch, ids, is_undecided, |batch, id| batch.run(sql, id))
+        each(batch, ids, is_undecided, |batch, id, _| batch.run(sql, id))
     }
 }
 
@@ -255,7 +282,7 @@ impl Operation for Retry {
     fn apply(&mut self, batch: &mut Batch<'_>) -> rusqlite::Result<Self::Answer> {
         let may = |standing| matches!(standing, Standing::Dead | Standing::Held | Standing::Queued);
         let (now, upstream) = (millis(self.now), self.upstream.clone());
-        each(batch, &self.ids, may, |batch, id| {
+        each(batch, &self.ids, may, |batch, id, found| {
             // Phase::Dead is 2, After::Keep is 1: who was refused and told is not tried again.
             batch.run(
                 "UPDATE recipient SET state = 0, after = 0 WHERE message = ?1 AND after = 1
@@ -279,7 +306,7 @@ impl Operation for Retry {
                 .connection
                 .prepare_cached("UPDATE message SET due_at = ?2, held = 0 WHERE id = ?1")?
                 .execute((id.to_sql(), now))?;
-            settle(batch.connection, id)
+            settle(batch.connection, id, found.recipients)
         })
     }
 }

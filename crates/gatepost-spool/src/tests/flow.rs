@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gatepost_smtp::reply::Reply;
 
@@ -513,4 +514,49 @@ fn a_batch_that_is_rolled_back_changes_nothing() {
         assert_eq!(operation.apply(&mut batch).expect("applies"), [id(1)]);
         assert_eq!(batch.changes.len(), 2);
     }
+}
+
+/// What stands with an upstream that rests is looked after when its time is over, or when somebody is to
+/// be told that it takes long.
+#[test]
+fn what_is_old_is_found_wherever_it_stands() {
+    let world = World::new();
+    run(async {
+        let (spool, _) = world.open();
+        // Accepted at its number, and given up a thousand seconds later.
+        for number in [1, 2, 3, 10, 200] {
+            commit(&spool, number, 10).await.expect("is taken");
+        }
+        let aged = async |now, limit| -> Vec<u64> {
+            let aged = spool.aged(at(now), Duration::from_secs(100), limit).await.expect("reads");
+            aged.iter().map(|it| it.id.as_u64()).collect()
+        };
+        assert_eq!(aged(50, 9).await, []);
+        assert_eq!(aged(110, 9).await, [1, 2, 3, 10]);
+        assert_eq!(aged(110, 2).await, [1, 2]);
+        assert_eq!(aged(1002, 9).await, [1, 2, 3, 10, 200], "what is over is the first");
+        assert_eq!(aged(1002, 0).await, []);
+
+        spool.lease(vec![id(1)]).await.expect("writes");
+        spool.hold(vec![id(2)]).await.expect("writes");
+        assert_eq!(aged(1002, 9).await, [3, 10, 200]);
+        // Whoever was told is not told again, and neither is who is not to be told.
+        let about = About { id: id(3), recipients: [1].into(), notice: Notice::Delay };
+        let text = body(&spool, 950, 10).await;
+        let notification = Message { about: Some(about), ..message(950) };
+        spool.commit(notification, text).await.expect("is taken");
+        assert_eq!(spool.settle_delay(vec![id(10), id(77)]).await.expect("writes"), [id(10)]);
+        assert_eq!(aged(999, 9).await, [200]);
+        let shown = spool.show(id(3)).await.expect("reads").expect("is there");
+        assert_eq!(
+            shown.recipients.iter().map(|it| it.delay_told).collect::<Vec<_>>(),
+            [false, true]
+        );
+        // Its time is over all the same.
+        assert_eq!(aged(1010, 9).await, [3, 10, 200]);
+        spool.release(vec![id(1)]).await.expect("writes");
+        spool.unhold(vec![id(2)]).await.expect("writes");
+        assert_eq!(aged(1010, 9).await, [1, 2, 3, 10, 200]);
+        assert_eq!(counted(&world, &spool).await.oldest, Some(at(1)));
+    });
 }
