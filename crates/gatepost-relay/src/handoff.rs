@@ -47,6 +47,8 @@ pub struct Handoff {
     mode: Mode,
     leg: Leg,
     keep: Keep,
+    /// Somebody was put off by the upstream, or the whole message: the queue lets it be for a while.
+    has_put_off: bool,
     /// What is put in front has been handed on.
     is_begun: bool,
     octets: u64,
@@ -121,7 +123,7 @@ impl Handoff {
         };
         let keep = Keep::new(&message, outlet.upstream.config().name.clone(), mode);
         let leg = Leg::new(outlet, mail, terms);
-        Self { relay, message, mode, leg, keep, is_begun: false, octets: 0 }
+        Self { relay, message, mode, leg, keep, has_put_off: false, is_begun: false, octets: 0 }
     }
 
     /// What is known of the message.
@@ -205,7 +207,7 @@ impl Handoff {
         recipient: (&[u8], &[u8]),
     ) -> Result<Named, Reply> {
         let Some(outlet) = self.relay.outlet_at(upstream).filter(|_| self.has_room()) else {
-            return Err(keep::NO_ROOM);
+            return Err(if mode == Mode::Spool { keep::NO_ROOM } else { keep::APART });
         };
         let name = outlet.upstream.config().name.clone();
         let reverse_path = reverse_path.unwrap_or_else(|| Arc::clone(&self.message.sender));

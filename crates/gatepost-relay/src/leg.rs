@@ -99,6 +99,7 @@ pub(crate) struct Leg {
     reason: Option<Box<str>>,
     decided: Decided,
     is_unreached: bool,
+    has_put_off: bool,
 }
 
 #[allow(clippy::large_enum_variant)] // one per transaction, and nearly always the large one
@@ -159,6 +160,7 @@ impl Leg {
             reason: None,
             decided: Decided::Upstream,
             is_unreached: false,
+            has_put_off: false,
         }
     }
 
@@ -204,6 +206,12 @@ impl Leg {
     /// Whether no word on this message was heard: the upstream rests, or no connection was to be had.
     pub(crate) const fn is_unreached(&self) -> bool {
         self.is_unreached
+    }
+
+    /// Whether anybody was put off who would be put off again at once: by the upstream's word, by its
+    /// rate, or because it was lost.
+    pub(crate) const fn has_put_off(&self) -> bool {
+        self.has_put_off || matches!(self.link, Link::Closed(_)) && !self.is_unreached
     }
 
     /// Whether the upstream offers DSN: then it tells a sender of success itself that has asked for it.

@@ -32,6 +32,7 @@ struct Doubt {
     /// Of the recipients, the first whom the upstream was given. All behind it were, too.
     first: usize,
     lease: LeaseGuard,
+    /// When those are due who were owed to the spool before.
     due_at: SystemTime,
 }
 
@@ -51,24 +52,23 @@ impl Handoff {
         };
         let main = parts.iter().position(|part| part.is_main).map(|at| parts.swap_remove(at));
         let first = self.keep.main.recipients.len();
-        let lease = match main {
-            Some(main) => match spool.doubt(main.id, keep::recipients(&accepted)).await {
+        let lease = if let Some(main) = main {
+            match spool.doubt(main.id, keep::recipients(&accepted)).await {
                 Ok(true) => {
                     self.keep.main.recipients.extend(&accepted);
                     Ok(main.lease)
                 }
                 Ok(false) | Err(_) => Err(Some(main)),
-            },
-            None => {
-                self.keep.main.recipients.extend(&accepted);
-                let context = (&*relay, spool);
-                let main = &mut self.keep.main;
-                let committed = main.commit(context, &self.message, origin, Entrance::InDoubt);
-                committed.await.map_err(|_| {
-                    main.recipients.truncate(first);
-                    None
-                })
             }
+        } else {
+            self.keep.main.recipients.extend(&accepted);
+            let context = (&*relay, spool);
+            let main = &mut self.keep.main;
+            let committed = main.commit(context, &self.message, origin, Entrance::InDoubt);
+            committed.await.map_err(|_| {
+                main.recipients.truncate(first);
+                None
+            })
         };
         let lease = match lease {
             Ok(lease) => lease,
@@ -79,7 +79,7 @@ impl Handoff {
         };
         self.let_go(spool, parts).await;
         let message = self.keep.main.message(&relay, &self.message, origin, Entrance::InDoubt);
-        let due_at = SystemTime::now() + relay.first_retry();
+        let due_at = self.due_at();
         let outlet = self.leg.outlet().clone();
         let doubt = Doubt { relay: relay.clone(), outlet, message, first, lease, due_at };
         relay.stay(doubt.wait(finishing));
@@ -92,9 +92,14 @@ impl Doubt {
         let ending = finishing.await;
         let attempts = self.attempts(&ending);
         self.tell(&ending);
+        let due_at = match &ending {
+            Ending::Accepted(_) => self.due_at,
+            // The upstream has just been asked.
+            Ending::Refused(_) => SystemTime::now() + self.relay.first_retry(),
+        };
         // A spool that has stopped is told of by the queue; the next start finds the message in doubt.
         if let Some(queue) = self.relay.queue() {
-            let _ = queue.record(self.lease, attempts, self.due_at).await;
+            let _ = queue.record(self.lease, attempts, due_at).await;
         }
     }
 

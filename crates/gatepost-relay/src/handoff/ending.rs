@@ -55,6 +55,7 @@ impl Handoff {
         if self.is_copied() {
             self.keep.end(&last).await;
         }
+        self.has_put_off = self.leg.has_put_off();
         if self.leg.holds_connection() && !self.leg.accepted().is_empty() {
             self.end_upstream(last, origin).await
         } else {
@@ -71,7 +72,7 @@ impl Handoff {
         if self.leg.is_unfit() || !(self.falls_back() || accepted.is_empty() && self.keep.is_owed())
         {
             let none = gatepost_smtp::server::replies::NO_VALID_RECIPIENTS;
-            return self.refuse(refused.unwrap_or_else(|| self.refused(none)), accepted);
+            return Self::refuse(refused.unwrap_or_else(|| self.refused(none)), accepted);
         }
         let owed = self.keep.main.recipients.len();
         self.keep.main.recipients.extend(&accepted);
@@ -179,7 +180,8 @@ impl Handoff {
             }
             Ending::Refused(refused) => refused,
         };
-        let Some(spool) = &relay.spool else { return self.refuse(refused, accepted) };
+        self.has_put_off = true;
+        let Some(spool) = &relay.spool else { return Self::refuse(refused, accepted) };
         let can_wait = self.mode == Mode::Hybrid && refused.reply.is_transient();
         let parts = if can_wait {
             match self.join(spool, parts, &accepted, origin).await {
@@ -198,8 +200,8 @@ impl Handoff {
             parts
         };
         match keep::withdraw(spool, parts).await {
-            Ok(()) => self.refuse(refused, accepted),
-            Err(_) => self.refuse(Refused { reply: NOT_WITHDRAWN, ..refused }, accepted),
+            Ok(()) => Self::refuse(refused, accepted),
+            Err(_) => Self::refuse(Refused { reply: NOT_WITHDRAWN, ..refused }, accepted),
         }
     }
 
@@ -225,16 +227,13 @@ impl Handoff {
         let main = &mut self.keep.main;
         let owed = main.recipients.len();
         main.recipients.extend(accepted);
-        match main.commit((&relay, spool), &self.message, origin, Entrance::Leased).await {
-            Ok(lease) => {
-                parts.push(Committed { id: main.id, is_main: true, lease });
-                Ok(parts)
-            }
-            Err(_) => {
-                main.recipients.truncate(owed);
-                Err(parts)
-            }
-        }
+        let committed = main.commit((&relay, spool), &self.message, origin, Entrance::Leased);
+        let Ok(lease) = committed.await else {
+            main.recipients.truncate(owed);
+            return Err(parts);
+        };
+        parts.push(Committed { id: main.id, is_main: true, lease });
+        Ok(parts)
     }
 
     /// The queue goes on with parts: at once, or in a while with what was just tried.
@@ -256,10 +255,7 @@ impl Handoff {
     pub(super) fn due_at(&self) -> SystemTime {
         let now = SystemTime::now();
         // Who was never asked about has not failed.
-        if self.mode == Mode::Spool || self.leg.is_unreached() {
-            return now;
-        }
-        now + self.relay.first_retry()
+        if self.has_put_off { now + self.relay.first_retry() } else { now }
     }
 
     /// What the client hears of a message that is in the spool.
@@ -272,18 +268,20 @@ impl Handoff {
         Refused { reply, reason: self.leg.reason().map(Into::into), decided }
     }
 
-    fn refuse(&self, refused: Refused, accepted: Paths) -> Ended {
+    fn refuse(refused: Refused, accepted: Paths) -> Ended {
         Ended { reply: refused.reply.clone(), fate: Fate::Refused(refused), accepted }
     }
 
-    /// The spool did not take it: the client hears of the upstream's trouble, if there was any.
+    /// The spool did not take it: the client hears of the upstream's trouble, if there was any. One
+    /// that has refused its recipients for good has said nothing about those who still stand.
     fn not_kept(&self, error: &SpoolError, refused: Option<Refused>, accepted: Paths) -> Ended {
         tracing::warn!(id = %self.message.id, %error, "the spool did not take a message");
+        let refused = refused.filter(|refused| refused.reply.is_transient());
         let refused = refused.unwrap_or_else(|| Refused {
             reply: keep::NO_ROOM,
             reason: Some(error.to_string().into()),
             decided: Decided::Here,
         });
-        self.refuse(refused, accepted)
+        Self::refuse(refused, accepted)
     }
 }

@@ -30,6 +30,9 @@ const TOO_MANY_WAYS: Reply = Reply::fixed(
     (4, 5, 3),
     "too many upstreams for one message, send the other recipients separately",
 );
+/// Somebody goes to another upstream, and there is no spool to part the message.
+pub(super) const APART: Reply =
+    Reply::fixed(452, (4, 5, 3), "this recipient goes to another upstream, send it separately");
 /// The spool cannot take a message: its disk is full, or it has stopped.
 pub(super) const NO_ROOM: Reply =
     Reply::fixed(452, (4, 3, 1), "no room to keep the message, try again later");
@@ -173,10 +176,11 @@ impl Keep {
         }
     }
 
-    /// Nobody will ask for the copy any more.
+    /// Nobody will ask for the copy any more. Who is owed stays owed: without a copy nothing can be
+    /// committed, and so nothing be granted.
     pub(super) fn forget(&mut self) {
         self.main.body = None;
-        self.others.clear();
+        self.others.iter_mut().for_each(|part| part.body = None);
     }
 
     async fn append_all(&mut self, content: Bytes) {

@@ -46,7 +46,11 @@ impl Leg {
         // What is given up is not asked of the upstream any more, and so not counted.
         if !matches!(self.link, Link::Closed(_)) {
             let (upstream, entry) = (&self.outlet.upstream, &self.mail.entry);
-            upstream.take_recipient(entry, &mut self.terms.patience).await.map_err(too_fast)?;
+            let taken = upstream.take_recipient(entry, &mut self.terms.patience).await;
+            if let Err(wait) = taken {
+                self.has_put_off = true;
+                return Err(too_fast(wait));
+            }
         }
         self.pending.push(forward_path, dsn);
         Ok(())
@@ -173,7 +177,9 @@ impl Leg {
                 self.accepted.push(path, dsn);
                 self.replies.push(reply.with_status());
             } else {
-                self.replies.push(self.outlet.hear(Stage::Recipient, &reply));
+                let reply = self.outlet.hear(Stage::Recipient, &reply);
+                self.has_put_off |= reply.is_transient();
+                self.replies.push(reply);
             }
         }
         drop(answers);
