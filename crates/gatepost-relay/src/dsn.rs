@@ -193,7 +193,7 @@ impl Bouncer {
         about: About,
         now: SystemTime,
     ) -> Result<QueueId, SpoolError> {
-        let id = QueueId::from(self.ids.next());
+        let id = self.ids.next();
         let original = read_original(spool, message, told, about.notice).await?;
         let notice = about.notice;
         let hostname = &*self.hostname;

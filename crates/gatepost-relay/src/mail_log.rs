@@ -159,6 +159,7 @@ impl<'a> Event<'a> {
     }
 }
 
+#[allow(clippy::ref_option)] // serde hands a field over like this
 fn in_words<S: Serializer>(id: &Option<Id>, serializer: S) -> Result<S::Ok, S::Error> {
     match id {
         Some(id) => serializer.collect_str(id),

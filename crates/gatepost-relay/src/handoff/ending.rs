@@ -122,14 +122,12 @@ impl Handoff {
         let message = part.message(relay, &self.message, origin, Entrance::Leased);
         let lease = spool.guard(part.id);
         // If this fails nothing was leased, and giving back what is not leased does nothing.
-        match spool.commit_and_keep(message.clone(), body).await? {
-            Some(body) => queue.offer(Fresh { message, body, lease, room }),
+        if let Some(body) = spool.commit_and_keep(message.clone(), body).await? {
+            queue.offer(Fresh { message, body, lease, room });
+        } else if spool.release(vec![part.id]).await.is_ok() {
             // It is in a file, and read back from there.
-            None => {
-                spool.release(vec![part.id]).await?;
-                lease.is_over();
-                queue.wake();
-            }
+            lease.is_over();
+            queue.wake();
         }
         Ok(true)
     }
