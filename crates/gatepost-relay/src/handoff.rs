@@ -266,7 +266,9 @@ impl Handoff {
 impl Handoff {
     /// Hands the last content over, and brings back who has the message.
     pub async fn complete(mut self, last: Last, origin: Origin<'_>) -> DataReply {
+        let untold = self.untold();
         let ended = self.end(last, &origin).await;
+        untold.told();
         self.record(&ended, origin);
         if ended.is_granted() {
             DataReply::Granted(Grant(ended.reply))
@@ -336,6 +338,12 @@ impl Handoff {
     pub async fn end_chunk(&mut self) -> Result<Option<Reply>, Reply> {
         match self.leg.end_chunk().await {
             Err(_) if self.falls_back() || self.is_kept_only() => Ok(None),
+            Err(reply) => {
+                // The rest of the message is not heard: a part of it must not be taken for all of it
+                // if there should be room again in a moment.
+                self.keep.forget();
+                Err(reply)
+            }
             ended => ended,
         }
     }

@@ -14,8 +14,15 @@ pub struct Ids(AtomicU64);
 impl Ids {
     /// Ids from this moment on.
     pub fn new() -> Self {
+        Self::after(None)
+    }
+
+    /// The same, greater than one that was given before: a clock that was set back must not give it to
+    /// a second message.
+    pub fn after(latest: Option<Id>) -> Self {
         let micros = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-        Self(AtomicU64::new(micros as u64))
+        let next = latest.map_or(0, |latest| latest.as_u64() + 1);
+        Self(AtomicU64::new(next.max(micros as u64)))
     }
 
     /// The next one.
@@ -39,5 +46,13 @@ mod tests {
         let ids = Ids::new();
         let (first, second) = (ids.next().to_string(), ids.next().to_string());
         assert!(first < second && first.len() == 11);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_gives_no_id_twice() {
+        let (early, late) = (Id::wrapping(7), Ids::new().next());
+        let late = Id::wrapping(late.as_u64() + 3_600_000_000);
+        assert_eq!(Ids::after(Some(late)).next(), Id::wrapping(late.as_u64() + 1));
+        assert!(Ids::after(Some(early)).next() > Id::wrapping(1_000_000));
     }
 }

@@ -13,6 +13,7 @@ use crate::trouble::Scope;
 pub(crate) struct HandoffMetrics([ModeMetrics; Mode::ALL.len()]);
 
 struct ModeMetrics {
+    cut_off: Counter,
     delivered: Counter,
     kept: Counter,
     in_doubt: Counter,
@@ -35,6 +36,7 @@ impl HandoffMetrics {
                 counter
             };
             ModeMetrics {
+                cut_off: count("cut_off"),
                 delivered: count("delivered"),
                 kept: count("kept"),
                 in_doubt: count("in_doubt"),
@@ -42,6 +44,11 @@ impl HandoffMetrics {
                 refused: count("refused"),
             }
         }))
+    }
+
+    /// Nobody knows how it ended, its client least of all.
+    pub(crate) fn cut_off(&self, mode: Mode) {
+        self.0[mode as usize].cut_off.increment(1);
     }
 
     pub(crate) fn count(&self, mode: Mode, fate: &Fate) {

@@ -31,11 +31,12 @@ pub(crate) const INLINE_OCTETS_MAX: u64 = 64 * 1024;
 /// Slices that are held as they are, however small: what a message in a few segments has, with lines
 /// that begin with a dot in it.
 pub(crate) const CHUNKS_KEPT: usize = 64;
-/// With more slices, octets that they have to have on the average: some times what a slice takes by itself.
-const CHUNK_OCTETS_MEAN: u64 = 1024;
+/// With more slices, octets that they have to have on the average: a slice can keep a read buffer of
+/// twice that many alive, and what is counted has to be near to what is held.
+const CHUNK_OCTETS_MEAN: u64 = 4096;
 /// Octets of a slice that is not put together with the next ones any more, so that no octet is copied
 /// often.
-const CHUNK_OCTETS_WHOLE: usize = 4096;
+const CHUNK_OCTETS_WHOLE: usize = 16 * 1024;
 /// Octets that are gathered before they are written to a file that was begun.
 const WRITE_OCTETS: u64 = 256 * 1024;
 
@@ -130,7 +131,13 @@ impl BodyWriter {
                     return Ok(());
                 }
             }
-            Place::File(_) if self.gathered < WRITE_OCTETS => return Ok(()),
+            // Where there is no memory left, nothing is gathered either.
+            Place::File(_)
+                if self.gathered < WRITE_OCTETS && self.shared.budget.try_take(octets) =>
+            {
+                self.taken += octets;
+                return Ok(());
+            }
             Place::File(_) => {}
             Place::Torn(error) => {
                 // It will never be committed: nothing is gathered for it.

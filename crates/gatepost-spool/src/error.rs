@@ -74,8 +74,16 @@ pub enum SpoolError {
         /// The version of its schema.
         version: usize,
     },
+    /// There are bodies of messages, or the log of a database, and no database that knows of them.
+    /// Nothing was changed.
+    #[error(
+        "{}: there is mail here without the database that knows of it; put spool.db back to the files \
+         that were beside it, or move this whole directory away, and keep it",
+        .0.display()
+    )]
+    NoDatabase(PathBuf),
     /// It is something else.
-    #[error("{} is not a spool of Gatepost, or its head is damaged; move it away, and keep it: if it was one, it has messages in it", .0.display())]
+    #[error("{} is not a spool of Gatepost, or its head is damaged; move the whole directory away, and keep it: if it was one, it has messages in it", .0.display())]
     NotSpool(PathBuf),
     /// Whatever else SQLite has to say. Nothing was written.
     #[error("{}: {reason}", path.display())]

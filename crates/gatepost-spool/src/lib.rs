@@ -42,6 +42,7 @@
 //! | the disk was full | nothing of the batch, or parts without the mark of a commit | SQLite drops them |
 //! | somebody has removed a body file, or cut it | the row | the message becomes a dead letter, and is named in the log |
 //! | somebody has damaged the database | – | says so, and changes nothing |
+//! | somebody has moved the database away | its log, or bodies | the same: they are not taken for orphans |
 //!
 //! # Who uses it how
 //!

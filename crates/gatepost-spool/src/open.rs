@@ -19,6 +19,7 @@ use crate::account::Account;
 use crate::body::Budget;
 use crate::disk::{Disk, FILE_MODE, RealDisk};
 use crate::error::SpoolError;
+use crate::id::QueueId;
 use crate::metrics::SpoolMetrics;
 use crate::read::Reader;
 use crate::recovery::{self, Recovery};
@@ -87,6 +88,7 @@ impl Spool {
         make_directory(directory)?;
         let lock = lock(&directory.join("lock"))?;
         make_directory(&paths.bodies)?;
+        refuse_log(&paths)?;
         make_database(&paths)?;
         let mut connection = connect(&paths.database)?;
         let recovery = recovery::recover(&mut connection, &paths, now)?;
@@ -185,7 +187,7 @@ fn connect(path: &Path) -> Result<Connection, SpoolError> {
             return Err(SpoolError::Newer { path: owned(), version });
         }
         Schema::Version(_) => examine(path, &connection)?,
-        Schema::Blank => {}
+        Schema::Blank => refuse_bodies(path)?,
     }
     if prepare(&connection).map_err(of_sqlite)? != "wal" {
         // Without the log readers would stop the writer; some network file systems have none.
@@ -194,6 +196,31 @@ fn connect(path: &Path) -> Result<Connection, SpoolError> {
     }
     schema::migrate(&mut connection, &schema::STEPS).map_err(of_sqlite)?;
     Ok(connection)
+}
+
+/// SQLite removes a log whose database is empty, and there is mail in it.
+fn refuse_log(paths: &Paths) -> Result<(), SpoolError> {
+    let is_empty =
+        |path: &Path| std::fs::metadata(path).map_or(true, |metadata| metadata.len() == 0);
+    let log = paths.directory.join("spool.db-wal");
+    if is_empty(&paths.database) && !is_empty(&log) {
+        return Err(SpoolError::NoDatabase(paths.directory.clone()));
+    }
+    Ok(())
+}
+
+/// A database without tables knows of no message: if there are bodies beside it, it is another one that
+/// knew them, and they would be taken for what nobody needs.
+fn refuse_bodies(database: &Path) -> Result<(), SpoolError> {
+    let paths = Paths::of(database.parent().unwrap_or(database));
+    let failed = |error| SpoolError::io(&paths.bodies, error);
+    for file in std::fs::read_dir(&paths.bodies).map_err(failed)? {
+        let name = file.map_err(failed)?.file_name();
+        if name.to_str().is_some_and(|name| name.parse::<QueueId>().is_ok()) {
+            return Err(SpoolError::NoDatabase(paths.directory));
+        }
+    }
+    Ok(())
 }
 
 fn examine(path: &Path, connection: &Connection) -> Result<(), SpoolError> {

@@ -7,7 +7,7 @@ use std::io;
 use std::time::SystemTime;
 
 use gatepost_smtp::reply::Reply;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
 use crate::columns::{Coded as _, Columns, Lease, millis};
 use crate::error::SpoolError;
@@ -33,6 +33,8 @@ pub struct Recovery {
     pub leases: u64,
     /// Of these, those that an upstream may have accepted: they may arrive twice.
     pub in_doubt: Vec<QueueId>,
+    /// The greatest id of a message that is there: whoever makes ids goes on behind it.
+    pub latest: Option<QueueId>,
     /// Body files without a message, now removed: it was not acknowledged, or is delivered.
     pub orphans: u64,
     /// Messages whose body is gone or has another length; they are dead letters now.
@@ -113,6 +115,11 @@ fn rows(
             Ok((columns.octets()?, columns.octets()?))
         },
     )?;
+    recovery.latest = transaction
+        .query_row("SELECT id FROM message ORDER BY id DESC LIMIT 1", (), |row| {
+            Columns::of(row).id()
+        })
+        .optional()?;
     transaction.commit()?;
     Ok(filed)
 }

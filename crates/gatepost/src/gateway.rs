@@ -122,7 +122,7 @@ impl Gateway {
         let upstream_keys = UpstreamKeys::begin(&config.upstreams, config.upstream_files, keys)?;
         let upstreams: Vec<_> =
             config.upstreams.into_iter().map(|it| Upstream::new(it, clock.clone())).collect();
-        let (ids, kept) = (Arc::new(Ids::new()), Some(spool.clone()));
+        let (ids, kept) = (Arc::new(Ids::after(recovery.latest)), Some(spool.clone()));
         let relay = Relay::new(config.relay, upstreams.clone(), mail_log.clone(), kept, ids);
         let keeper = Keeper::start(&relay, spool, recovery);
         let canaries = canaries(config.canaries, &relay, &upstreams, &config.session.hostname);
@@ -270,6 +270,7 @@ impl Gateway {
         self.readiness.set_draining();
         self.watches.abort_all();
         self.drain.begin();
+        self.keeper.begin_end();
         while self.listeners.join_next().await.is_some() {}
         let finished = timeout_at(end, self.drain.finished()).await;
         for server in self.pages.take().into_iter().chain(self.control.take()) {

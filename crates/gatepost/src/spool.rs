@@ -60,6 +60,14 @@ impl Keeper {
         watch(self.spool.clone())
     }
 
+    /// The gateway begins to end: nothing more is taken from the spool, so that what is being delivered
+    /// has as long as the sessions to come to its end. What is cut off may arrive twice.
+    pub(crate) fn begin_end(&self) {
+        if let Some(queue) = self.queue() {
+            tokio::spawn(async move { queue.stop().await });
+        }
+    }
+
     /// Nobody brings messages any more. What is being delivered may come to its end until the time is
     /// up; the rest is delivered by the next gateway.
     pub(crate) async fn end(self, end: Instant) {
@@ -205,7 +213,7 @@ mod tests {
         file.write_all_at(b"no database", 0).expect("writes");
         let (told, code) = refused(&config);
         assert!(
-            told.contains("spool.db is not a spool of Gatepost, or its head is damaged; move it"),
+            told.contains("spool.db is not a spool of Gatepost, or its head is damaged; move the"),
             "{told}"
         );
         assert_eq!(code, 74);

@@ -10,7 +10,7 @@ use gatepost_delivery::Paths;
 use gatepost_smtp::reply::Reply;
 use gatepost_spool::{Entrance, Spool, SpoolError};
 
-use super::keep::{self, Committed};
+use super::keep::{self, Committed, Withdrawn};
 use super::{Handoff, Last};
 use crate::leg::{Decided, Ending, Refused};
 use crate::mail_log::Origin;
@@ -61,7 +61,7 @@ impl Handoff {
         } else {
             // Nothing is sent, but what is in it has to be looked at.
             self.leg.content(last.octets()).await;
-            self.end_here(origin).await
+            Box::pin(self.end_here(origin)).await
         }
     }
 
@@ -99,7 +99,7 @@ impl Handoff {
         }
         let entrance = Entrance::Due(self.due_at());
         let part = &mut self.keep.main;
-        part.commit((&relay, spool), &self.message, origin, entrance).await?.is_over();
+        part.put_down((&relay, spool), &self.message, origin, entrance).await?;
         relay.wake_queue();
         Ok(())
     }
@@ -121,15 +121,17 @@ impl Handoff {
         let Some(body) = part.take_body() else { return Ok(false) };
         let message = part.message(relay, &self.message, origin, Entrance::Leased);
         let lease = spool.guard(part.id);
-        // If this fails nothing was leased, and giving back what is not leased does nothing.
-        if let Some(body) = spool.commit_and_keep(message.clone(), body).await? {
-            queue.offer(Fresh { message, body, lease, room });
-        } else if spool.release(vec![part.id]).await.is_ok() {
-            // It is in a file, and read back from there.
-            lease.is_over();
-            queue.wake();
+        match spool.commit_and_keep(message.clone(), body).await {
+            Ok(body) => {
+                queue.offer(Fresh { message, body, lease, room });
+                Ok(true)
+            }
+            Err(error) => {
+                // Nothing of it was leased.
+                lease.is_over();
+                Err(error)
+            }
         }
-        Ok(true)
     }
 
     /// The upstream has the message but for its end.
@@ -137,7 +139,8 @@ impl Handoff {
         let relay = self.relay.clone();
         let mut parts = Vec::new();
         if let Some(spool) = relay.spool.as_ref().filter(|_| self.keep.is_owed()) {
-            match self.keep.commit_owed((&relay, spool), &self.message, origin).await {
+            let owed = self.keep.commit_owed((&relay, spool), &self.message, origin);
+            match Box::pin(owed).await {
                 Ok(committed) => parts = committed,
                 Err(error) => {
                     // Its connection is closed without the final dot.
@@ -148,15 +151,21 @@ impl Handoff {
             }
         }
         let accepted = self.leg.take_accepted();
-        let finishing = self.leg.take().finish(last.octets());
-        if self.mode != Mode::Hybrid {
-            let ending = finishing.await;
-            return self.settle(ending, parts, accepted, origin).await;
-        }
-        let mut finishing = Box::pin(finishing);
-        match tokio::time::timeout(relay.config.answer_within, &mut finishing).await {
-            Ok(ending) => self.settle(ending, parts, accepted, origin).await,
-            Err(_) => self.leave(finishing, parts, accepted, origin).await,
+        // Boxed, because it may stay for longer than the client does; and so is what seldom happens.
+        let mut finishing = Box::pin(self.leg.take().finish(last.octets()));
+        let ending = if self.mode == Mode::Hybrid {
+            match tokio::time::timeout(relay.config.answer_within, &mut finishing).await {
+                Ok(ending) => ending,
+                Err(_) => return Box::pin(self.leave(finishing, parts, accepted, origin)).await,
+            }
+        } else {
+            finishing.await
+        };
+        match ending {
+            Ending::Accepted(reply) if parts.is_empty() => {
+                Ended { reply, fate: Fate::Accepted, accepted }
+            }
+            ending => Box::pin(self.settle(ending, parts, accepted, origin)).await,
         }
     }
 
@@ -198,8 +207,10 @@ impl Handoff {
             parts
         };
         match keep::withdraw(spool, parts).await {
-            Ok(()) => Self::refuse(refused, accepted),
-            Err(_) => Self::refuse(Refused { reply: NOT_WITHDRAWN, ..refused }, accepted),
+            Withdrawn::All => Self::refuse(refused, accepted),
+            Withdrawn::NotAll => {
+                Self::refuse(Refused { reply: NOT_WITHDRAWN, ..refused }, accepted)
+            }
         }
     }
 

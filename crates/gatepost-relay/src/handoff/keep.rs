@@ -238,28 +238,40 @@ impl Keep {
 }
 
 impl Part {
-    /// Commits it with its recipients. The guard gives back the lease, if that is how it goes in.
+    /// Commits it with its recipients, leased in one way or the other. The guard gives back the lease.
     pub(super) async fn commit(
         &mut self,
-        (relay, spool): (&Relay, &Spool),
+        context: (&Relay, &Spool),
         message: &Message,
         origin: &Origin<'_>,
         entrance: Entrance,
     ) -> Result<LeaseGuard, SpoolError> {
-        let Some(body) = self.body.take() else {
-            let reason = "it was not kept from its beginning".into();
-            return Err(SpoolError::BodyDamaged { id: self.id, reason });
-        };
         // Before the commit: a task that is cut off while it waits leaves a lease behind, too.
-        let lease = spool.guard(self.id);
-        let stored = self.message(relay, message, origin, entrance);
-        match spool.commit(stored, body).await {
-            Ok(_) => Ok(lease),
+        let lease = context.1.guard(self.id);
+        match self.put_down(context, message, origin, entrance).await {
+            Ok(()) => Ok(lease),
             Err(error) => {
                 lease.is_over();
                 Err(error)
             }
         }
+    }
+
+    /// Commits it with its recipients. There is no guard: what is due at once can be leased by the queue
+    /// before this has returned, and that lease is not ours to give back.
+    pub(super) async fn put_down(
+        &mut self,
+        (relay, spool): (&Relay, &Spool),
+        message: &Message,
+        origin: &Origin<'_>,
+        entrance: Entrance,
+    ) -> Result<(), SpoolError> {
+        let Some(body) = self.body.take() else {
+            let reason = "it was not kept from its beginning".into();
+            return Err(SpoolError::BodyDamaged { id: self.id, reason });
+        };
+        let stored = self.message(relay, message, origin, entrance);
+        spool.commit(stored, body).await.map(drop)
     }
 
     /// What the spool is given.
@@ -302,14 +314,26 @@ impl Part {
     }
 }
 
-/// Takes parts back that the client is told of in another way. When this has returned `Ok`, they are
-/// gone for good.
-pub(super) async fn withdraw(spool: &Spool, parts: Vec<Committed>) -> Result<(), SpoolError> {
-    let mut withdrawn = Ok(());
+/// Whether the client may be told that nobody has its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Withdrawn {
+    All,
+    /// Of some it is not known, or somebody else has them: they may be delivered.
+    NotAll,
+}
+
+/// Takes parts back that the client is told of in another way. Those that were are gone for good.
+pub(super) async fn withdraw(spool: &Spool, parts: Vec<Committed>) -> Withdrawn {
+    let mut withdrawn = Withdrawn::All;
     for part in parts {
         match spool.withdraw(part.id).await {
-            Ok(_) => part.lease.is_over(),
-            Err(error) => withdrawn = Err(error),
+            Ok(true) => part.lease.is_over(),
+            Ok(false) => {
+                // The lease was ours, and is not any more: it is not ours to give back either.
+                part.lease.is_over();
+                withdrawn = Withdrawn::NotAll;
+            }
+            Err(_) => withdrawn = Withdrawn::NotAll,
         }
     }
     withdrawn
@@ -320,3 +344,6 @@ pub(super) fn recipients(paths: &Paths) -> Vec<Recipient> {
     let all = paths.with_parameters();
     all.map(|(path, dsn)| Recipient { path: path.into(), dsn: dsn.into() }).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,20 @@
 //! What is counted and written down about a message when it has ended.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use gatepost_delivery::Paths;
 use gatepost_smtp::reply::{Reply, Severity};
 
 use super::Handoff;
 use super::ending::{Ended, Fate};
+use crate::id::Id;
 use crate::leg::{Decided, Ending, Refused};
 use crate::mail_log::{Event, EventType, MailLog, Octets, Origin, PathList};
 use crate::metrics::DeliveryMetrics;
+use crate::mode::Mode;
 use crate::outlet::Outlet;
+use crate::relay::Relay;
 
 /// Why a message was kept whose upstream has not said anything.
 const NO_ANSWER_YET: &str = "the upstream takes its time to answer";
@@ -81,6 +85,45 @@ impl Handoff {
     }
 }
 
+/// Tells of a message whose hand-over was cut off at its end: its client has heard nothing, and sends again
+/// what the spool or the upstream may have.
+pub(super) struct Untold {
+    relay: Arc<Relay>,
+    mode: Mode,
+    id: Id,
+    is_over: bool,
+}
+
+impl Handoff {
+    pub(super) fn untold(&self) -> Untold {
+        Untold {
+            relay: Arc::clone(&self.relay),
+            mode: self.mode,
+            id: self.message.id,
+            is_over: false,
+        }
+    }
+}
+
+impl Untold {
+    /// The client is about to be told.
+    pub(super) fn told(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for Untold {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.relay.metrics.cut_off(self.mode);
+            tracing::warn!(
+                id = %self.id,
+                "cut off before the client was told: it sends the message again, which may arrive twice"
+            );
+        }
+    }
+}
+
 /// The upstream's word on a message that its client was told is kept.
 pub(super) struct LateWord<'a> {
     pub(super) message: &'a gatepost_spool::Message,
@@ -111,7 +154,7 @@ impl LateWord<'_> {
             id: Some(envelope.id),
             sender: Some(Octets(&envelope.sender)),
             recipients: Some(PathList(&self.recipients)),
-            mode: Some(crate::mode::Mode::Hybrid.name()),
+            mode: Some(Mode::Hybrid.name()),
             upstream: Some(self.outlet.name()),
             attempt: Some(1),
             reason: reason.map(Cow::Borrowed),

@@ -70,13 +70,10 @@ impl Job {
 
     pub(super) fn fresh(fresh: Fresh, ticket: Ticket) -> Self {
         let Fresh { message, body, lease, room } = fresh;
-        let letter = Letter::of_fresh(message, &body);
-        Self {
-            lease,
-            ticket,
-            source: Source::Fresh(Box::new(letter), body),
-            _hold: Hold::Room(room),
-        }
+        let source = body.map_or(Source::Stored, |body| {
+            Source::Fresh(Box::new(Letter::of_fresh(message, &body)), body)
+        });
+        Self { lease, ticket, source, _hold: Hold::Room(room) }
     }
 
     /// Delivers it, if the upstream lets it.

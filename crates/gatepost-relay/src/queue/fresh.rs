@@ -21,8 +21,8 @@ const OCTETS_MAX: u64 = 32 * 1024 * 1024;
 pub(crate) struct Fresh {
     /// What was committed.
     pub(crate) message: Message,
-    /// All of its body.
-    pub(crate) body: Bytes,
+    /// All of its body; none if it was too large to be kept: then it is read back.
+    pub(crate) body: Option<Bytes>,
     /// Its lease.
     pub(crate) lease: LeaseGuard,
     /// The place that was taken for it.

@@ -290,6 +290,54 @@ fn a_damaged_or_foreign_database_is_left_as_it_is() {
     assert_eq!(recovery.messages, 20);
 }
 
+/// Who moves a damaged database away, or loses it, must not lose the bodies with it.
+#[test]
+fn bodies_without_their_database_are_left_where_they_are() {
+    let world = World::new();
+    run(async {
+        let (spool, _) = world.open();
+        commit(&spool, 1, 100_000).await.expect("is taken");
+        spool.close().await;
+    });
+    let (database, kept) = (world.path().join("spool.db"), world.path().join("kept"));
+    fs::rename(&database, &kept).expect("is there");
+    for _ in 0..2 {
+        let error = Spool::open(&world.path(), options(), at(0)).err().expect("there is mail");
+        assert!(matches!(error, SpoolError::NoDatabase(_)), "{error}");
+        assert_eq!(world.files(), [id(1).to_string()]);
+    }
+    fs::rename(&kept, &database).expect("is there");
+    run(async {
+        let (spool, recovery) = world.open();
+        assert_eq!((recovery.messages, recovery.orphans, recovery.latest), (1, 0, Some(id(1))));
+        assert_eq!(read(&spool, 1).await.expect("is whole"), Some(octets(1, 100_000)));
+        spool.close().await;
+    });
+}
+
+/// What was committed last is in the log alone.
+#[test]
+fn a_log_without_its_database_is_left_where_it_is() {
+    let world = World::new();
+    let (database, kept) = (world.path().join("spool.db"), world.path().join("kept"));
+    let log = world.path().join("spool.db-wal");
+    run(async {
+        let (spool, _) = world.open();
+        commit(&spool, 1, 100).await.expect("is taken");
+        let (rows, newest) = (fs::read(&database), fs::read(&log));
+        spool.close().await;
+        // As a process that was killed leaves them.
+        fs::write(&kept, rows.expect("is there")).expect("is written");
+        fs::write(&log, newest.expect("is there")).expect("is written");
+    });
+    fs::remove_file(&database).expect("is there");
+    let error = Spool::open(&world.path(), options(), at(0)).err().expect("there is mail");
+    assert!(matches!(error, SpoolError::NoDatabase(_)), "{error}");
+    fs::rename(&kept, &database).expect("is there");
+    let (_, recovery) = world.open();
+    assert_eq!(recovery.messages, 1);
+}
+
 #[test]
 fn a_directory_that_is_not_ours_is_told() {
     let world = World::new();

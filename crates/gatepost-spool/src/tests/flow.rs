@@ -109,6 +109,35 @@ fn bodies_share_their_memory() {
     });
 }
 
+/// What a body gathers for its file is memory, too: ten thousand clients that are slow must not hold
+/// more of it than all may.
+#[test]
+fn what_is_gathered_for_a_file_is_counted() {
+    let world = World::new();
+    run(async {
+        let options = SpoolOptions { body_memory: 100, body_memory_each: 50, ..options() };
+        let (spool, _) = Spool::open(&world.path(), options, at(0)).expect("opens");
+        let mut bodies = [spool.body(id(1)), spool.body(id(2))];
+        let mut all = 0;
+        for _ in 0..10 {
+            for body in &mut bodies {
+                body.append(octets(7, 40)).await.expect("is taken");
+                all += 40;
+                assert!(spool.body_memory() <= 100);
+            }
+            let length = |name: String| {
+                let path = world.path().join("bodies").join(name);
+                std::fs::metadata(path).expect("is there").len()
+            };
+            let written: u64 = world.files().into_iter().map(length).sum();
+            assert_eq!(written + spool.body_memory(), all);
+        }
+        drop(bodies);
+        assert_eq!(spool.body_memory(), 0);
+        spool.close().await;
+    });
+}
+
 #[test]
 fn an_attempt_decides_about_each_recipient() {
     let world = World::new();

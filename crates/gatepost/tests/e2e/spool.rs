@@ -8,9 +8,11 @@ use std::time::SystemTime;
 use gatepost_spool::{
     Entrance, Envelope, Message, Mode, Origin, QueueId, Recipient, Spool, SpoolOptions,
 };
-use gatepost_testkit::{ByteClient, ScriptedUpstream};
+use gatepost_testkit::{Action, ByteClient, ScriptedUpstream};
 
-use crate::harness::{Harness, Settings, config_text, fleet, get};
+use crate::harness::{
+    ENVELOPE, Harness, Settings, config_text, converse, fleet, get, send_message,
+};
 use crate::place::Place;
 
 /// What a gateway is configured with that says nothing about how mail is handed over.
@@ -152,6 +154,79 @@ async fn after_the_end_the_spool_is_nobodys() {
     let spool = open(&spool);
     commit(&spool, 1, "sink").await;
     spool.close().await;
+    upstream.stop().await;
+}
+
+/// A clock that was set back while the gateway was down must not give an id to two messages.
+#[tokio::test]
+async fn ids_go_on_behind_what_is_kept() {
+    let upstream = ScriptedUpstream::start();
+    let harness = Harness::from_text(&kept(upstream.addr(), "[delivery]\nmode = \"spool\"\n"));
+    let text = kept(upstream.addr(), "[delivery]\nmode = \"spool\"\n");
+    let (_, directory) = harness.drain().await;
+    let later = SystemTime::now() + std::time::Duration::from_hours(1);
+    let micros = later.duration_since(SystemTime::UNIX_EPOCH).expect("is after").as_micros() as u64;
+    let path = directory.path().join("state/spool");
+    let spool = open(&path);
+    commit(&spool, micros, "sink").await;
+    spool.close().await;
+    let harness = Harness::adjusted(&text, crate::harness::POLICY, |config| {
+        config.spool.directory.clone_from(&path);
+    });
+    let reply = send_message(&mut harness.client().await, b"Subject: a\r\n").await;
+    let id = reply.trim_end().strip_prefix("250 2.0.0 Ok: queued as ").expect("is kept");
+    let id: QueueId = id.parse().expect("an id");
+    assert!(id > QueueId::new(micros).expect("is small"), "{reply}");
+    harness.drain().await;
+    upstream.stop().await;
+}
+
+/// A client that was told nothing sends its message again: that is counted, wherever it may be.
+#[tokio::test]
+async fn a_message_that_is_cut_off_at_its_end_is_counted() {
+    let upstream = ScriptedUpstream::builder().end_of_data(Action::Silence).start();
+    let text = kept(upstream.addr(), "[timeouts]\ndrain = \"1s\"\n");
+    let harness = Harness::from_text(&text);
+    let metrics = harness.gateway.metrics_handle();
+    let mut client = harness.client().await;
+    converse(&mut client, &ENVELOPE).await;
+    client.send(b"Subject: a\r\n.\r\n").await;
+    upstream.wait_for_messages(1).await;
+    harness.drain().await;
+    client.expect_closed().await;
+    let page = metrics.render();
+    for sample in [
+        "gatepost_handoffs_total{mode=\"hybrid\",result=\"cut_off\"} 1\n",
+        "gatepost_deliveries_total{upstream=\"sink\",result=\"ambiguous\"} 1\n",
+    ] {
+        assert!(page.contains(sample), "{sample}: {page}");
+    }
+    upstream.stop().await;
+}
+
+/// While one message is waited for to the end of the drain, no other is begun that would be cut off.
+#[tokio::test]
+async fn a_gateway_that_ends_takes_nothing_more_from_its_spool() {
+    let upstream = ScriptedUpstream::builder()
+        .end_of_data(Action::Silence)
+        .on_nth("RCPT TO:<later@", 1, "450 4.2.0 later")
+        .start();
+    let delivery = "[delivery]\nanswer_within = \"1s\"\nretry = [\"1s\"]\n";
+    let tables = format!("{delivery}[timeouts]\ndrain = \"4s\"\n");
+    let harness = Harness::from_text(&kept(upstream.addr(), &tables));
+    let mut client = harness.client().await;
+    let reply = send_message(&mut client, b"Subject: in doubt\r\n").await;
+    assert!(reply.starts_with("250 2.0.0 Ok: queued as "), "{reply}");
+    converse(
+        &mut client,
+        &[("MAIL FROM:<a@app.test>", "250"), ("RCPT TO:<later@b.test>", "250"), ("DATA", "354")],
+    )
+    .await;
+    client.send(b"Subject: due soon\r\n.\r\n").await;
+    client.expect("250 2.0.0 Ok: queued as ").await;
+    harness.drain().await;
+    let asked = upstream.lines().iter().filter(|line| line.starts_with("RCPT TO:<later@")).count();
+    assert_eq!(asked, 1, "{:?}", upstream.lines());
     upstream.stop().await;
 }
 

@@ -217,14 +217,33 @@ async fn commits(world: &World) -> u64 {
     world.spool.stats(SystemTime::now()).await.expect("is readable").work.commits
 }
 
+/// A body that is not in memory any more is read back; the lease stays, and nobody has to find it.
+#[tokio::test]
+async fn a_fresh_message_whose_body_was_put_down_goes_at_once() {
+    let sink = ScriptedUpstream::start();
+    let mut world = World::start(Setting::of(vec![upstream("sink", &sink)]));
+    world.until(async || world.queue.room("sink", 1).is_some()).await;
+    let looks = world.queue.inner.looks.load(Relaxed);
+    let draft = Draft::new(1);
+    offer_with(&world, &draft, None).await;
+    world.drained().await;
+    assert_eq!(sink.messages()[0].content.bytes, draft.body);
+    assert!(world.queue.inner.looks.load(Relaxed) <= looks + 1, "nobody had to look for it");
+    world.stop().await;
+    sink.stop().await;
+}
+
 async fn offer(world: &World, draft: &Draft<'_>) -> QueueId {
+    offer_with(world, draft, Some(Bytes::copy_from_slice(draft.body))).await
+}
+
+async fn offer_with(world: &World, draft: &Draft<'_>, body: Option<Bytes>) -> QueueId {
     let draft = Draft { entrance: Some(Entrance::Leased), ..draft.clone() };
     let room = world.queue.room("sink", draft.body.len() as u64).expect("there is room");
     let message = draft.message();
     let id = message.envelope.id;
-    let body = Bytes::copy_from_slice(draft.body);
     let mut writer = world.spool.body(id);
-    writer.append(body.clone()).await.expect("there is room");
+    writer.append(Bytes::copy_from_slice(draft.body)).await.expect("there is room");
     world.spool.commit(message.clone(), writer).await.expect("commits");
     let lease = world.spool.guard(id);
     world.queue.offer(Fresh { message, body, lease, room });
