@@ -32,11 +32,11 @@ pub(crate) const INLINE_OCTETS_MAX: u64 = 64 * 1024;
 /// that begin with a dot in it.
 pub(crate) const CHUNKS_KEPT: usize = 64;
 /// With more slices, octets that they have to have on the average: a slice can keep a read buffer of
-/// twice that many alive, and what is counted has to be near to what is held.
-const CHUNK_OCTETS_MEAN: u64 = 4096;
+/// 8 KiB alive, and what is counted has to be near to what is held.
+const CHUNK_OCTETS_MEAN: u64 = 2048;
 /// Octets of a slice that is not put together with the next ones any more, so that no octet is copied
 /// often.
-const CHUNK_OCTETS_WHOLE: usize = 16 * 1024;
+const CHUNK_OCTETS_WHOLE: usize = 8 * 1024;
 /// Octets that are gathered before they are written to a file that was begun.
 const WRITE_OCTETS: u64 = 256 * 1024;
 
