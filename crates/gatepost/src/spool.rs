@@ -57,7 +57,9 @@ impl Keeper {
 
     /// Shows whether messages can be kept and how old the oldest one is, for as long as anybody looks.
     pub(crate) fn watch(&self) -> impl Future<Output = ()> + use<> {
-        watch(self.spool.clone())
+        describe_gauge!("gatepost_spool_writable", "0 while the spool takes no message");
+        // Now: the task that looks knows no recorder.
+        watch(self.spool.clone(), gauge!("gatepost_spool_writable"))
     }
 
     /// The gateway begins to end: nothing more is taken from the spool, so that what is being delivered
@@ -104,9 +106,7 @@ pub(crate) fn open(config: &SpoolConfig) -> Result<(Spool, Recovery), Failure> {
     Ok((spool, recovery))
 }
 
-async fn watch(spool: Spool) {
-    describe_gauge!("gatepost_spool_writable", "0 while the spool takes no message");
-    let writable = gauge!("gatepost_spool_writable");
+async fn watch(spool: Spool, writable: Gauge) {
     let mut looks = tokio::time::interval(LOOK_EVERY);
     let mut was_writable = true;
     loop {

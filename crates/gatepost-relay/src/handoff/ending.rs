@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use gatepost_delivery::Paths;
 use gatepost_smtp::reply::Reply;
-use gatepost_spool::{Entrance, Spool, SpoolError};
+use gatepost_spool::{Attempt, Entrance, Outcome, Spool, SpoolError};
 
 use super::keep::{self, Committed, Withdrawn};
 use super::{Handoff, Last};
@@ -39,6 +39,23 @@ pub(crate) enum Fate {
     InDoubt,
     /// Nobody has it.
     Refused(Refused),
+}
+
+/// What the upstream has said of those it had accepted: of the first one's way, all from this place on.
+struct PutOff<'a> {
+    first: usize,
+    reply: &'a Reply,
+}
+
+impl PutOff<'_> {
+    fn attempts(&self, recipients: usize) -> Vec<Attempt> {
+        let attempt = |place| Attempt {
+            place: place as u32,
+            outcome: Outcome::Deferred,
+            reply: Some(self.reply.clone()),
+        };
+        (self.first..recipients).map(attempt).collect()
+    }
 }
 
 impl Ended {
@@ -76,7 +93,10 @@ impl Handoff {
         }
         let owed = self.keep.main.recipients.len();
         self.keep.main.recipients.extend(&accepted);
-        match self.keep_all(origin).await {
+        // Who was never asked about was not tried.
+        let tried = refused.as_ref().filter(|_| !accepted.is_empty() && !self.leg.is_unreached());
+        let put_off = tried.map(|refused| PutOff { first: owed, reply: &refused.reply });
+        match self.keep_all(origin, put_off).await {
             Ok(()) => Ended { reply: self.queued(), fate: Fate::Kept(refused), accepted },
             Err(error) => {
                 self.keep.main.recipients.truncate(owed);
@@ -86,12 +106,16 @@ impl Handoff {
     }
 
     /// Commits every part; nobody has them leased.
-    async fn keep_all(&mut self, origin: &Origin<'_>) -> Result<(), SpoolError> {
+    async fn keep_all(
+        &mut self,
+        origin: &Origin<'_>,
+        put_off: Option<PutOff<'_>>,
+    ) -> Result<(), SpoolError> {
         let relay = self.relay.clone();
         let Some(spool) = &relay.spool else { return Err(SpoolError::Closed) };
-        if self.keep.has_others() {
+        if self.keep.has_others() || put_off.is_some() {
             let parts = self.keep.commit_owed((&relay, spool), &self.message, origin).await?;
-            self.let_go(spool, parts).await;
+            self.let_go_on(spool, parts, put_off).await;
             return Ok(());
         }
         if self.mode == Mode::Spool && self.keep_and_go_on(spool, origin).await? {
@@ -191,9 +215,11 @@ impl Handoff {
         let Some(spool) = &relay.spool else { return Self::refuse(refused, accepted) };
         let can_wait = self.mode == Mode::Hybrid && refused.reply.is_transient();
         let parts = if can_wait {
+            let first = self.keep.main.recipients.len();
             match self.join(spool, parts, &accepted, origin).await {
                 Ok(parts) => {
-                    self.let_go(spool, parts).await;
+                    let put_off = PutOff { first, reply: &refused.reply };
+                    self.let_go_on(spool, parts, Some(put_off)).await;
                     return Ended {
                         reply: self.queued(),
                         fate: Fate::Kept(Some(refused)),
@@ -247,13 +273,25 @@ impl Handoff {
 
     /// The queue goes on with parts: at once, or in a while with what was just tried.
     pub(super) async fn let_go(&self, spool: &Spool, parts: Vec<Committed>) {
+        self.let_go_on(spool, parts, None).await;
+    }
+
+    /// The same, where the upstream was given the message and has put it off: that is an attempt.
+    async fn let_go_on(&self, spool: &Spool, parts: Vec<Committed>, put_off: Option<PutOff<'_>>) {
         if parts.is_empty() {
             return;
         }
         for part in parts {
             let due_at = if part.is_main { self.due_at() } else { SystemTime::now() };
+            let let_go = match put_off.as_ref().filter(|_| part.is_main) {
+                Some(put_off) => {
+                    let attempts = put_off.attempts(self.keep.main.recipients.len());
+                    spool.record(part.id, attempts, due_at).await.map(drop)
+                }
+                None => spool.reschedule(part.id, due_at).await.map(drop),
+            };
             // A failure leaves it to the guard.
-            if spool.reschedule(part.id, due_at).await.is_ok() {
+            if let_go.is_ok() {
                 part.lease.is_over();
             }
         }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use gatepost_spool::{DueMessage, QueueId, Recovery, SpoolError};
+use gatepost_spool::{DueMessage, LeaseGuard, QueueId, Recovery, SpoolError};
 use tokio::time::Instant;
 
 use super::delivery::Job;
@@ -68,11 +68,16 @@ impl Drop for End {
 pub(super) fn take_fresh(inner: &Arc<Inner>, fresh: Fresh) {
     // If it may not go now, its lease ends here, and it is due.
     let Some(ticket) = fresh.room.way().begin().filter(|_| !inner.is_stopping()) else {
-        drop(fresh);
-        inner.wake.notify_one();
-        return;
+        return give_back(inner, fresh.lease);
     };
     inner.tasks.spawn(Kind::Fresh, Job::fresh(fresh, ticket).run(inner.clone()));
+}
+
+/// Ends a lease, and says so when it has ended: a runner that looked before would find nothing, and
+/// sleep.
+fn give_back(inner: &Arc<Inner>, lease: LeaseGuard) {
+    let giving = inner.clone();
+    inner.tasks.spawn(Kind::Fresh, async move { giving.give_back(lease).await });
 }
 
 async fn take(inner: &Arc<Inner>) {

@@ -67,7 +67,7 @@ async fn a_message_that_comes_back_is_refused_after_received_max_rounds() {
 }
 
 /// Carries connections to an address that is known later: that of the gateway whose upstream it is.
-async fn bridge() -> (SocketAddr, oneshot::Sender<SocketAddr>) {
+pub(crate) async fn bridge() -> (SocketAddr, oneshot::Sender<SocketAddr>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr().expect("bound");
     let (told, to) = oneshot::channel();

@@ -17,6 +17,7 @@ mod harness;
 mod hostile;
 mod hostile_upstream;
 mod import;
+mod kept;
 mod loops;
 mod place;
 mod pool;
