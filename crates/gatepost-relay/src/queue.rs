@@ -158,11 +158,9 @@ impl Queue {
         runner::run(self.inner.clone(), recovery).await;
     }
 
-    /// Takes nothing more, and waits until what is being delivered has come to its end. Whoever cannot
-    /// wait so long drops [`Self::run`].
-    pub async fn stop(&self) {
-        let phase = &self.inner.phase;
-        phase.send_if_modified(|phase| {
+    /// Takes nothing more. What is being delivered comes to its end.
+    pub fn take_no_more(&self) {
+        self.inner.phase.send_if_modified(|phase| {
             let next = match *phase {
                 Phase::Idle => Phase::Ended,
                 Phase::Running => Phase::Stopping,
@@ -171,6 +169,13 @@ impl Queue {
             *phase = next;
             true
         });
+    }
+
+    /// [Takes no more](Self::take_no_more), and waits until what is being delivered has come to its end.
+    /// Whoever cannot wait so long drops [`Self::run`].
+    pub async fn stop(&self) {
+        self.take_no_more();
+        let phase = &self.inner.phase;
         // The sender is in `inner`: it does not go while this waits.
         let _ = phase.subscribe().wait_for(|phase| *phase == Phase::Ended).await;
     }

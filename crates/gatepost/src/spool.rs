@@ -62,23 +62,23 @@ impl Keeper {
         watch(self.spool.clone(), gauge!("gatepost_spool_writable"))
     }
 
-    /// The gateway begins to end: nothing more is taken from the spool, so that what is being delivered
-    /// has as long as the sessions to come to its end. What is cut off may arrive twice.
+    /// The end begins. Whoever still brings a message keeps it for the next gateway: what is being
+    /// delivered has the time until then, and not only what sessions have left of it.
     pub(crate) fn begin_end(&self) {
-        if let Some(queue) = self.queue() {
-            tokio::spawn(async move { queue.stop().await });
+        if let Some(queue) = self.relay.queue() {
+            queue.take_no_more();
         }
     }
 
     /// Nobody brings messages any more. What is being delivered may come to its end until the time is
     /// up; the rest is delivered by the next gateway.
     pub(crate) async fn end(self, end: Instant) {
-        let ended = async {
-            self.relay.stayed().await;
+        let stopped = async {
             if let Some(queue) = self.relay.queue() {
                 queue.stop().await;
             }
         };
+        let ended = async { tokio::join!(self.relay.stayed(), stopped) };
         if timeout_at(end, ended).await.is_err() {
             tracing::warn!("drain timeout: deliveries from the spool were cut off");
         }

@@ -128,7 +128,7 @@ impl Handoff {
         Ok(())
     }
 
-    /// Commits a message that the queue goes on with at once, from memory. False if it has no room.
+    /// Commits a message that the queue goes on with at once. False if it has no room.
     async fn keep_and_go_on(
         &mut self,
         spool: &Spool,

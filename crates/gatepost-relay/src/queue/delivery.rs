@@ -242,9 +242,14 @@ impl Inner {
 
     /// Gives a lease back: nothing was tried.
     pub(super) async fn give_back(&self, lease: LeaseGuard) {
-        // What fails here, the guard does some time.
-        if self.spool.release(vec![lease.id()]).await.is_ok() {
-            lease.is_over();
+        self.give_all_back(vec![lease]).await;
+    }
+
+    /// The same for some. The runner looks when they are due again: their guards would not tell it.
+    pub(super) async fn give_all_back(&self, leases: Vec<LeaseGuard>) {
+        // What fails here, the guards do some time.
+        if self.spool.release(leases.iter().map(LeaseGuard::id).collect()).await.is_ok() {
+            leases.into_iter().for_each(LeaseGuard::is_over);
             self.wake.notify_one();
         }
     }

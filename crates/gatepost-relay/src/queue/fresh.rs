@@ -1,5 +1,5 @@
-//! Messages that go on at once, from memory, when they are committed: the spool is not asked for what
-//! is here anyway.
+//! Messages that go on at once when they are committed, and as a rule from memory: the spool is not
+//! asked for what is here anyway.
 //!
 //! How many they are is bounded, and what they hold in memory. An upstream has at most as much of it as
 //! it leaves to the others, so that a slow one cannot shut out a fast one.

@@ -50,6 +50,7 @@ impl WayMetrics {
 pub(super) struct RunnerMetrics {
     /// The names of upstreams that are gone would be labels without bound.
     pub(super) stranded: Gauge,
+    pub(super) recovered: Gauge,
 }
 
 impl RunnerMetrics {
@@ -58,9 +59,15 @@ impl RunnerMetrics {
             "gatepost_queue_stranded_messages",
             "Spooled messages whose upstream is not configured any more"
         );
+        describe_gauge!(
+            "gatepost_queue_recovered_messages",
+            "Spooled messages that were being delivered when the last process ended: each may arrive twice"
+        );
         let stranded = gauge!("gatepost_queue_stranded_messages");
         stranded.set(0.0);
-        Self { stranded }
+        let recovered = gauge!("gatepost_queue_recovered_messages");
+        recovered.set(0.0);
+        Self { stranded, recovered }
     }
 }
 

@@ -48,8 +48,9 @@ pub(super) async fn run(inner: Arc<Inner>, recovery: &Recovery) {
         return;
     }
     let end = End(inner.clone());
+    upkeep::tell_in_doubt(&inner, recovery).await;
     // Neither is dropped in the middle of something: a lease without a guard would not be given back.
-    tokio::join!(take(&inner), upkeep::run(&inner, recovery));
+    tokio::join!(take(&inner), upkeep::run(&inner));
     inner.tasks.ended().await;
     drop(end);
 }
@@ -66,7 +67,6 @@ impl Drop for End {
 
 /// Sends a message on its way that was never put down.
 pub(super) fn take_fresh(inner: &Arc<Inner>, fresh: Fresh) {
-    // If it may not go now, its lease ends here, and it is due.
     let Some(ticket) = fresh.room.way().begin().filter(|_| !inner.is_stopping()) else {
         return give_back(inner, fresh.lease);
     };
@@ -199,15 +199,21 @@ async fn set_out(
     let ids = picked.iter().map(|(id, _)| *id).collect();
     let leased = inner.spool.lease(ids).await?;
     let mut ways: HashMap<QueueId, Arc<Way>> = picked.into_iter().collect();
-    let mut gone = 0;
+    let (mut gone, mut held_up) = (0, Vec::new());
     for id in leased {
         let lease = inner.spool.guard(id);
-        // A rest may have begun in between: then the guard gives it back.
         let Some(way) = ways.remove(&id) else { continue };
-        let Some(ticket) = way.begin() else { continue };
+        let Some(ticket) = way.begin() else {
+            // A rest has begun in between.
+            held_up.push(lease);
+            continue;
+        };
         let job = Job::stored(lease, ticket, way.place());
         inner.tasks.spawn(Kind::Taken, job.run(inner.clone()));
         gone += 1;
+    }
+    if !held_up.is_empty() {
+        inner.give_all_back(held_up).await;
     }
     Ok(gone)
 }

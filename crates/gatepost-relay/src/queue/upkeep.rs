@@ -31,9 +31,8 @@ const NEVER_REACHED: Reply =
     Reply::fixed(451, (4, 4, 7), "the upstream was not reached before the message expired");
 
 /// Goes on until the runner is told to stop.
-pub(super) async fn run(inner: &Arc<Inner>, recovery: &Recovery) {
+pub(super) async fn run(inner: &Arc<Inner>) {
     let mut upkeep = Upkeep { inner, delays_told: None };
-    upkeep.tell_in_doubt(recovery).await;
     let mut rounds = tokio::time::interval(inner.upkeep_every);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -47,6 +46,30 @@ pub(super) async fn run(inner: &Arc<Inner>, recovery: &Recovery) {
             Err(error) if is_over(&error) => return,
             Err(error) => tracing::warn!(%error, "cannot look after the spool; trying again"),
         }
+    }
+}
+
+/// Counts what an upstream may have accepted when the last process ended. The spool has named them. They
+/// are looked at before any of them is taken: one that has arrived meanwhile could not be found.
+pub(super) async fn tell_in_doubt(inner: &Inner, recovery: &Recovery) {
+    #[allow(clippy::cast_precision_loss)] // a gauge is a float
+    inner.metrics.recovered.set(recovery.leases as f64);
+    for &id in &recovery.in_doubt {
+        if inner.is_stopping() {
+            return;
+        }
+        let Ok(Some(message)) = inner.spool.show(id).await else { continue };
+        if let Some(way) = inner.ways.get(&message.envelope.upstream) {
+            way.metrics.ambiguous.increment(1);
+        }
+    }
+    let (messages, in_doubt) = (recovery.leases, recovery.in_doubt.len());
+    if messages > 0 {
+        tracing::info!(
+            messages,
+            in_doubt,
+            "messages were being delivered when the last process ended: each may arrive twice"
+        );
     }
 }
 
@@ -64,27 +87,6 @@ impl Upkeep<'_> {
         }
         self.expire().await?;
         self.tell_delays().await
-    }
-
-    /// Counts what an upstream may have accepted when the last process ended. The spool has named them.
-    async fn tell_in_doubt(&self, recovery: &Recovery) {
-        for &id in &recovery.in_doubt {
-            if self.inner.is_stopping() {
-                return;
-            }
-            let Ok(Some(message)) = self.inner.spool.show(id).await else { continue };
-            if let Some(way) = self.inner.ways.get(&message.envelope.upstream) {
-                way.metrics.ambiguous.increment(1);
-            }
-        }
-        let (messages, in_doubt) = (recovery.leases, recovery.in_doubt.len());
-        if messages > 0 {
-            tracing::info!(
-                messages,
-                in_doubt,
-                "messages were being delivered when the last process ended: each may arrive twice"
-            );
-        }
     }
 
     /// Finds upstreams that have messages and are not configured, and answers how many messages a

@@ -97,17 +97,22 @@ async fn one_mode(options: &FullDiskOptions, mode: Mode, directory: &Path) -> an
     disk.fill()?;
     readiness(&place, 503).await?;
     let code = send(&place, 2).await?;
-    if mode == Mode::Spool {
+    let sink = if mode == Mode::Spool {
         ensure!(code == 452, "a message was answered with {code}");
+        Some(sink)
     } else {
         ensure!(code == 250, "the upstream has room, and a message was answered with {code}");
         drop(sink);
         let code = send(&place, 3).await?;
         ensure!((400..500).contains(&code), "without an upstream it was answered with {code}");
-    }
+        None
+    };
     disk.empty()?;
     readiness(&place, 200).await?;
-    let _sink = Upstream::start(&setting, 2, true).await.context("the upstream comes back")?;
+    let _sink = match sink {
+        Some(sink) => sink,
+        None => Upstream::start(&setting, 2, true).await.context("the upstream comes back")?,
+    };
     // What was there before is there once.
     ensure!(arrived(&setting, &place, 1).await?.len() == was.len(), "it was sent again");
     ensure!(send(&place, 4).await? == 250, "with room again, a message is accepted");

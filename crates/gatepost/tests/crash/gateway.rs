@@ -25,19 +25,25 @@ const TAIL_LINES: usize = 12;
 /// Octets of such a page, at the most.
 const PAGE_OCTETS_MAX: u64 = 4 << 20;
 
-/// Who may send what: the clients of the run, in two entries.
+/// Who may send what: the clients of the run, in two entries. Some recipients go another way than the
+/// others of their message, to the same upstream.
 const POLICY: &str = r#"
 [[entry]]
 id = "even"
 networks = ["127.77.10.0/24"]
 senders = ["app.test"]
-recipients = ["sink.test"]
+recipients = ["sink.test", "apart.test"]
 
 [[entry]]
 id = "odd"
 networks = ["127.77.11.0/24"]
 senders = ["app.test"]
-recipients = ["sink.test"]
+recipients = ["sink.test", "apart.test"]
+
+[[route]]
+id = "apart"
+recipient_domains = ["apart.test"]
+upstream = "apart"
 "#;
 
 /// Where a gateway is, in all of its incarnations.
@@ -90,6 +96,13 @@ tls = "none"
 ehlo_name = "g{incarnation}.relay.test"
 max_connections = 20
 connect_timeout = "2s"
+[[upstream]]
+name = "apart"
+hosts = ["{upstream}"]
+tls = "none"
+ehlo_name = "g{incarnation}.relay.test"
+max_connections = 10
+connect_timeout = "2s"
 [policy]
 file = "policy.toml"
 [log]
@@ -97,6 +110,7 @@ mail = "mail.jsonl"
 [metrics]
 bind = "{metrics}"
 [delivery]
+upstream = "sink"
 mode = "{}"
 "#,
             mode.name()

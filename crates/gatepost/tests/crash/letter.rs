@@ -49,6 +49,8 @@ pub(crate) enum Nature {
 pub(crate) enum Whom {
     /// Somebody whom the upstream knows.
     Known,
+    /// The same, and the way to it is another one: the spool keeps it as a message of its own.
+    Apart,
     /// Somebody whom the upstream refuses for good.
     Unknown,
     /// Somebody whom policy does not allow.
@@ -96,6 +98,7 @@ impl Letter {
     pub(crate) fn forward_path(&self, place: usize) -> String {
         let (word, domain) = match self.recipients[place] {
             Whom::Known => ("known", "sink.test"),
+            Whom::Apart => ("known", "apart.test"),
             Whom::Unknown => (UNKNOWN, "sink.test"),
             Whom::Forbidden => ("known", "forbidden.test"),
         };
@@ -104,7 +107,8 @@ impl Letter {
 
     /// Whether an upstream that is asked for this recipient accepts the message for it some time.
     pub(crate) fn is_welcome(&self, place: usize) -> bool {
-        self.nature != Nature::Unwelcome && self.recipients[place] == Whom::Known
+        self.nature != Nature::Unwelcome
+            && matches!(self.recipients[place], Whom::Apart | Whom::Known)
     }
 
     /// Header and body, dots not stuffed, without an end of data.
@@ -151,6 +155,7 @@ impl Whom {
         match rng.u32(0..1000) {
             0..40 => Self::Unknown,
             40..60 => Self::Forbidden,
+            60..180 => Self::Apart,
             _ => Self::Known,
         }
     }

@@ -31,6 +31,8 @@ pub(crate) struct ModeReport {
     gateway_kills: usize,
     /// The same, by the kind of the moment.
     moments: BTreeMap<&'static str, u64>,
+    /// How often the gateway was ended in good order, between these.
+    gateway_ends: u64,
     upstream_kills: usize,
     killed_for_seconds: f64,
     /// From the end of killing until nothing was on its way.
@@ -100,14 +102,15 @@ impl ModeReport {
         }
     }
 
-    /// Adds when the gateway was killed, and how long everything took.
-    pub(crate) fn with_course(
-        mut self,
-        moments: BTreeMap<&'static str, u64>,
-        killed_for: Duration,
-        rested_for: Duration,
-    ) -> Self {
+    /// Adds when the gateway was killed, and how often it was not.
+    pub(crate) fn with_kills(mut self, moments: BTreeMap<&'static str, u64>, ends: u64) -> Self {
         self.moments = moments;
+        self.gateway_ends = ends;
+        self
+    }
+
+    /// Adds how long everything took.
+    pub(crate) fn with_course(mut self, killed_for: Duration, rested_for: Duration) -> Self {
         self.killed_for_seconds = killed_for.as_secs_f64();
         self.rested_for_seconds = rested_for.as_secs_f64();
         let millis = killed_for.as_millis().max(1) as u64;
@@ -165,10 +168,11 @@ impl fmt::Display for Report {
         for mode in &self.modes {
             writeln!(
                 f,
-                "{}: replies to the end of data {:?}; killed while {:?}; {} delivered without an acknowledgement; at rest after {:.1} s; {} lies found out",
+                "{}: replies to the end of data {:?}; killed while {:?}, ended {} times; {} delivered without an acknowledgement; at rest after {:.1} s; {} lies found out",
                 mode.mode,
                 mode.replies,
                 mode.moments,
+                mode.gateway_ends,
                 mode.unheard_recipients,
                 mode.rested_for_seconds,
                 mode.lies_found

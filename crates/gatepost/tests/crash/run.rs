@@ -191,7 +191,8 @@ impl Stage {
         let findings = reconcile(&evidence);
         let lies = lies::tell_all(&evidence);
         Ok(ModeReport::new(&evidence, findings, lies)
-            .with_course(killings.moments, killed_for, rested_for)
+            .with_kills(killings.moments, killings.ends)
+            .with_course(killed_for, rested_for)
             .with_replies(replies))
     }
 }

@@ -44,6 +44,12 @@ fn open(directory: &Path) -> Spool {
 
 /// A message that waits for an upstream.
 async fn commit(spool: &Spool, number: u64, upstream: &str) {
+    // Tomorrow: the test is over by then.
+    let tomorrow = SystemTime::now() + std::time::Duration::from_hours(24);
+    commit_as(Entrance::Due(tomorrow), spool, number, upstream).await;
+}
+
+async fn commit_as(entrance: Entrance, spool: &Spool, number: u64, upstream: &str) {
     let id = QueueId::new(number).expect("is small");
     let now = SystemTime::now();
     let origin = Origin {
@@ -70,8 +76,6 @@ async fn commit(spool: &Spool, number: u64, upstream: &str) {
         origin,
     };
     let recipients = vec![Recipient { path: b"b@b.test"[..].into(), dsn: Box::default() }];
-    // Tomorrow: the test is over by then.
-    let entrance = Entrance::Due(now + std::time::Duration::from_hours(24));
     let message = Message { envelope, recipients, entrance, about: None };
     spool.commit(message, spool.body(id)).await.expect("there is room");
 }
@@ -227,6 +231,95 @@ async fn a_gateway_that_ends_takes_nothing_more_from_its_spool() {
     harness.drain().await;
     let asked = upstream.lines().iter().filter(|line| line.starts_with("RCPT TO:<later@")).count();
     assert_eq!(asked, 1, "{:?}", upstream.lines());
+    upstream.stop().await;
+}
+
+/// Whether its body is a row or a file: nothing else has to happen for it to go on.
+#[tokio::test]
+async fn what_is_kept_goes_on_at_once() {
+    let upstream = ScriptedUpstream::start();
+    let harness = Harness::from_text(&kept(upstream.addr(), "[delivery]\nmode = \"spool\"\n"));
+    let mut client = harness.client().await;
+    for (number, octets) in [(1, 100), (2, 3_000_000)] {
+        let content = [&b"Subject: x\r\n\r\n"[..], &vec![b'x'; octets], b"\r\n"].concat();
+        let reply = send_message(&mut client, &content).await;
+        assert!(reply.starts_with("250 2.0.0 Ok: queued as "), "{reply}");
+        let messages = upstream.wait_for_messages(number).await;
+        assert!(messages[number - 1].content.bytes.len() > octets, "all of it");
+    }
+    harness.drain().await;
+    upstream.stop().await;
+}
+
+/// What the last process was at when it was killed.
+#[tokio::test]
+async fn what_may_arrive_twice_is_counted() {
+    let upstream = ScriptedUpstream::start();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("spool");
+    let spool = open(&path);
+    for number in 1..=200 {
+        let entrance = if number <= 50 { Entrance::Leased } else { Entrance::InDoubt };
+        commit_as(entrance, &spool, number, "sink").await;
+    }
+    spool.close().await;
+    drop(spool);
+    let at = |config: &mut gatepost::config::Config| config.spool.directory.clone_from(&path);
+    let harness = Harness::adjusted(&kept(upstream.addr(), ""), crate::harness::POLICY, at);
+    upstream.wait_for_messages(200).await;
+    assert_eq!(harness.metric("gatepost_queue_recovered_messages").await, 200);
+    let ambiguous = "gatepost_queue_attempts_total{upstream=\"sink\",result=\"ambiguous\"}";
+    assert_eq!(harness.metric(ambiguous).await, 150);
+    harness.drain().await;
+    upstream.stop().await;
+}
+
+/// The end takes its time: a client does not go, and an upstream does not answer. Nothing more sets out
+/// meanwhile, so nothing is cut off on its way but what nobody can wait for.
+#[tokio::test]
+async fn nothing_sets_out_at_the_end() {
+    const MESSAGES: u64 = 30;
+    let taken = "250 2.6.0 taken".to_owned();
+    let action = Action::Delay(std::time::Duration::from_millis(500), taken);
+    let upstream = ScriptedUpstream::builder().end_of_data(action).start();
+    let silent = ScriptedUpstream::builder().end_of_data(Action::Silence).start();
+    let tables = format!(
+        "[delivery]\nupstream = \"sink\"\nanswer_within = \"1s\"\n[timeouts]\ndrain = \"2s\"\n\
+         [[upstream]]\nname = \"silent\"\nhosts = [\"{}\"]\ntls = \"none\"\n",
+        silent.addr()
+    );
+    let settings =
+        Settings { tables, upstream: "max_connections = 2".to_owned(), ..Settings::default() };
+    let text =
+        config_text(upstream.addr(), &settings).replacen("[delivery]\nmode = \"sync\"\n", "", 1);
+    let policy = fleet(
+        "mode = \"spool\"\n[[route]]\nid = \"r\"\nrecipient_domains = [\"silent.test\"]\n\
+         upstream = \"silent\"\nmode = \"hybrid\"",
+    );
+    let harness = Harness::with_policy(&text, &policy);
+    let mut client = harness.client().await;
+    let lines = [
+        ("MAIL FROM:<a@app.test>", "250"),
+        ("RCPT TO:<b@silent.test>", "250"),
+        ("DATA", "354"),
+        (".", "250 2.0.0 Ok: queued as "),
+    ];
+    converse(&mut client, &lines).await;
+    for _ in 0..MESSAGES {
+        send_message(&mut client, b"Subject: x\r\n\r\n").await;
+    }
+    let spool = harness.directory.path().join("state/spool");
+    let (_, _directory) = harness.drain().await;
+    let delivered = upstream.messages().len() as u64;
+    assert!(
+        (1..MESSAGES / 3).contains(&delivered),
+        "{delivered}: only those that were on their way"
+    );
+    let spool = open(&spool);
+    let stats = spool.stats(SystemTime::now()).await.expect("is readable");
+    assert_eq!(stats.messages, MESSAGES - delivered + 1, "who has it is written down");
+    spool.close().await;
+    silent.stop().await;
     upstream.stop().await;
 }
 

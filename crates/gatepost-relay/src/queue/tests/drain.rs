@@ -178,7 +178,7 @@ async fn dropped_it_leaves_no_lease() {
     sink.stop().await;
 }
 
-/// A fresh message goes on from memory: nobody asks the spool for it.
+/// A fresh message goes on from memory: nobody asks the spool for it, unless its body is there only.
 #[tokio::test]
 async fn a_fresh_message_goes_on_at_once() {
     let sink = ScriptedUpstream::start();
@@ -187,8 +187,14 @@ async fn a_fresh_message_goes_on_at_once() {
     for number in 1..=20 {
         offer(&world, &Draft::new(number)).await;
     }
+    // Its body is a file, as far as the runner knows.
+    let (mut fresh, _) = commit(&world, &Draft::new(21)).await;
+    fresh.body = None;
+    world.queue.offer(fresh);
     world.drained().await;
-    assert_eq!(sink.messages().len(), 20);
+    let messages = sink.messages();
+    assert_eq!(messages.len(), 21);
+    assert!(messages.iter().all(|it| it.text() == messages[0].text()));
     assert!(world.queue.room("elsewhere", 1).is_none());
     assert!(world.queue.room("sink", u64::MAX).is_none());
     world.stop().await;
@@ -225,7 +231,8 @@ async fn a_fresh_message_whose_body_was_put_down_goes_at_once() {
     world.until(async || world.queue.room("sink", 1).is_some()).await;
     let looks = world.queue.inner.looks.load(Relaxed);
     let draft = Draft::new(1);
-    offer_with(&world, &draft, None).await;
+    let (fresh, _) = commit(&world, &draft).await;
+    world.queue.offer(Fresh { body: None, ..fresh });
     world.drained().await;
     assert_eq!(sink.messages()[0].content.bytes, draft.body);
     assert!(world.queue.inner.looks.load(Relaxed) <= looks + 1, "nobody had to look for it");
@@ -234,20 +241,22 @@ async fn a_fresh_message_whose_body_was_put_down_goes_at_once() {
 }
 
 async fn offer(world: &World, draft: &Draft<'_>) -> QueueId {
-    offer_with(world, draft, Some(Bytes::copy_from_slice(draft.body))).await
+    let (fresh, id) = commit(world, draft).await;
+    world.queue.offer(fresh);
+    id
 }
 
-async fn offer_with(world: &World, draft: &Draft<'_>, body: Option<Bytes>) -> QueueId {
+async fn commit(world: &World, draft: &Draft<'_>) -> (Fresh, QueueId) {
     let draft = Draft { entrance: Some(Entrance::Leased), ..draft.clone() };
     let room = world.queue.room("sink", draft.body.len() as u64).expect("there is room");
     let message = draft.message();
     let id = message.envelope.id;
+    let body = Bytes::copy_from_slice(draft.body);
     let mut writer = world.spool.body(id);
-    writer.append(Bytes::copy_from_slice(draft.body)).await.expect("there is room");
+    writer.append(body.clone()).await.expect("there is room");
     world.spool.commit(message.clone(), writer).await.expect("commits");
     let lease = world.spool.guard(id);
-    world.queue.offer(Fresh { message, body, lease, room });
-    id
+    (Fresh { message, body: Some(body), lease, room }, id)
 }
 
 /// With nothing to do it does nothing: the spool is asked a few times, however often somebody says that

@@ -1,4 +1,5 @@
-//! Who kills: the gateway at moments of three kinds, the upstream between and with it.
+//! Who kills: the gateway at moments of three kinds, the upstream between and with it. Now and then the
+//! gateway is ended in good order instead: then it has no excuse.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +23,8 @@ const ACKNOWLEDGEMENT_MAX: Duration = Duration::from_secs(3);
 pub(crate) struct Killings {
     pub(crate) gateways: Vec<Killed>,
     pub(crate) upstreams: Vec<Killed>,
+    /// How often the gateway was ended in good order.
+    pub(crate) ends: u64,
     /// Kills of the gateway, by the kind of the moment.
     pub(crate) moments: BTreeMap<&'static str, u64>,
 }
@@ -82,7 +85,7 @@ async fn kill_gateways(
     let end = Instant::now() + Duration::from_secs(stage.options.seconds);
     let mut killings = Killings::default();
     let mut incarnation = 0;
-    while incarnation < stage.options.kills || Instant::now() < end {
+    while killings.gateways.len() < stage.options.kills as usize || Instant::now() < end {
         incarnation += 1;
         let mut gateway = Gateway::start(&stage.place, incarnation)?;
         let moment = Moment::by_chance(&mut rng);
@@ -90,6 +93,11 @@ async fn kill_gateways(
         if permille(&mut rng, 150) {
             // As if the power had failed for both.
             let _ = both.try_send(());
+        }
+        if matches!(moment, Moment::Working) && permille(&mut rng, 200) {
+            gateway.end().await?;
+            killings.ends += 1;
+            continue;
         }
         killings.gateways.push(gateway.kill());
         *killings.moments.entry(moment.name()).or_default() += 1;

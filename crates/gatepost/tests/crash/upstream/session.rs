@@ -168,10 +168,10 @@ impl Session<'_> {
             whole = Wholeness::Damaged;
         }
         let recorder = &self.shared.recorder;
-        let mut accepted = recorder.accepted(self.gateway, whole, plan, &recipients)?;
-        if sabotage == Some(Sabotage::Double) {
-            recorder.told(accepted)?;
-            accepted = recorder.accepted(self.gateway, whole, plan, &recipients)?;
+        let times = if sabotage == Some(Sabotage::Double) { 2 } else { 1 };
+        let mut accepted = Vec::with_capacity(times);
+        for _ in 0..times {
+            accepted.push(recorder.accepted(self.gateway, whole, plan, &recipients)?);
         }
         if plan == Plan::HangUp {
             return Err(io::ErrorKind::ConnectionAborted.into());
@@ -180,10 +180,11 @@ impl Session<'_> {
             self.wait(delay).await?;
             self.say("250 2.0.0 accepted").await
         };
-        match said.await {
-            Ok(()) => recorder.told(accepted),
-            Err(error) => recorder.gone(accepted).and(Err(error)),
+        let said = said.await;
+        for number in accepted {
+            if said.is_ok() { recorder.told(number) } else { recorder.gone(number) }?;
         }
+        said
     }
 
     /// Waits, unless the gateway goes away meanwhile.
