@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatepost_delivery::{DataFollows, Paths};
+use gatepost_delivery::Paths;
 use gatepost_smtp::bdat::Chunk;
 use gatepost_smtp::data::TERMINATOR;
 use gatepost_smtp::reply::Reply;
@@ -31,14 +31,13 @@ use crate::relay::{Message, Relay};
 use keep::Keep;
 
 pub(crate) use ending::Fate;
+pub use recipients::Named;
 
 mod doubt;
 mod ending;
 mod keep;
+mod recipients;
 mod record;
-
-/// What is said of a recipient that is owed to the spool.
-static KEPT: Reply = Reply::fixed(250, (2, 1, 5), "accepted, to be relayed later");
 
 /// A transaction on its way to its upstream, to the spool, or both.
 pub struct Handoff {
@@ -47,20 +46,17 @@ pub struct Handoff {
     mode: Mode,
     leg: Leg,
     keep: Keep,
+    /// Named, and owed to the spool unless the upstream refuses everybody for good.
+    keeping: Paths,
+    /// The same of the last [`Handoff::ask`].
+    kept: Paths,
+    /// The upstream's word on the last one who is owed to the spool for that word, for the log.
+    deferral: Option<Reply>,
     /// Somebody was put off by the upstream, or the whole message: the queue lets it be for a while.
     has_put_off: bool,
     /// What is put in front has been handed on.
     is_begun: bool,
     octets: u64,
-}
-
-/// Who answers for a recipient that was named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Named {
-    /// [`Handoff::answers`] will have the reply to it.
-    Asked,
-    /// We do, with [`Handoff::kept`]: it is owed to the spool.
-    Kept,
 }
 
 /// The last octets of a message.
@@ -123,7 +119,19 @@ impl Handoff {
         };
         let keep = Keep::new(&message, outlet.upstream.config().name.clone(), mode);
         let leg = Leg::new(outlet, mail, terms);
-        Self { relay, message, mode, leg, keep, has_put_off: false, is_begun: false, octets: 0 }
+        Self {
+            relay,
+            message,
+            mode,
+            leg,
+            keep,
+            keeping: Paths::default(),
+            kept: Paths::default(),
+            deferral: None,
+            has_put_off: false,
+            is_begun: false,
+            octets: 0,
+        }
     }
 
     /// What is known of the message.
@@ -168,97 +176,6 @@ impl Handoff {
     /// Whether the spool would take a message now.
     fn has_room(&self) -> bool {
         self.relay.spool.as_ref().is_some_and(|spool| spool.is_writable().is_ok())
-    }
-}
-
-// Recipients.
-impl Handoff {
-    /// What is said of a recipient that is owed to the spool.
-    pub const fn kept() -> &'static Reply {
-        &KEPT
-    }
-
-    /// Names a recipient, for the next [`Handoff::ask`].
-    ///
-    /// `dsn` is NOTIFY and ORCPT as the client has sent them, each with a space in front. Waits only
-    /// in mode sync, and while the upstream may be given no more recipients.
-    pub async fn name(&mut self, forward_path: &[u8], dsn: &[u8]) -> Result<Named, Reply> {
-        let refusal = match self.mode {
-            Mode::Spool => keep::NO_ROOM,
-            Mode::Hybrid | Mode::Sync => match self.leg.name(forward_path, dsn).await {
-                Ok(()) => return Ok(Named::Asked),
-                Err(reply) if self.mode == Mode::Hybrid && reply.is_transient() => reply,
-                Err(reply) => return Err(reply),
-            },
-        };
-        if !self.has_room() {
-            return Err(refusal);
-        }
-        self.keep.main.recipients.push(forward_path, dsn);
-        Ok(Named::Kept)
-    }
-
-    /// Names a recipient whose way is another than the first one's: by the upstream at that place,
-    /// with another reverse-path, or in another mode, which is not sync. It is owed to the spool.
-    pub fn name_apart(
-        &mut self,
-        (upstream, mode): (usize, Mode),
-        reverse_path: Option<Arc<[u8]>>,
-        recipient: (&[u8], &[u8]),
-    ) -> Result<Named, Reply> {
-        let Some(outlet) = self.relay.outlet_at(upstream).filter(|_| self.has_room()) else {
-            return Err(if mode == Mode::Spool { keep::NO_ROOM } else { keep::APART });
-        };
-        let name = outlet.upstream.config().name.clone();
-        let reverse_path = reverse_path.unwrap_or_else(|| Arc::clone(&self.message.sender));
-        let ids = &self.relay.ids;
-        self.keep.take_apart((name, reverse_path), mode, recipient, || ids.next())?;
-        Ok(Named::Kept)
-    }
-
-    /// How many recipients were named and not yet asked for.
-    pub fn pending(&self) -> usize {
-        self.leg.pending()
-    }
-
-    /// Asks the upstream for the recipients that were named, all at once. The first call opens the
-    /// transaction. In mode hybrid, whom it cannot take now is owed to the spool.
-    pub async fn ask(&mut self, data: DataFollows) {
-        self.leg.ask(data).await;
-        let refuses_some = self.leg.answers().any(|(_, reply)| reply.is_transient());
-        if self.mode == Mode::Hybrid && refuses_some && self.has_room() {
-            let owed = &mut self.keep.main.recipients;
-            self.leg.revise(|(path, dsn), reply| {
-                reply.is_transient().then(|| {
-                    owed.push(path, dsn);
-                    KEPT.clone()
-                })
-            });
-        }
-    }
-
-    /// The recipients that were asked for last, and the word on each.
-    pub fn answers(&self) -> impl Iterator<Item = (&[u8], &Reply)> {
-        self.leg.answers()
-    }
-
-    /// DATA went out with recipients of whom none stands: ends the upstream's transaction. The
-    /// client's goes on, and the next recipient begins a new one.
-    pub fn withdraw_data(&mut self) {
-        self.leg.withdraw_data();
-    }
-
-    /// Gives up a transaction in which nobody stands, for another upstream to be asked; brings the
-    /// message back as the client has sent it.
-    pub fn begin_again(self) -> Message {
-        let message = self.message.clone();
-        self.abandon();
-        Message { reverse_path: Arc::clone(&message.sender), ..message }
-    }
-
-    /// Gives the transaction up before its data, and the connection back.
-    pub fn abandon(self) {
-        self.leg.abandon();
     }
 }
 

@@ -36,8 +36,8 @@ const CONFIG_DEFAULT: &str = "/etc/gatepost/gatepost.toml";
 /// SMTP relay gateway: knows applications by where they connect from.
 ///
 /// A client whose address is on the allow-list may send what its entry allows,
-/// without a password. Gatepost relays the mail to a smart host and hands the smart
-/// host's answer back.
+/// without a password. Gatepost relays the mail to a smart host, hands the smart
+/// host's answer back, and keeps the mail while there is none.
 #[derive(Debug, Parser)]
 #[command(name = "gatepost", version, verbatim_doc_comment)]
 #[command(arg_required_else_help = true, after_help = EXIT_CODES)]

@@ -56,10 +56,13 @@ impl Handoff {
         };
         if ended.is_granted() {
             let reason = match &ended.fate {
-                Fate::InDoubt => Some(Cow::Borrowed(NO_ANSWER_YET)),
-                Fate::Kept(Some(refused)) => refused.reason.as_deref().map(Cow::Borrowed),
+                Fate::InDoubt => Some(NO_ANSWER_YET),
+                Fate::Kept(Some(refused)) => refused.reason.as_deref(),
                 _ => None,
             };
+            // Whom the upstream has put off was told 250: this is where its word stands.
+            let deferral = || self.deferral.as_ref().map(|reply| Cow::Owned(reply.to_string()));
+            let reason = reason.map(Cow::Borrowed).or_else(deferral);
             let reception = event(EventType::Reception, &everybody, &ended.reply);
             log.write(&Event { reason, ..reception });
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use gatepost_delivery::{Answers, DataFollows, Paths, Transaction, Trouble};
 use gatepost_smtp::client::MailParameters;
+use gatepost_smtp::dsn::{Occasion, RcptDsn};
 use gatepost_smtp::extension::Capabilities;
 use gatepost_smtp::reply::Reply;
 
@@ -32,20 +33,19 @@ impl Leg {
     /// `dsn` is NOTIFY and ORCPT as the client has sent them, each with a space in front. Waits only
     /// while the upstream may be given no more recipients.
     pub(crate) async fn name(&mut self, forward_path: &[u8], dsn: &[u8]) -> Result<(), Reply> {
-        let most =
-            self.outlet.upstream.config().max_recipients.map_or(usize::MAX, |most| most as usize);
-        if self.accepted.len() + self.pending.len() >= most {
-            return Err(TOO_MANY_RECIPIENTS);
-        }
         // While the upstream rests nobody is asked: an outage must not use up the quota of a day.
         if matches!(self.link, Link::Unopened)
             && let Some(trouble) = self.outlet.upstream.resting()
         {
             self.link = Link::Closed(self.unreachable(&trouble));
         }
-        // What is given up is not asked of the upstream any more, and so not counted.
+        // What is given up is not asked of the upstream any more: nobody is too many for it.
         if !matches!(self.link, Link::Closed(_)) {
             let (upstream, entry) = (&self.outlet.upstream, &self.mail.entry);
+            let most = upstream.config().max_recipients.map_or(usize::MAX, |most| most as usize);
+            if self.accepted.len() + self.pending.len() >= most {
+                return Err(TOO_MANY_RECIPIENTS);
+            }
             let taken = upstream.take_recipient(entry, &mut self.terms.patience).await;
             if let Err(wait) = taken {
                 self.has_put_off = true;
@@ -61,7 +61,7 @@ impl Leg {
         self.pending.len()
     }
 
-    /// Asks the upstream for the recipients that were named, all at once. The first call opens the
+    /// Asks the upstream for the recipients that were named, all at once. The first of them open the
     /// transaction.
     pub(crate) async fn ask(&mut self, data: DataFollows) {
         self.replies.clear();
@@ -70,6 +70,9 @@ impl Leg {
         }
         self.asked.truncate(0);
         std::mem::swap(&mut self.pending, &mut self.asked);
+        if self.asked.is_empty() {
+            return;
+        }
         let asked = match std::mem::replace(&mut self.link, Link::Unopened) {
             Link::Closed(reply) => Err(reply),
             Link::Unopened => self.open(data).await,
@@ -253,7 +256,7 @@ impl Askable {
         if !self.smtputf8 && !path.is_ascii() {
             return Some(UTF8_RECIPIENT_REFUSED);
         }
-        if !self.success && asks_for_success(dsn) {
+        if !self.success && RcptDsn::kept(dsn).wants(Occasion::Success) {
             return Some(SUCCESS_UNTOLD);
         }
         match self.room.checked_sub(1) {
@@ -262,18 +265,6 @@ impl Askable {
         }
         None
     }
-}
-
-/// Whether NOTIFY has SUCCESS (RFC 3461 §4.1).
-fn asks_for_success(parameters: &[u8]) -> bool {
-    const NOTIFY: &[u8] = b"NOTIFY=";
-    let values = parameters.split(|&octet| octet == b' ').filter_map(|parameter| {
-        let (keyword, values) = parameter.split_at_checked(NOTIFY.len())?;
-        keyword.eq_ignore_ascii_case(NOTIFY).then_some(values)
-    });
-    values
-        .flat_map(|values| values.split(|&octet| octet == b','))
-        .any(|value| value.eq_ignore_ascii_case(b"SUCCESS"))
 }
 
 /// More than the upstream may be given. Seconds are rounded up: who waits as long is not early.

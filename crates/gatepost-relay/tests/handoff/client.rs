@@ -180,34 +180,45 @@ pub(crate) async fn send(world: &World, mail: &Mail) -> Heard {
     heard
 }
 
+/// Where recipients stand who were named and have no answer yet.
+#[derive(Default)]
+struct Unanswered {
+    asked: Vec<usize>,
+    kept: Vec<usize>,
+}
+
 /// Names all recipients and asks for them, all at once or one by one.
 async fn name_all(handoff: &mut Handoff, mail: &Mail) -> Vec<Option<Reply>> {
     let mut replies: Vec<Option<Reply>> = vec![None; mail.recipients.len()];
-    let mut asked = Vec::new();
+    let mut unanswered = Unanswered::default();
     for (place, rcpt) in mail.recipients.iter().enumerate() {
         let recipient = (rcpt.path.as_bytes(), rcpt.dsn.as_bytes());
-        let named = match rcpt.way {
-            Way::First => handoff.name(recipient.0, recipient.1).await,
+        let apart = match rcpt.way {
+            Way::First => None,
             // A message for whom nobody stands takes the way of its next recipient: another story.
-            _ if asked.is_empty() && !replies.iter().flatten().any(Reply::is_positive) => continue,
-            Way::Other(number) => handoff.name_apart((1 + number, Mode::Hybrid), None, recipient),
-            Way::Renamed => {
-                let reverse_path = Some(b"other@app.test"[..].into());
-                handoff.name_apart((0, Mode::Hybrid), reverse_path, recipient)
+            _ if handoff.pending() == 0 && !replies.iter().flatten().any(Reply::is_positive) => {
+                continue;
             }
+            Way::Other(number) => Some(((1 + number, Mode::Hybrid), None)),
+            Way::Renamed => Some(((0, Mode::Hybrid), Some(b"other@app.test"[..].into()))),
         };
-        match named {
-            Ok(Named::Asked) => asked.push(place),
-            Ok(Named::Kept) => replies[place] = Some(Handoff::kept().clone()),
+        if let Some((way, reverse_path)) = apart {
+            let named = handoff.name_apart(way, reverse_path, recipient);
+            replies[place] = Some(named.err().unwrap_or_else(|| Handoff::kept_apart().clone()));
+            continue;
+        }
+        match handoff.name(recipient.0, recipient.1).await {
+            Ok(Named::Asked) => unanswered.asked.push(place),
+            Ok(Named::Kept) => unanswered.kept.push(place),
             Err(reply) => replies[place] = Some(reply),
         }
-        let is_last = place + 1 == mail.recipients.len();
-        if handoff.pending() > 0 && (is_last || mail.grouping == Grouping::OneByOne) {
-            ask(handoff, mail, is_last, &mut asked, &mut replies).await;
+        if handoff.pending() > 0 && mail.grouping == Grouping::OneByOne {
+            let is_last = place + 1 == mail.recipients.len();
+            ask(handoff, mail, is_last, &mut unanswered, &mut replies).await;
         }
     }
     if handoff.pending() > 0 {
-        ask(handoff, mail, true, &mut asked, &mut replies).await;
+        ask(handoff, mail, true, &mut unanswered, &mut replies).await;
     }
     replies
 }
@@ -216,16 +227,20 @@ async fn ask(
     handoff: &mut Handoff,
     mail: &Mail,
     is_last: bool,
-    asked: &mut Vec<usize>,
+    unanswered: &mut Unanswered,
     replies: &mut [Option<Reply>],
 ) {
     let follows = is_last && mail.grouping == Grouping::Pipelined && mail.form == Form::Data;
     handoff.ask(if follows { DataFollows::Yes } else { DataFollows::No }).await;
-    let answers: Vec<_> = handoff.answers().map(|(path, reply)| (path.to_vec(), reply)).collect();
-    assert_eq!(answers.len(), asked.len(), "one answer for each");
-    for (place, (path, reply)) in asked.drain(..).zip(answers) {
-        assert_eq!(path, mail.recipients[place].path.as_bytes(), "in their order");
-        replies[place] = Some(reply.clone());
+    let owned = |(path, reply): (&[u8], &Reply)| (path.to_vec(), reply.clone());
+    let asked: Vec<_> = handoff.answers().map(owned).collect();
+    let kept: Vec<_> = handoff.kept_answers().map(owned).collect();
+    for (places, answers) in [(&mut unanswered.asked, asked), (&mut unanswered.kept, kept)] {
+        assert_eq!(answers.len(), places.len(), "one answer for each");
+        for (place, (path, reply)) in places.drain(..).zip(answers) {
+            assert_eq!(path, mail.recipients[place].path.as_bytes(), "in their order");
+            replies[place] = Some(reply);
+        }
     }
 }
 

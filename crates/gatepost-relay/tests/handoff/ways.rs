@@ -1,6 +1,7 @@
 //! Recipients that do not all go the same way, or not all at once.
 
 use gatepost_delivery::{RatePeriod, RecipientRate};
+use gatepost_relay::MailLogTarget;
 use gatepost_relay::Mode::{Hybrid, Sync};
 use gatepost_smtp::reply::Reply;
 use gatepost_testkit::ScriptedUpstream;
@@ -46,6 +47,39 @@ async fn past_the_rate_of_the_upstream() {
         ];
         play.runs(|it| it, &expected).await;
     }
+}
+
+/// Whom the upstream was not asked for, because they are too many or too fast, hears its word on the
+/// sender, too: the next attempt would hear the same.
+#[tokio::test]
+async fn nobody_is_kept_of_a_sender_who_is_refused() {
+    const NO: &str = "550 5.1.8 not from there";
+    let rate = RecipientRate { count: 2, period: RatePeriod::Minute };
+    for mail in [for_three, for_three_at_once] {
+        let expected = [(Hybrid, told(&[NO, NO, NO], ""))];
+        let cap = Play::of("max_recipients").mail(mail).setting(|it| it.max_recipients = Some(2));
+        cap.runs(|it| it.on("MAIL", NO), &expected).await;
+        let fast = Play::of("a rate").mail(mail).setting(|it| it.rates = vec![rate]);
+        fast.runs(|it| it.on("MAIL", NO), &expected).await;
+    }
+}
+
+/// Its client was told 250: what the upstream has said of a recipient stands in the log.
+#[tokio::test]
+async fn the_log_has_the_word_by_which_somebody_is_owed() {
+    let upstream = ScriptedUpstream::builder().on("RCPT TO:<b@", "450 4.2.1 busy").start();
+    let store = Store::open(Room::Plenty);
+    let file = store.directory.path().join("mail.jsonl");
+    let setting = Setting { mail_log: MailLogTarget::File(file.clone()), ..Setting::default() };
+    let world = World::new(upstream.addr(), &setting, Some(&store.spool));
+    send(&world, &Mail::to(Hybrid, &[A, B])).await;
+    drop(world.log);
+    let log = std::fs::read_to_string(file).expect("is written");
+    let events: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).expect("is JSON")).collect();
+    let told = |event: &serde_json::Value| (event["type"].clone(), event["reason"].clone());
+    let expected = [("Reception".into(), "450 4.2.1 busy".into()), ("Delivery".into(), ().into())];
+    assert_eq!(events.iter().map(told).collect::<Vec<_>>(), expected, "{log}");
 }
 
 /// Two other upstreams, and another reverse-path at the first one: four rows would be one message.

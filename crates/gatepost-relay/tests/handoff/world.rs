@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use gatepost_delivery::{
     IpVersion, NameServers, Patience, Profile, RecipientRate, TlsPolicy, Upstream, UpstreamConfig,
 };
-use gatepost_relay::{Bounces, Ids, MailLog, Relay, RelayConfig};
+use gatepost_relay::{Bounces, Ids, MailLog, MailLogTarget, MailLogWriter, Relay, RelayConfig};
 use gatepost_spool::{
     Filter, LIST_MAX, QueueId, RecipientState, Recovery, Spool, SpoolOptions, Standing,
 };
@@ -36,6 +36,7 @@ pub(crate) struct Setting {
     pub(crate) max_recipients: Option<u32>,
     pub(crate) rates: Vec<RecipientRate>,
     pub(crate) bounces: Bounces,
+    pub(crate) mail_log: MailLogTarget,
     /// Upstreams beside the first one.
     pub(crate) others: usize,
 }
@@ -50,6 +51,7 @@ impl Default for Setting {
             max_recipients: None,
             rates: Vec::new(),
             bounces: Bounces::Dsn,
+            mail_log: MailLogTarget::Off,
             others: 2,
         }
     }
@@ -119,6 +121,8 @@ pub(crate) struct World {
     pub(crate) relay: Arc<Relay>,
     pub(crate) counts: Counts,
     pub(crate) spool: Option<Spool>,
+    /// Dropping it writes down what was logged.
+    pub(crate) log: MailLogWriter,
 }
 
 impl World {
@@ -137,11 +141,12 @@ impl World {
             bounces: gatepost_relay::BounceConfig { bounces: setting.bounces, upstream: None },
             ..RelayConfig::usual("relay.test".into())
         };
+        let (mail_log, log) = MailLog::start(&setting.mail_log).expect("opens");
         let relay = counts.of(|| {
             let ids = Arc::clone(&IDS);
-            Relay::new(config, upstreams.collect(), MailLog::off(), spool.cloned(), ids)
+            Relay::new(config, upstreams.collect(), mail_log, spool.cloned(), ids)
         });
-        Self { relay, counts, spool: spool.cloned() }
+        Self { relay, counts, spool: spool.cloned(), log }
     }
 
     /// Everything that the spool has.
