@@ -27,7 +27,7 @@ pub fn choose<T: Copy>(word: &str, choices: Choices<T>) -> Result<T, ChoiceError
     })
 }
 
-/// `"spool" is not built yet; write "sync"`
+/// `"lazy" is unknown; write "sync" or "hybrid" or "spool"`
 impl fmt::Display for ChoiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let trouble = if self.is_known { "not built yet" } else { "unknown" };
