@@ -322,7 +322,8 @@ impl Handoff {
     /// The spool did not take it: the client hears of the upstream's trouble, if there was any. One
     /// that has refused its recipients for good has said nothing about those who still stand.
     fn not_kept(&self, error: &SpoolError, refused: Option<Refused>, accepted: Paths) -> Ended {
-        tracing::warn!(id = %self.message.id, %error, "the spool did not take a message");
+        // Whoever watches the spool has said so; each message is told of in the mail log.
+        tracing::debug!(id = %self.message.id, %error, "the spool did not take a message");
         let refused = refused.filter(|refused| refused.reply.is_transient());
         let refused = refused.unwrap_or_else(|| Refused {
             reply: keep::NO_ROOM,
