@@ -68,6 +68,15 @@ impl Harness {
     /// `adjust` changes what no key of the file says.
     pub(crate) fn adjusted(text: &str, policy: &str, adjust: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
+        Self::in_directory(directory, (text, policy), adjust)
+    }
+
+    /// The same, with all of its files there.
+    pub(crate) fn in_directory(
+        directory: TempDir,
+        (text, policy): (&str, &str),
+        adjust: impl FnOnce(&mut Config),
+    ) -> Self {
         let path = directory.path().join("gatepost.toml");
         let mut config = Config::from_text(text, &path, std::iter::empty())
             .unwrap_or_else(|errors| panic!("the test's own config: {errors:?}"));
