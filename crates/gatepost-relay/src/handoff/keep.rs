@@ -52,8 +52,6 @@ pub(super) struct Keep {
     /// By the way of the first recipient.
     pub(super) main: Part,
     others: Vec<Part>,
-    /// Content has begun: no part gets a copy any more that has none.
-    is_begun: bool,
     /// Puts dots in front of lines that need them, while content comes without them (RFC 3030).
     stuffing: Option<ChunkScanner>,
 }
@@ -85,7 +83,7 @@ impl Part {
 impl Keep {
     pub(super) fn new(message: &Message, upstream: Arc<str>, mode: Mode) -> Self {
         let main = Part::new(message.id, upstream, Arc::clone(&message.reverse_path), mode);
-        Self { main, others: Vec::new(), is_begun: false, stuffing: None }
+        Self { main, others: Vec::new(), stuffing: None }
     }
 
     /// Whether the spool is owed anybody.
@@ -134,11 +132,8 @@ impl Keep {
 
 /// The copy.
 impl Keep {
-    /// Content begins, with what is put in front of it.
+    /// Content begins, with what is put in front of it. No part gets a copy later that has none now.
     pub(super) async fn begin(&mut self, spool: &Spool, front: &Bytes) {
-        if std::mem::replace(&mut self.is_begun, true) {
-            return;
-        }
         if self.main.mode != Mode::Sync {
             self.main.body = Some(spool.body(self.main.id));
         }
