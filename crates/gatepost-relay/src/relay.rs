@@ -37,7 +37,8 @@ pub struct RelayConfig {
 }
 
 impl RelayConfig {
-    /// What the contract says where nothing is configured.
+    /// What holds where nothing is configured. RFC 5321 §4.5.3.2.6 wants ten minutes for the dot, and
+    /// §4.5.4.1 four to five days for a message.
     pub fn usual(hostname: Arc<str>) -> Self {
         let minutes = [1, 2, 4, 8, 15, 30, 60].map(Duration::from_mins);
         Self {

@@ -25,20 +25,13 @@ const MODES: Choices<Mode> =
     &[("sync", Some(Mode::Sync)), ("hybrid", Some(Mode::Hybrid)), ("spool", Some(Mode::Spool))];
 const BOUNCES: Choices<Bounces> = &[("dsn", Some(Bounces::Dsn)), ("keep", Some(Bounces::Keep))];
 
-/// How long a client waits in mode hybrid, unless something else is written.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// How long clients of applications wait for a reply, by and large: RFC 5321 §4.5.3.2.6 wants ten
 /// minutes of them, and few of them know. Who waits no longer sends the message again.
 const CLIENT_PATIENCE: Duration = minutes(1);
-/// Waits between attempts, unless others are written. The last repeats.
-const RETRY_MINUTES: [u64; 7] = [1, 2, 4, 8, 15, 30, 60];
 /// Waits that can be written: the last repeats, so that more say nothing.
 const RETRIES_MAX: usize = 100;
 /// The longest of them: an upstream that was mended yesterday should have its mail today.
 const RETRY_MAX: Duration = minutes(24 * 60);
-/// When a message is given up, unless something else is written: RFC 5321 §4.5.4.1 wants four to five
-/// days at the least.
-const EXPIRE_AFTER: Duration = minutes(5 * 24 * 60);
 /// The latest moment: nobody waits for a message any longer, and its sender should know by then.
 const EXPIRE_AFTER_MAX: Duration = minutes(30 * 24 * 60);
 
@@ -58,16 +51,20 @@ pub(super) fn resolve(
     upstreams: &[UpstreamConfig],
 ) -> (Mode, RelayConfig) {
     let mode = values.choice("delivery.mode", file.mode, MODES).unwrap_or_default();
+    let usual = RelayConfig::usual(Arc::clone(hostname));
+    let written = file.final_reply_timeout;
     let final_reply_timeout =
-        values.span("delivery.final_reply_timeout", file.final_reply_timeout, minutes(10));
-    let answer_within = answer_within(values, file.answer_within, final_reply_timeout);
-    let retry = retry(values, file.retry);
-    let expire_after = expire_after(values, file.expire_after, retry.first().copied());
+        values.span("delivery.final_reply_timeout", written, usual.final_reply_timeout);
+    // Whoever has little patience with an upstream has no more with a client.
+    let patience = usual.answer_within.min(final_reply_timeout / 2);
+    let answer_within = answer_within(values, (file.answer_within, patience), final_reply_timeout);
+    let retry = retry(values, file.retry, usual.queue.retry);
+    let written = (file.expire_after, usual.queue.expire_after);
+    let expire_after = expire_after(values, written, retry.first().copied());
     let bounces = bounces(values, (file.bounces, file.bounce_upstream), mode, upstreams);
     let queue = QueueConfig { retry, expire_after };
-    let hostname = Arc::clone(hostname);
     let relay =
-        RelayConfig { final_reply_timeout, received_max, hostname, answer_within, queue, bounces };
+        RelayConfig { final_reply_timeout, received_max, answer_within, queue, bounces, ..usual };
     (mode, relay)
 }
 
@@ -90,12 +87,10 @@ pub(super) fn spool(
 
 fn answer_within(
     values: &mut Values<'_>,
-    written: Text,
+    (written, default): (Text, Duration),
     final_reply_timeout: Duration,
 ) -> Duration {
     let key = "delivery.answer_within";
-    // Whoever has little patience with an upstream has no more with a client.
-    let default = ANSWER_WITHIN.min(final_reply_timeout / 2);
     let place = written.as_ref().and_then(at);
     let is_written = written.is_some();
     let within = values.span(key, written, default);
@@ -118,10 +113,9 @@ fn answer_within(
     within
 }
 
-fn retry(values: &mut Values<'_>, written: Texts) -> Vec<Duration> {
+fn retry(values: &mut Values<'_>, written: Texts, default: Vec<Duration>) -> Vec<Duration> {
     let key = "delivery.retry";
-    let default = || RETRY_MINUTES.map(minutes).to_vec();
-    let Some(written) = written else { return default() };
+    let Some(written) = written else { return default };
     let list = written.get_ref();
     if list.is_empty() || list.len() > RETRIES_MAX {
         let count = list.len();
@@ -129,7 +123,7 @@ fn retry(values: &mut Values<'_>, written: Texts) -> Vec<Duration> {
             "has {count} durations; write 1 to {RETRIES_MAX}, the last repeats, or leave it out"
         );
         values.error(at(&written), key, message);
-        return default();
+        return default;
     }
     let mut waits = Vec::with_capacity(list.len());
     for (index, item) in list.iter().enumerate() {
@@ -146,10 +140,14 @@ fn retry(values: &mut Values<'_>, written: Texts) -> Vec<Duration> {
     waits
 }
 
-fn expire_after(values: &mut Values<'_>, written: Text, first: Option<Duration>) -> Duration {
+fn expire_after(
+    values: &mut Values<'_>,
+    (written, default): (Text, Duration),
+    first: Option<Duration>,
+) -> Duration {
     let key = "delivery.expire_after";
     let place = written.as_ref().and_then(at);
-    let after = values.span(key, written, EXPIRE_AFTER);
+    let after = values.span(key, written, default);
     at_most(values, place, key, after, EXPIRE_AFTER_MAX);
     if let Some(first) = first.filter(|first| after <= *first) {
         let message = format_args!(
