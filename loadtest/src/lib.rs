@@ -12,6 +12,7 @@
 
 mod command;
 mod end_of_data;
+pub mod figures;
 #[cfg(feature = "simulate")]
 pub mod simulate;
 mod sink;
