@@ -262,7 +262,9 @@ impl Pool {
     /// Opens a connection in a slot. What is idle was used up before, or came back later: together
     /// with those that are busy they are never more than the slots.
     async fn open(&self, held: Held, place: Slot) -> Result<Lease, Trouble> {
-        match Connection::open(&self.config, &self.hosts, &self.clock, None).await {
+        // Boxed, because nearly every transaction finds a connection, and would carry the room for this.
+        let opened = Box::pin(Connection::open(&self.config, &self.hosts, &self.clock, None));
+        match opened.await {
             Ok(Opened { connection, ready, offer, .. }) => {
                 self.offers.observe(&offer);
                 let connection = Box::new(connection);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use gatepost_policy::check::Refusal;
 use gatepost_policy::credential::Credential;
 use gatepost_policy::usage::Use;
-use gatepost_relay::{DataReply, Event, EventType, Handoff, Last, Octets, Origin, PathList};
+use gatepost_relay::{DataReply, Event, EventType, Handoff, Last, Origin};
 use gatepost_smtp::command::Mail;
 use gatepost_smtp::path::{ForwardPath, ReversePathBuf};
 use gatepost_smtp::reply::{Reply, Severity};
@@ -23,7 +23,7 @@ pub(crate) async fn complete(
     session: &Session,
     conn: &mut Conn,
     hello: &Hello,
-    handoff: Handoff,
+    handoff: Box<Handoff>,
     last: Last,
 ) {
     let metrics = &session.listener.metrics;
@@ -51,7 +51,7 @@ pub(crate) async fn complete(
 pub(crate) fn log_refused(session: &Session, hello: &Hello, handoff: &Handoff, reply: &Reply) {
     session.listener.metrics.refused.increment(1);
     session.count(Use::Refusal);
-    log_message(session, hello, handoff, reply.to_string(), String::from_utf8_lossy(reply.text()));
+    log_message(session, hello, handoff, Some(reply), String::from_utf8_lossy(reply.text()));
 }
 
 /// The same message has come too often: a program that sends it in a loop does so in any number.
@@ -59,7 +59,7 @@ pub(crate) fn log_copy(session: &Session, hello: &Hello, handoff: &Handoff, refu
     session.listener.metrics.deferred.increment(1);
     session.count(Use::Refusal);
     let Some(reason) = reason(session, refusal, Flood::of(refusal)) else { return };
-    log_message(session, hello, handoff, refusal.reply.to_string(), reason);
+    log_message(session, hello, handoff, Some(&refusal.reply), reason);
 }
 
 /// The upstream was lost between RCPT and DATA, by its fault or by the client's.
@@ -67,7 +67,7 @@ pub(crate) fn log_deferred(session: &Session, hello: &Hello, handoff: &Handoff, 
     session.listener.metrics.deferred.increment(1);
     let reason = handoff.reason().map(Cow::from);
     let reason = reason.unwrap_or_else(|| String::from_utf8_lossy(reply.text()));
-    log_message(session, hello, handoff, reply.to_string(), reason);
+    log_message(session, hello, handoff, Some(reply), reason);
 }
 
 /// The client went away, fell silent or changed its mind in the middle of its data.
@@ -77,7 +77,7 @@ pub(crate) fn log_aborted(session: &Session, hello: &Hello, handoff: &Handoff) {
         session,
         hello,
         handoff,
-        String::new(),
+        None,
         Cow::from("given up by the client in the middle of the data"),
     );
 }
@@ -86,8 +86,8 @@ pub(crate) fn log_aborted(session: &Session, hello: &Hello, handoff: &Handoff) {
 pub(crate) fn log_mail(session: &Session, hello: &Hello, mail: &Mail<'_>, refusal: &Refusal) {
     let Some(reason) = reason(session, refusal, Flood::of(refusal)) else { return };
     let names = session.origin_names();
-    let sender = Octets(mail.reverse_path.as_bytes());
-    let event = rejection(session.origin(&names, hello), refusal.reply.to_string());
+    let sender = mail.reverse_path.as_bytes();
+    let event = rejection(session.origin(&names, hello), Some(&refusal.reply));
     let log = session.service.relay.mail_log();
     log.write(&Event { sender: Some(sender), size: mail.size, reason: Some(reason), ..event });
 }
@@ -105,10 +105,10 @@ pub(crate) fn log_rcpt(
     let Some(reason) = reason(session, refusal, flood) else { return };
     let names = session.origin_names();
     session.service.relay.mail_log().write(&Event {
-        sender: Some(Octets(sender.octets())),
-        recipients: Some(PathList(&[path.as_bytes()].into_iter().collect())),
+        sender: Some(sender.octets()),
+        recipients: Some(&[path.as_bytes()].into_iter().collect()),
         reason: Some(reason),
-        ..rejection(session.origin(&names, hello), refusal.reply.to_string())
+        ..rejection(session.origin(&names, hello), Some(&refusal.reply))
     });
 }
 
@@ -157,13 +157,13 @@ pub(crate) fn log_recipient(
     let names = session.origin_names();
     relay.mail_log().write(&Event {
         id: Some(handoff.message().id),
-        sender: Some(Octets(&handoff.message().sender)),
-        recipients: Some(PathList(&[path].into_iter().collect())),
+        sender: Some(&handoff.message().sender),
+        recipients: Some(&[path].into_iter().collect()),
         mode: Some(handoff.mode().name()),
         upstream: Some(handoff.upstream_name()),
         attempt: Some(1),
         reason: handoff.reason().map(Cow::from),
-        ..Event::new(r#type, session.origin(&names, hello), reply.to_string())
+        ..Event::new(r#type, session.origin(&names, hello), Some(reply))
     });
 }
 
@@ -184,7 +184,7 @@ pub(crate) fn log_stranger(service: &Service, listener: &Listener, stranger: &St
     };
     let check = refused.refusal.check.name();
     let reason = format!("refused by check {check}; refusals since the last line: {count}");
-    let event = rejection(origin, refused.refusal.reply.to_string());
+    let event = rejection(origin, Some(&refused.refusal.reply));
     service.relay.mail_log().write(&Event { reason: Some(Cow::from(reason)), ..event });
 }
 
@@ -215,7 +215,7 @@ pub(crate) fn log_login(claim: &Claim<'_>, failed: &FailedLogin<'_>) {
     };
     let who = if failed.known.is_some() { "wrong password" } else { "unknown username" };
     let reason = format!("AUTH failed, {who}; refusals since the last line: {count}");
-    let event = rejection(origin, failed.refusal.reply.to_string());
+    let event = rejection(origin, Some(&failed.refusal.reply));
     service.relay.mail_log().write(&Event { reason: Some(Cow::from(reason)), ..event });
 }
 
@@ -223,7 +223,7 @@ fn log_message(
     session: &Session,
     hello: &Hello,
     handoff: &Handoff,
-    reply: String,
+    reply: Option<&Reply>,
     reason: Cow<'_, str>,
 ) {
     let log = session.service.relay.mail_log();
@@ -234,8 +234,8 @@ fn log_message(
     let recipients = handoff.recipients();
     log.write(&Event {
         id: Some(handoff.message().id),
-        sender: Some(Octets(&handoff.message().sender)),
-        recipients: Some(PathList(&recipients)),
+        sender: Some(&handoff.message().sender),
+        recipients: Some(&recipients),
         size: Some(handoff.octets()),
         duration_ms: Some(handoff.message().began.elapsed().as_millis() as u64),
         reason: Some(reason),
@@ -243,6 +243,6 @@ fn log_message(
     });
 }
 
-fn rejection(origin: Origin<'_>, reply: String) -> Event<'_> {
+fn rejection<'a>(origin: Origin<'a>, reply: Option<&'a Reply>) -> Event<'a> {
     Event::new(EventType::Rejection, origin, reply)
 }

@@ -39,7 +39,7 @@ const REWRITTEN_OCTETS_MAX: usize = 64 * 1024;
 /// A message that is being received. It has a way to the upstream or a refusal, never both.
 struct Body<'s> {
     session: &'s Session,
-    relayed: Option<Handoff>,
+    relayed: Option<Box<Handoff>>,
     refusal: Option<Refusal>,
     /// The header section, while the entry asks to look at it.
     header: Option<HeldHeader>,
@@ -85,7 +85,7 @@ impl<'s> Body<'s> {
     fn new(
         session: &'s Session,
         conn: &Conn,
-        (handoff, fingerprinter): (Handoff, Option<Box<Fingerprinter>>),
+        (handoff, fingerprinter): (Box<Handoff>, Option<Box<Fingerprinter>>),
     ) -> Self {
         Self {
             session,
@@ -164,7 +164,7 @@ impl<'s> Body<'s> {
     }
 
     /// The client has given the message up: what it leaves behind upstream, if anything.
-    fn abort(&mut self, hello: &Hello) -> Option<Handoff> {
+    fn abort(&mut self, hello: &Hello) -> Option<Box<Handoff>> {
         let handoff = self.relayed.take()?;
         answer::log_aborted(self.session, hello, &handoff);
         Some(handoff)

@@ -1,9 +1,11 @@
 //! The trace field that is put in front of every message (RFC 5321 §4.4, RFC 5322 §3.6.7).
 
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
 use bytes::Bytes;
 use gatepost_policy::network::Network;
+use jiff::fmt::rfc2822::DateTimePrinter;
 use jiff::tz::TimeZone;
 
 use crate::config::ReceivedStyle;
@@ -31,21 +33,28 @@ pub(crate) enum Protocol {
 impl Received<'_> {
     /// The line with its CRLF. At most some 650 octets, under the 998 of RFC 5322 §2.1.1.
     pub(crate) fn line(&self, style: ReceivedStyle) -> Bytes {
-        let from = match style {
-            ReceivedStyle::Masked if is_internal(self.client) => String::new(),
-            _ => format!("from {} ({}) ", printable(self.helo), literal(self.client)),
-        };
-        let date =
-            jiff::fmt::rfc2822::to_string(&self.at.to_zoned(TimeZone::UTC)).unwrap_or_default();
-        let protocol = match self.protocol {
-            Protocol::Esmtp => "ESMTP",
-            Protocol::Esmtps => "ESMTPS",
-            Protocol::Esmtpsa => "ESMTPSA",
-        };
-        Bytes::from(format!(
-            "Received: {from}by {} with {protocol} id {}; {date}\r\n",
-            self.hostname, self.id
-        ))
+        /// Most lines; one for every message, so it is written without pieces of its own.
+        const LINE_OCTETS: usize = 192;
+        static DATE: DateTimePrinter = DateTimePrinter::new();
+        let mut line = String::with_capacity(LINE_OCTETS);
+        line.push_str("Received: ");
+        if style == ReceivedStyle::Full || !is_internal(self.client) {
+            line.push_str("from ");
+            line.extend(self.helo.chars().map(printable));
+            // A String takes everything.
+            let _ = write!(line, " ({}) ", Literal(self.client));
+        }
+        line.push_str("by ");
+        line.push_str(self.hostname);
+        line.push_str(match self.protocol {
+            Protocol::Esmtp => " with ESMTP id ",
+            Protocol::Esmtps => " with ESMTPS id ",
+            Protocol::Esmtpsa => " with ESMTPSA id ",
+        });
+        let _ = write!(line, "{}; ", self.id);
+        let _ = DATE.print_zoned(&self.at.to_zoned(TimeZone::UTC), &mut line);
+        line.push_str("\r\n");
+        Bytes::from(line)
     }
 }
 
@@ -55,18 +64,23 @@ fn is_internal(address: IpAddr) -> bool {
     Network::new(address, octets_bits).is_ok_and(|host| !host.is_public())
 }
 
-/// A client's name for itself, without what could end the field's words or open a comment.
-fn printable(helo: &str) -> String {
-    let plain =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
-    helo.chars().map(|c| if plain(c) { c } else { '?' }).collect()
+/// A character of a client's name for itself, if it can neither end the field's words nor open a comment.
+const fn printable(c: char) -> char {
+    match c {
+        '0'..='9' | 'A'..='Z' | 'a'..='z' | '.' | '-' | '_' | ':' | '[' | ']' => c,
+        _ => '?',
+    }
 }
 
 /// An address literal (RFC 5321 §4.1.3).
-fn literal(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => format!("[{address}]"),
-        IpAddr::V6(address) => format!("[IPv6:{address}]"),
+struct Literal(IpAddr);
+
+impl fmt::Display for Literal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => write!(f, "[{address}]"),
+            IpAddr::V6(address) => write!(f, "[IPv6:{address}]"),
+        }
     }
 }
 

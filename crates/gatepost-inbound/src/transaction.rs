@@ -67,7 +67,7 @@ struct Transaction<'s> {
 #[allow(clippy::large_enum_variant)] // one per transaction, and nearly always the large one
 enum Carriage {
     Waiting(Message),
-    Begun(Handoff),
+    Begun(Box<Handoff>),
     /// Its way leads nowhere; the compiler of the policy lets none do so.
     Lost,
 }

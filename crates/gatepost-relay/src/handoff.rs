@@ -182,7 +182,7 @@ impl Handoff {
 // Data.
 impl Handoff {
     /// Hands the last content over, and brings back who has the message.
-    pub async fn complete(mut self, last: Last, origin: Origin<'_>) -> DataReply {
+    pub async fn complete(mut self: Box<Self>, last: Last, origin: Origin<'_>) -> DataReply {
         let untold = self.untold();
         let ended = self.end(last, &origin).await;
         untold.told();

@@ -26,9 +26,7 @@ pub use canary::{Canary, CanaryConfig, content as canary_content};
 pub use dsn::{BounceConfig, Bounces};
 pub use handoff::{DataReply, Grant, Handoff, Last, Named};
 pub use id::{Id, Ids};
-pub use mail_log::{
-    Event, EventType, MailLog, MailLogTarget, MailLogWriter, Octets, Origin, PathList,
-};
+pub use mail_log::{Event, EventType, MailLog, MailLogTarget, MailLogWriter, Origin};
 pub use mode::Mode;
 pub use queue::{Queue, QueueConfig};
 pub use relay::{Message, Relay, RelayConfig};

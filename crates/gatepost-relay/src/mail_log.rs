@@ -2,8 +2,8 @@
 //!
 //! Writing an event puts a line into a bounded buffer and never waits for a disk or a pipe: a
 //! thread of its own takes the buffer ten times a second. What does not fit is dropped and
-//! counted; the log is a record, not the promise. serde_json escapes control characters, so an
-//! event is one line whatever a client has sent.
+//! counted; the log is a record, not the promise. [`line`] escapes control characters, so an event is
+//! one line whatever a client has sent.
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
@@ -14,10 +14,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gatepost_delivery::Paths;
+use gatepost_smtp::reply::Reply;
 use metrics::{Counter, counter, describe_counter};
-use serde::{Serialize, Serializer};
 
 use crate::id::Id;
+use line::Line;
+
+mod line;
 
 /// Octets that may wait for the writer: a second of 10,000 events.
 const BUFFER_OCTETS_MAX: usize = 4 * 1024 * 1024;
@@ -27,7 +30,7 @@ const BUFFER_OCTETS_FULL: usize = BUFFER_OCTETS_MAX / 4;
 const GATHER: Duration = Duration::from_millis(100);
 
 /// What an event is about; the words are those of KumoMTA's log, so that tools carry over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventType {
     /// The upstream refused the message or its recipients for good.
     Bounce,
@@ -43,8 +46,21 @@ pub enum EventType {
     TransientFailure,
 }
 
+impl EventType {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Bounce => "Bounce",
+            Self::Delivery => "Delivery",
+            Self::Expiration => "Expiration",
+            Self::Reception => "Reception",
+            Self::Rejection => "Rejection",
+            Self::TransientFailure => "TransientFailure",
+        }
+    }
+}
+
 /// Where a message comes from. Borrowed from the session for the moment of logging.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     /// Id of the session.
     pub session_id: &'a str,
@@ -53,7 +69,6 @@ pub struct Origin<'a> {
     /// Id of the entry, if one matched.
     pub entry: Option<&'a str>,
     /// Id of the credential, if one was used.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<&'a str>,
     /// Generation of the ruleset.
     pub generation: &'a str,
@@ -97,50 +112,40 @@ impl<'a> From<&'a gatepost_spool::Origin> for Origin<'a> {
     }
 }
 
-/// One line of the mail log; the contract lists the fields.
-#[derive(Debug, Serialize)]
+/// One line of the mail log; the contract lists the fields. What is `None` is not in it.
+#[derive(Clone, Debug)]
 pub struct Event<'a> {
     /// What it is about.
     pub r#type: EventType,
     /// When, RFC 3339.
     pub time: jiff::Timestamp,
     /// Id of the message; none if there was none.
-    #[serde(serialize_with = "in_words", skip_serializing_if = "Option::is_none")]
     pub id: Option<Id>,
     /// Who sent it.
-    #[serde(flatten)]
     pub origin: Origin<'a>,
-    /// Reverse-path, empty if null.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sender: Option<Octets<'a>>,
+    /// Reverse-path, empty if null, as the client has sent it.
+    pub sender: Option<&'a [u8]>,
     /// Forward-paths the event is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub recipients: Option<PathList<'a>>,
+    pub recipients: Option<&'a Paths>,
     /// Octets of content as received.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// How it was handed over.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<&'a str>,
     /// Name of the upstream.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<&'a str>,
-    /// The reply that decided.
-    pub reply: String,
+    /// The reply that decided; empty, if there was nobody to say it to.
+    pub reply: Option<&'a Reply>,
     /// Which attempt it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
     /// From MAIL to this event.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
     /// Why, for people.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Cow<'a, str>>,
 }
 
 impl<'a> Event<'a> {
     /// An event of this moment, about nothing in particular yet.
-    pub fn new(r#type: EventType, origin: Origin<'a>, reply: String) -> Self {
+    pub fn new(r#type: EventType, origin: Origin<'a>, reply: Option<&'a Reply>) -> Self {
         Self {
             r#type,
             time: jiff::Timestamp::now(),
@@ -157,33 +162,54 @@ impl<'a> Event<'a> {
             reason: None,
         }
     }
-}
 
-#[allow(clippy::ref_option)] // serde hands a field over like this
-fn in_words<S: Serializer>(id: &Option<Id>, serializer: S) -> Result<S::Ok, S::Error> {
-    match id {
-        Some(id) => serializer.collect_str(id),
-        None => serializer.serialize_none(),
+    /// All members of its line but those that two events of one message differ in.
+    fn encode(&self, line: &mut Line) {
+        line.plain("time", self.time);
+        if let Some(id) = self.id {
+            line.plain("id", id);
+        }
+        self.origin.encode(line);
+        if let Some(sender) = self.sender {
+            line.octets("sender", sender);
+        }
+        if let Some(recipients) = self.recipients {
+            line.list("recipients", recipients.iter());
+        }
+        if let Some(size) = self.size {
+            line.number("size", size);
+        }
+        if let Some(mode) = self.mode {
+            line.text("mode", mode);
+        }
+        if let Some(upstream) = self.upstream {
+            line.text("upstream", upstream);
+        }
+        match self.reply {
+            Some(reply) => line.text("reply", &reply.to_string()),
+            None => line.text("reply", ""),
+        }
+        if let Some(milliseconds) = self.duration_ms {
+            line.number("duration_ms", milliseconds);
+        }
+        if let Some(reason) = &self.reason {
+            line.text("reason", reason);
+        }
     }
 }
 
-/// Octets as a client sent them; what is not UTF-8 is shown as U+FFFD.
-#[derive(Clone, Copy, Debug)]
-pub struct Octets<'a>(pub &'a [u8]);
-
-/// A list of paths.
-#[derive(Clone, Copy, Debug)]
-pub struct PathList<'a>(pub &'a Paths);
-
-impl Serialize for Octets<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&String::from_utf8_lossy(self.0))
-    }
-}
-
-impl Serialize for PathList<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(Octets))
+impl Origin<'_> {
+    fn encode(&self, line: &mut Line) {
+        line.text("session_id", self.session_id);
+        line.text("listener", self.listener);
+        line.text_or_null("entry", self.entry);
+        if let Some(credential) = self.credential {
+            line.text("credential", credential);
+        }
+        line.text("generation", self.generation);
+        line.plain("client", self.client);
+        line.text_or_null("helo", self.helo);
+        line.text_or_null("tls", self.tls);
     }
 }
 
@@ -258,16 +284,31 @@ impl MailLog {
 
     /// Writes one event.
     pub fn write(&self, event: &Event<'_>) {
-        /// Most events are a few hundred octets.
-        const EVENT_OCTETS: usize = 512;
+        self.write_as(event, &[(event.r#type, event.attempt)]);
+    }
+
+    /// Writes one event under several names, each with its number of an attempt: what an upstream takes
+    /// at once is received and delivered in the same words.
+    pub fn write_as(&self, event: &Event<'_>, names: &[(EventType, Option<u32>)]) {
+        /// Most events are a few hundred octets, and few messages have more than two.
+        const EVENT_OCTETS: usize = 480;
         let Some(shared) = &self.shared else { return };
-        let mut line = Vec::with_capacity(EVENT_OCTETS);
-        if serde_json::to_writer(&mut line, event).is_err() {
-            // Only a writer or a map key can fail, and a Vec and our fields are neither.
-            return;
+        let mut members = Line::with_capacity(EVENT_OCTETS);
+        event.encode(&mut members);
+        let members = members.as_slice();
+        let mut lines = Vec::with_capacity(names.len() * (members.len() + 48));
+        for (r#type, attempt) in names {
+            lines.extend_from_slice(b"{\"type\":\"");
+            lines.extend_from_slice(r#type.name().as_bytes());
+            lines.push(b'"');
+            if let Some(attempt) = attempt {
+                // A Vec takes everything.
+                let _ = write!(lines, ",\"attempt\":{attempt}");
+            }
+            lines.extend_from_slice(members);
+            lines.extend_from_slice(b"}\n");
         }
-        line.push(b'\n');
-        shared.push(&line);
+        shared.push(&lines, names.len() as u64);
     }
 
     /// Opens the file anew, for log rotation.
@@ -280,15 +321,15 @@ impl MailLog {
 }
 
 impl Shared {
-    fn push(&self, line: &[u8]) {
+    fn push(&self, lines: &[u8], count: u64) {
         let mut state = self.state();
         let before = state.buffer.len();
-        if before + line.len() > BUFFER_OCTETS_MAX {
+        if before + lines.len() > BUFFER_OCTETS_MAX {
             drop(state);
-            self.dropped.increment(1);
+            self.dropped.increment(count);
             return;
         }
-        state.buffer.extend_from_slice(line);
+        state.buffer.extend_from_slice(lines);
         let full = before < BUFFER_OCTETS_FULL && state.buffer.len() >= BUFFER_OCTETS_FULL;
         drop(state);
         // The writer sleeps while there is nothing; waking it costs a system call, so only the
@@ -393,6 +434,8 @@ fn open(path: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
 
+    static OK: Reply = Reply::fixed(250, (2, 0, 0), "Ok");
+
     fn event(sender: &[u8]) -> String {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("mail.jsonl");
@@ -413,12 +456,12 @@ mod tests {
                 helo: Some("app"),
                 tls: None,
             },
-            sender: Some(Octets(sender)),
-            recipients: Some(PathList(&recipients)),
+            sender: Some(sender),
+            recipients: Some(&recipients),
             size: Some(12),
             mode: Some("sync"),
             upstream: Some("sink"),
-            reply: "250 2.0.0 Ok".to_owned(),
+            reply: Some(&OK),
             attempt: Some(1),
             duration_ms: Some(3),
             reason: None,
@@ -437,7 +480,12 @@ mod tests {
         assert_eq!(value["sender"], "a\r\n\u{1b}\0\"@example.com");
         assert_eq!(value["recipients"][0], "b@example.net");
         assert_eq!(value["entry"], "fleet");
-        assert_eq!(value.get("reason"), None);
+        assert_eq!(value["client"], "127.0.0.1");
+        assert_eq!((&value["helo"], &value["tls"]), (&"app".into(), &serde_json::Value::Null));
+        assert_eq!((&value["size"], &value["attempt"]), (&12.into(), &1.into()));
+        assert_eq!((&value["mode"], &value["upstream"]), (&"sync".into(), &"sink".into()));
+        assert_eq!((&value["reply"], &value["duration_ms"]), (&"250 2.0.0 Ok".into(), &3.into()));
+        assert_eq!((value.get("reason"), value.get("credential")), (None, None));
     }
 
     #[test]
@@ -445,8 +493,8 @@ mod tests {
         let shared =
             Shared { state: Mutex::default(), wake: Condvar::new(), dropped: Counter::noop() };
         let line = vec![b'x'; BUFFER_OCTETS_MAX];
-        shared.push(&line);
-        shared.push(b"one more");
+        shared.push(&line, 1);
+        shared.push(b"one more", 1);
         assert_eq!(shared.state().buffer.len(), BUFFER_OCTETS_MAX);
     }
 

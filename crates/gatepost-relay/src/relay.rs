@@ -137,14 +137,14 @@ impl Relay {
     }
 
     /// Begins to hand a message over to an upstream, if there is one at that place. Nothing is sent
-    /// before the first recipient.
+    /// before the first recipient. Boxed: it goes from step to step, and none of them copies it.
     pub fn begin(
         self: &Arc<Self>,
         (upstream, mode): (usize, Mode),
         message: Message,
-    ) -> Option<Handoff> {
+    ) -> Option<Box<Handoff>> {
         let outlet = self.outlets.get(upstream)?;
-        Some(Handoff::new(self.clone(), outlet.clone(), mode, message))
+        Some(Box::new(Handoff::new(self.clone(), outlet.clone(), mode, message)))
     }
 
     /// Where events of messages are written.

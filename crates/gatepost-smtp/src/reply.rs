@@ -232,9 +232,7 @@ impl Reply {
                 put_status(enhanced, out);
             }
             let room = LINE_OCTETS_MAX - 2 - (out.len() - start);
-            out.extend(
-                line.iter().take(room).map(|&b| if (b' '..=b'~').contains(&b) { b } else { b'?' }),
-            );
+            out.extend(line.iter().take(room).map(|&b| if is_printable(b) { b } else { b'?' }));
             out.put_slice(b"\r\n");
         }
         out.len() - before
@@ -251,16 +249,22 @@ impl fmt::Display for Reply {
         if !self.text.is_empty() {
             f.write_str(" ")?;
         }
-        for &octet in self.text.iter().take(LINE_OCTETS_MAX) {
-            let shown = match octet {
-                b'\n' => '/',
-                b' '..=b'~' => octet as char,
-                _ => '?',
-            };
-            write!(f, "{shown}")?;
+        let text = &self.text[..self.text.len().min(LINE_OCTETS_MAX)];
+        for piece in text.chunk_by(|&a, &b| is_printable(a) && is_printable(b)) {
+            match piece {
+                b"\n" => f.write_str("/")?,
+                // One octet that is not printable, or some that are, which is ASCII.
+                _ => f.write_str(
+                    str::from_utf8(piece).ok().filter(|_| is_printable(piece[0])).unwrap_or("?"),
+                )?,
+            }
         }
         Ok(())
     }
+}
+
+const fn is_printable(octet: u8) -> bool {
+    matches!(octet, b' '..=b'~')
 }
 
 fn put_status(status: EnhancedStatus, out: &mut BytesMut) {

@@ -71,7 +71,7 @@ pub(crate) async fn receive(
     session: &Session,
     conn: &mut Conn,
     chunking: Chunking,
-    way: Result<(Handoff, Option<Box<Fingerprinter>>), Reply>,
+    way: Result<(Box<Handoff>, Option<Box<Fingerprinter>>), Reply>,
     first: Chunk,
 ) -> Result<Ready, End> {
     let mut chunks = Chunks::begin(session, conn, chunking, way).await;
@@ -133,7 +133,7 @@ impl<'s> Chunks<'s> {
         session: &'s Session,
         conn: &Conn,
         chunking: Chunking,
-        way: Result<(Handoff, Option<Box<Fingerprinter>>), Reply>,
+        way: Result<(Box<Handoff>, Option<Box<Fingerprinter>>), Reply>,
     ) -> Self {
         let mends = session.terms().all(|terms| terms.bare_newlines == BareNewlines::Normalize);
         let mut form = Form::Data;

@@ -26,7 +26,7 @@ pub(crate) async fn receive(
     session: &Session,
     conn: &mut Conn,
     receiving: Receiving,
-    way: (Handoff, Option<Box<Fingerprinter>>),
+    way: (Box<Handoff>, Option<Box<Fingerprinter>>),
 ) -> Result<Ready, End> {
     conn.say(&replies::GO_AHEAD);
     let normalizes = session.terms().all(|terms| terms.bare_newlines == BareNewlines::Normalize);

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use gatepost_delivery::Paths;
-use gatepost_smtp::reply::{Reply, Severity};
+use gatepost_smtp::reply::Severity;
 
 use super::Handoff;
 use super::ending::{Ended, Fate};
 use crate::id::Id;
 use crate::leg::{Decided, Ending, Refused};
-use crate::mail_log::{Event, EventType, MailLog, Octets, Origin, PathList};
+use crate::mail_log::{Event, EventType, MailLog, Origin};
 use crate::metrics::DeliveryMetrics;
 use crate::mode::Mode;
 use crate::outlet::Outlet;
@@ -44,16 +44,21 @@ impl Handoff {
             return;
         }
         let everybody = self.everybody(ended);
-        let event = |r#type, recipients, reply: &Reply| Event {
+        let event = |r#type, recipients, reply| Event {
             id: Some(self.message.id),
-            sender: Some(Octets(&self.message.sender)),
-            recipients: Some(PathList(recipients)),
+            sender: Some(&self.message.sender),
+            recipients: Some(recipients),
             size: Some(self.octets),
             mode: Some(self.mode.name()),
             upstream: Some(self.upstream_name()),
             duration_ms: Some(self.message.began.elapsed().as_millis() as u64),
-            ..Event::new(r#type, origin, reply.to_string())
+            ..Event::new(r#type, origin, Some(reply))
         };
+        if let (Fate::Accepted, Cow::Borrowed(everybody)) = (&ended.fate, &everybody) {
+            let received = event(EventType::Reception, everybody, &ended.reply);
+            let names = [(EventType::Reception, None), (EventType::Delivery, Some(1))];
+            return log.write_as(&received, &names);
+        }
         if ended.is_granted() {
             let reason = match &ended.fate {
                 Fate::InDoubt => Some(NO_ANSWER_YET),
@@ -155,13 +160,13 @@ impl LateWord<'_> {
         let origin = Origin::from(&envelope.origin);
         log.write(&Event {
             id: Some(envelope.id),
-            sender: Some(Octets(&envelope.sender)),
-            recipients: Some(PathList(&self.recipients)),
+            sender: Some(&envelope.sender),
+            recipients: Some(&self.recipients),
             mode: Some(Mode::Hybrid.name()),
             upstream: Some(self.outlet.name()),
             attempt: Some(1),
             reason: reason.map(Cow::Borrowed),
-            ..Event::new(r#type, origin, reply.to_string())
+            ..Event::new(r#type, origin, Some(reply))
         });
     }
 }

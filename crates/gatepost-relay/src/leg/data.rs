@@ -89,7 +89,7 @@ impl Leg {
         }
     }
 
-    async fn end(mut self, transaction: Transaction, last: Bytes) -> Ending {
+    async fn end(&mut self, transaction: Transaction, last: Bytes) -> Ending {
         let dot = Instant::now();
         let mut cut_off = CutOff { outlet: &self.outlet, id: self.mail.id, armed: true };
         let finished = transaction.finish(last, self.terms.final_reply_timeout).await;
@@ -171,8 +171,8 @@ impl Leg {
         false
     }
 
-    fn refused(self, reply: Reply) -> Ending {
-        Ending::Refused(Refused { reply, reason: self.reason, decided: self.decided })
+    fn refused(&mut self, reply: Reply) -> Ending {
+        Ending::Refused(Refused { reply, reason: self.reason.take(), decided: self.decided })
     }
 }
 

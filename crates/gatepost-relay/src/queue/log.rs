@@ -8,7 +8,7 @@ use gatepost_smtp::reply::Reply;
 
 use super::letter::Letter;
 use super::verdict::Decision;
-use crate::mail_log::{Event, EventType, MailLog, Octets, Origin, PathList};
+use crate::mail_log::{Event, EventType, MailLog, Origin};
 use crate::mode::Mode;
 
 /// Events of one attempt. An upstream may put into each reply whatever it likes, as the name of the
@@ -38,15 +38,15 @@ pub(super) fn tell(
     for alike in groups(letter, decisions) {
         mail_log.write(&Event {
             id: Some(envelope.id),
-            sender: Some(Octets(&envelope.sender)),
-            recipients: Some(PathList(&alike.recipients)),
+            sender: Some(&envelope.sender),
+            recipients: Some(&alike.recipients),
             size: Some(letter.octets),
             mode: Some(Mode::from(envelope.mode).name()),
             upstream: Some(&envelope.upstream),
             attempt: Some(letter.attempts + 1),
             duration_ms: Some(since.as_millis() as u64),
             reason: reason.map(Cow::from),
-            ..Event::new(alike.r#type, Origin::from(&envelope.origin), alike.reply.to_string())
+            ..Event::new(alike.r#type, Origin::from(&envelope.origin), Some(alike.reply))
         });
     }
 }

@@ -244,7 +244,7 @@ async fn ask(
     }
 }
 
-async fn as_data(mut handoff: Handoff, mail: &Mail) -> Reply {
+async fn as_data(mut handoff: Box<Handoff>, mail: &Mail) -> Reply {
     if let Err(reply) = handoff.data().await {
         return reply;
     }
@@ -267,7 +267,7 @@ async fn hand_on(handoff: &mut Handoff, content: &Bytes, mail: &Mail) -> usize {
     at
 }
 
-async fn in_chunks(mut handoff: Handoff, mail: &Mail, chunks: usize) -> Reply {
+async fn in_chunks(mut handoff: Box<Handoff>, mail: &Mail, chunks: usize) -> Reply {
     let body = Bytes::from(mail.body.clone());
     let each = body.len().div_ceil(chunks).max(1);
     let mut at = 0;
@@ -287,7 +287,7 @@ async fn in_chunks(mut handoff: Handoff, mail: &Mail, chunks: usize) -> Reply {
     }
 }
 
-async fn complete(handoff: Handoff, last: Last) -> Reply {
+async fn complete(handoff: Box<Handoff>, last: Last) -> Reply {
     let origin = Origin {
         session_id: "s1",
         listener: "smtp",
