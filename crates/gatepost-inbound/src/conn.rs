@@ -35,6 +35,8 @@ const TOO_MANY_ERRORS: Reply = Reply::fixed(421, (4, 7, 0), "too many errors");
 pub(crate) enum End {
     /// The client is not there any more.
     Gone,
+    /// It has said QUIT and was answered: it sends nothing more.
+    Left,
     /// It was told; it may still be sending.
     Told,
 }
@@ -106,7 +108,12 @@ impl Conn {
     /// Does what a step says that is nobody's decision.
     pub(crate) fn perform(&mut self, step: Step<Infallible>) -> Result<(), End> {
         match step {
-            Step::Close(reply) => Err(self.say_last(&reply)),
+            Step::Close(reply) => {
+                // Only QUIT is answered by a last word that is no refusal.
+                let has_left = reply.is_positive() && self.stream.input().is_empty();
+                let told = self.say_last(&reply);
+                Err(if has_left { End::Left } else { told })
+            }
             Step::Fault(reply) => self.fault(&reply),
             Step::Reply(reply) => {
                 self.say(&reply);
@@ -281,11 +288,11 @@ impl Conn {
 
     /// Closes as the end demands. A client that has nothing more to say is not waited for.
     pub(crate) async fn close(mut self, end: End) {
-        if end == End::Told {
-            self.stream.linger().await;
-        } else {
+        match end {
             // Best effort: nobody may be there to read it.
-            let _ = self.stream.flush().await;
+            End::Gone => drop(self.stream.flush().await),
+            End::Left => self.stream.part().await,
+            End::Told => self.stream.linger().await,
         }
     }
 

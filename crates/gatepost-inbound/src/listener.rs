@@ -62,6 +62,8 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_PROBES);
     socket.set_tcp_keepalive(&keepalive)?;
+    // Inherited as well. Replies are whole segments: nothing is gained by waiting to fill one.
+    socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -122,14 +124,9 @@ impl Listener {
             }
             return;
         };
-        // Replies are whole segments: nothing is gained by waiting to fill one.
-        if stream.set_nodelay(true).is_ok() {
-            let (listener, service) = (self.clone(), service.clone());
-            let drain = service.drain.clone();
-            drain.spawn(|place| {
-                session::run(stream, peer, place, [seat, common], listener, service)
-            });
-        }
+        let (listener, service) = (self.clone(), service.clone());
+        let drain = service.drain.clone();
+        drain.spawn(|place| session::run(stream, peer, place, [seat, common], listener, service));
     }
     /// Says why and closes, in the two system calls that a flood may cost. A client that has spoken
     /// before it was greeted may get a reset instead of the reason, and one that expects a handshake
@@ -153,13 +150,14 @@ mod tests {
 
     /// Half-open peers: a client whose machine is gone says neither FIN nor RST.
     #[tokio::test]
-    async fn an_accepted_connection_is_kept_alive_by_the_kernel() {
+    async fn an_accepted_connection_is_kept_alive_by_the_kernel_and_does_not_wait() {
         let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback");
         let address = listener.local_addr().expect("bound");
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let _client = client.expect("connects");
         let accepted = accepted.expect("accepts").0;
         let socket = socket2::SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().expect("a TCP socket"));
         assert!(socket.keepalive().expect("a TCP socket"));
         assert_eq!(socket.tcp_keepalive_time().expect("a TCP socket"), KEEPALIVE_IDLE);
         assert_eq!(socket.tcp_keepalive_interval().expect("a TCP socket"), KEEPALIVE_INTERVAL);

@@ -227,13 +227,8 @@ impl Stream {
     /// unread octets sends a reset, and a reset overtakes the reply that explains it.
     pub async fn linger(mut self) {
         self.within(LINGER);
-        if self.flush().await.is_err() {
+        if self.say_last().await.is_err() {
             return;
-        }
-        if let Some(tls) = &mut self.tls {
-            tls.say_close();
-            // The peer may have gone with what it wanted to hear.
-            let _ = self.flush().await;
         }
         let shutdown = poll_fn(|cx| Pin::new(&mut self.socket).poll_shutdown(cx)).await;
         let mut discarded = self.input.len();
@@ -242,6 +237,25 @@ impl Stream {
             discarded += self.input.len();
             self.input.clear();
         }
+    }
+
+    /// Closes behind a peer that was answered and has nothing more to say: nothing of it is unread, so
+    /// nothing is destroyed, and it is not waited for.
+    pub async fn part(mut self) {
+        self.within(LINGER);
+        // The peer may have gone with what it wanted to hear.
+        let _ = self.say_last().await;
+    }
+
+    /// Sends what was gathered, and behind it the end of TLS.
+    async fn say_last(&mut self) -> Result<(), StreamError> {
+        self.flush().await?;
+        if let Some(tls) = &mut self.tls {
+            tls.say_close();
+            // The peer may have gone with what it wanted to hear.
+            let _ = self.flush().await;
+        }
+        Ok(())
     }
 
     /// Reads as much as the last reads brought: 8 KiB for commands, more for a large message.
