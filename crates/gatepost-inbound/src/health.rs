@@ -32,7 +32,7 @@ async fn converse(conn: &mut Conn, service: &Service) -> End {
         match step.decision() {
             Ok(hello) => conn.say(match hello.greeting {
                 Greeting::Helo => &service.helo,
-                Greeting::Ehlo => &service.ehlo,
+                Greeting::Ehlo => service.ehlo_to_prober(),
             }),
             Err(step) => {
                 if let Err(end) = conn.perform(step) {

@@ -1,5 +1,6 @@
 //! What all sessions share.
 
+use std::borrow::Cow;
 use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,10 +46,9 @@ pub struct Service {
     started: Instant,
     /// Worded once: every session says them.
     pub(crate) greeting: Reply,
-    pub(crate) ehlo: Reply,
-    pub(crate) ehlo_starttls: Reply,
-    pub(crate) ehlo_auth: Reply,
     pub(crate) helo: Reply,
+    /// By what is offered beside the usual: see [`Service::ehlo`].
+    ehlo: [Reply; 8],
 }
 
 impl Service {
@@ -61,16 +61,18 @@ impl Service {
         drain: Arc<Drain>,
     ) -> Self {
         let (hostname, size_octets_max) = (&*config.hostname, config.max_message_size);
-        let usual = Offer { size_octets_max, ..Offer::default() };
+        let ehlo = std::array::from_fn(|bits| {
+            let (starttls, auth, dsn) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
+            let offer = Offer { size_octets_max, starttls, auth, dsn, recipients_max: None };
+            ehlo_reply(hostname, offer)
+        });
         Self {
             seats: Seats::new(config.max_connections, Gauge::noop()),
             handshakes: Gate::new(),
             authenticator: Authenticator::new(),
             started: Instant::now(),
             greeting: Reply::plain(220, format!("{hostname} ESMTP Gatepost")),
-            ehlo: ehlo_reply(hostname, usual),
-            ehlo_starttls: ehlo_reply(hostname, Offer { starttls: true, ..usual }),
-            ehlo_auth: ehlo_reply(hostname, Offer { auth: true, ..usual }),
+            ehlo,
             helo: Reply::plain(250, hostname.to_owned()),
             config,
             policy,
@@ -88,6 +90,21 @@ impl Service {
     #[must_use]
     pub fn with_shadow(self, tap: ShadowTap) -> Self {
         Self { shadow: Some(tap), ..self }
+    }
+
+    /// The answer to EHLO: worded already, unless the entry or the credential has limits of its own.
+    pub(crate) fn ehlo(&self, offer: Offer) -> Cow<'_, Reply> {
+        let is_usual = offer.size_octets_max == self.config.max_message_size;
+        if !is_usual || offer.recipients_max.is_some() {
+            return Cow::Owned(ehlo_reply(&self.config.hostname, offer));
+        }
+        let bits = [offer.starttls, offer.auth, offer.dsn].map(usize::from);
+        Cow::Borrowed(&self.ehlo[bits[0] | bits[1] << 1 | bits[2] << 2])
+    }
+
+    /// What a prober of a load balancer is told: nothing that depends on who it is.
+    pub(crate) const fn ehlo_to_prober(&self) -> &Reply {
+        &self.ehlo[0]
     }
 
     /// Clients that were not let in.

@@ -232,7 +232,13 @@ impl Reply {
                 put_status(enhanced, out);
             }
             let room = LINE_OCTETS_MAX - 2 - (out.len() - start);
-            out.extend(line.iter().take(room).map(|&b| if is_printable(b) { b } else { b'?' }));
+            let line = &line[..line.len().min(room)];
+            // The words are nearly always ours: looked through at once, and copied at once.
+            if line.iter().all(|&b| is_printable(b)) {
+                out.put_slice(line);
+            } else {
+                out.extend(line.iter().map(|&b| if is_printable(b) { b } else { b'?' }));
+            }
             out.put_slice(b"\r\n");
         }
         out.len() - before
@@ -251,13 +257,12 @@ impl fmt::Display for Reply {
         }
         let text = &self.text[..self.text.len().min(LINE_OCTETS_MAX)];
         for piece in text.chunk_by(|&a, &b| is_printable(a) && is_printable(b)) {
-            match piece {
-                b"\n" => f.write_str("/")?,
-                // One octet that is not printable, or some that are, which is ASCII.
-                _ => f.write_str(
-                    str::from_utf8(piece).ok().filter(|_| is_printable(piece[0])).unwrap_or("?"),
-                )?,
-            }
+            let shown = match str::from_utf8(piece) {
+                Ok("\n") => "/",
+                Ok(text) if is_printable(piece[0]) => text,
+                _ => "?",
+            };
+            f.write_str(shown)?;
         }
         Ok(())
     }

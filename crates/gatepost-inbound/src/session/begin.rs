@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gatepost_policy::check;
 use gatepost_smtp::command::Greeting;
-use gatepost_smtp::extension::{Offer, ehlo_reply};
+use gatepost_smtp::extension::Offer;
 use gatepost_smtp::server::{Connected, Hello, Ready, replies};
 
 use super::Session;
@@ -130,16 +130,9 @@ impl Door<'_> {
     }
 
     pub(super) fn say_hello(&self, conn: &mut Conn, hello: &Hello, offer: Offer) {
-        let service = self.service;
-        let is_usual = offer.size_octets_max == service.config.max_message_size
-            && offer.recipients_max.is_none()
-            && !offer.dsn;
-        match (hello.greeting, offer.starttls, offer.auth) {
-            (Greeting::Helo, ..) => conn.say(&service.helo),
-            (Greeting::Ehlo, true, false) if is_usual => conn.say(&service.ehlo_starttls),
-            (Greeting::Ehlo, false, true) if is_usual => conn.say(&service.ehlo_auth),
-            (Greeting::Ehlo, false, false) if is_usual => conn.say(&service.ehlo),
-            (Greeting::Ehlo, ..) => conn.say(&ehlo_reply(&service.config.hostname, offer)),
+        match hello.greeting {
+            Greeting::Helo => conn.say(&self.service.helo),
+            Greeting::Ehlo => conn.say(&self.service.ehlo(offer)),
         }
     }
 }
