@@ -1,5 +1,6 @@
 //! The command line, and its way into the options of the library.
 
+mod report;
 mod simulate;
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,10 +14,11 @@ use gatepost_loadtest::{
 };
 use tokio::net;
 
+pub(crate) use self::report::ReportArguments;
 pub(crate) use self::simulate::SimulateArguments;
 
 /// Load for an SMTP relay: `source` sends messages, `sink` receives them and counts, `simulate`
-/// receives them as a provider would.
+/// receives them as a provider would, `report` draws what was measured.
 ///
 /// A relay is measured between two of them:  source -> relay -> sink
 #[derive(Debug, Parser)]
@@ -28,6 +30,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Report(ReportArguments),
     Simulate(Box<SimulateArguments>),
     Sink(SinkArguments),
     Source(SourceArguments),

@@ -66,7 +66,7 @@ pub struct Axis {
     pub label: String,
     /// How values are spread over it.
     pub scale: Scale,
-    /// Names in place of numbers, for bars: the bar at x = n stands over the n-th. Empty for numbers.
+    /// Names in place of numbers, for bars: the bar at x = n stands over `names[n]`. Empty for numbers.
     #[serde(default)]
     pub names: Vec<String>,
 }

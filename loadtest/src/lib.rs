@@ -13,6 +13,8 @@
 mod command;
 mod end_of_data;
 pub mod figures;
+#[cfg(feature = "measure")]
+pub mod report;
 #[cfg(feature = "simulate")]
 pub mod simulate;
 mod sink;

@@ -1,8 +1,9 @@
-//! `gatepost-loadtest`: the load (`source`) and the places where it ends (`sink`, `simulate`).
+//! `gatepost-loadtest`: the load (`source`), the places where it ends (`sink`, `simulate`), and pages of
+//! what was measured (`report`).
 //!
 //! Results go to standard output, what is live or wrong to standard error. Exit status of `source`:
 //! 0 if every message was accepted, 1 if not, 2 if it could not start; of `simulate`: 0 if no client
-//! broke a rule, 1 if one did, 2 if it could not start.
+//! broke a rule, 1 if one did, 2 if it could not start; of `report`: 0, or 2 if there is no page.
 
 #![forbid(unsafe_code)]
 
@@ -28,6 +29,7 @@ const EXIT_USAGE: u8 = 2;
 #[tokio::main]
 async fn main() -> ExitCode {
     let finished = match Arguments::parse().command {
+        Command::Report(arguments) => arguments.run(),
         Command::Simulate(arguments) => run_simulator(&arguments).await,
         Command::Sink(arguments) => run_sink(arguments.bind, arguments.into_options()).await,
         Command::Source(arguments) => {
