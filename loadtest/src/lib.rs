@@ -1,7 +1,7 @@
 //! Load for an SMTP relay, and the places where it ends.
 //!
-//! [`Source`] sends messages in a closed loop over a number of sessions and measures how long each
-//! one took; [`Sink`] is the server that takes every message and throws it away, or hands it to
+//! [`Source`] sends messages over a number of sessions, in a closed loop or when the clock says so, and
+//! measures how long each one took; [`Sink`] is the server that takes every message and throws it away, or hands it to
 //! whoever asked. With the feature `simulate`, a simulator takes it as a certain provider would, and
 //! records which rules the client has broken. All are written from the RFCs alone and share no code
 //! with Gatepost: a load tool that shares the code under test hides its faults. Source and sink must
@@ -14,14 +14,20 @@ mod command;
 mod end_of_data;
 pub mod figures;
 #[cfg(feature = "measure")]
+pub mod process;
+#[cfg(feature = "measure")]
 pub mod report;
 #[cfg(feature = "simulate")]
 pub mod simulate;
 mod sink;
 mod source;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use sink::{Received, Sink, SinkCounters, SinkOptions};
 pub use source::{
-    ConnectionUse, Hello, Latency, Mailbox, MessageCounts, Pipelining, Progress, ReversePath,
-    Snapshot, Source, SourceAddresses, SourceOptions, Summary, TargetScope, TroubleRow,
+    Arrivals, ConnectionUse, CurvePoint, Framing, Hello, IdleSummary, Latency, Mailbox,
+    MessageCounts, OpenLoopSummary, Pace, PhaseLatency, Pipelining, Progress, Rate, RecipientCount,
+    ReversePath, SecondPoint, Security, SizeDistribution, Snapshot, Source, SourceAddresses,
+    SourceOptions, Summary, TargetScope, TlsSummary, TroubleRow,
 };

@@ -2,26 +2,27 @@
 //! what was measured (`report`).
 //!
 //! Results go to standard output, what is live or wrong to standard error. Exit status of `source`:
-//! 0 if every message was accepted, 1 if not, 2 if it could not start; of `simulate`: 0 if no client
-//! broke a rule, 1 if one did, 2 if it could not start; of `report`: 0, or 2 if there is no page.
+//! 0 if every message was accepted (and every idle connection stood to the end), 1 if not, 2 if it could
+//! not start; of `simulate`: 0 if no client broke a rule, 1 if one did, 2 if it could not start; of
+//! `report`: 0, or 2 if there is no page.
 
 #![forbid(unsafe_code)]
 
 mod cli;
 mod live;
+mod progress;
 mod stop;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use anyhow::Context;
 use clap::Parser;
 use gatepost_loadtest::simulate::Simulator;
-use gatepost_loadtest::{Sink, SinkCounters, SinkOptions, Snapshot, Source, SourceOptions};
+use gatepost_loadtest::{Sink, SinkCounters, SinkOptions};
 
-use crate::cli::{Arguments, Command, OutputForm, SimulateArguments};
+use crate::cli::{Arguments, Command, SimulateArguments};
 
 /// Could not start; what clap uses for arguments that it refuses itself.
 const EXIT_USAGE: u8 = 2;
@@ -32,13 +33,7 @@ async fn main() -> ExitCode {
         Command::Report(arguments) => arguments.run(),
         Command::Simulate(arguments) => run_simulator(&arguments).await,
         Command::Sink(arguments) => run_sink(arguments.bind, arguments.into_options()).await,
-        Command::Source(arguments) => {
-            let output = arguments.output;
-            match arguments.into_options().await {
-                Ok(options) => run_source(options, output).await,
-                Err(error) => Err(error),
-            }
-        }
+        Command::Source(arguments) => arguments.run().await,
     };
     finished.unwrap_or_else(|error| {
         eprintln!("gatepost-loadtest: {error:#}");
@@ -85,24 +80,4 @@ fn describe_sink(counters: &SinkCounters) -> String {
         count(&counters.octets),
         count(&counters.connections),
     )
-}
-
-async fn run_source(options: SourceOptions, output: OutputForm) -> anyhow::Result<ExitCode> {
-    let source = Source::new(options)?;
-    let progress = source.progress();
-    let stopped = stop::signal()?;
-    let started = Instant::now();
-    let describe = || describe_source(progress.snapshot(), started);
-    let summary = live::show_while(source.run(stopped), describe).await;
-    match output {
-        OutputForm::Json => println!("{}", serde_json::to_string_pretty(&summary)?),
-        OutputForm::Text => print!("{summary}"),
-    }
-    Ok(if summary.all_accepted() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn describe_source(snapshot: Snapshot, started: Instant) -> String {
-    let Snapshot { messages, accepted, refused, failed } = snapshot;
-    let rate = accepted.checked_div(started.elapsed().as_secs()).unwrap_or(accepted);
-    format!("{accepted} of {messages} accepted, {rate}/s, {refused} refused, {failed} failed")
 }

@@ -1,38 +1,57 @@
-//! The closed-loop source: a fixed number of sessions, each with one message under way.
+//! The source of messages: a number of sessions that send what is due, and what they have seen.
 //!
-//! A session takes the next message when the one before was answered, so a slow server is offered
-//! less load: read the latencies as "what these sessions saw", not as what independent clients at a
-//! fixed rate would see (coordinated omission, see the README). [`connection`] speaks SMTP,
-//! [`message`] is built once and sent as it is, [`tally`] keeps what happened in bounded space.
+//! In a closed loop a session takes the next message when the one before was answered, so a slow server
+//! is offered less load; in an open loop the clock says when messages are due ([`schedule`]), whatever
+//! the server does. [`session`] sends one message after the other over a [`connection`], each in a
+//! [`transaction`]; [`message`] is built once and sent as it is; [`idle`] holds connections that only
+//! stand; [`tally`] and [`series`] keep what happened in bounded space, [`summary`] tells it.
 
 mod connection;
 mod date;
+mod idle;
 mod mailbox;
 mod message;
 mod options;
+mod phase;
+mod plan;
 mod reply;
+mod schedule;
+mod series;
+mod session;
+mod sizes;
 mod summary;
 mod tally;
+mod transaction;
+mod transport;
 
 use std::future::Future;
 use std::panic;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::{self, MissedTickBehavior};
 
 pub use mailbox::{Mailbox, ReversePath};
-pub use options::{ConnectionUse, Hello, Pipelining, SourceAddresses, SourceOptions, TargetScope};
-pub use summary::{Latency, MessageCounts, Summary, TroubleRow};
+pub use options::{
+    ConnectionUse, Framing, Hello, Pace, Pipelining, Security, SourceAddresses, SourceOptions,
+    TargetScope,
+};
+pub use schedule::{Arrivals, Rate};
+pub use series::SecondPoint;
+pub use sizes::{RecipientCount, SizeDistribution};
+pub use summary::{
+    CurvePoint, IdleSummary, Latency, MessageCounts, OpenLoopSummary, PhaseLatency, Summary,
+    TlsSummary, TroubleRow,
+};
 
-use connection::Connection;
-use message::{Envelope, Message};
-use tally::{Tally, Trouble};
+use idle::IdleConnections;
+use plan::Plan;
 
-/// A session that fails this often without a success in between gives up: the server is not there,
-/// and a million messages would only say so a million times.
-const FAILURES_IN_A_ROW_MAX: u32 = 10;
+/// How often the course of a run gets a point.
+const TICK: Duration = Duration::from_secs(1);
 
 /// A source that is ready to send; [`run`](Self::run) makes it.
 #[derive(Debug)]
@@ -40,35 +59,10 @@ pub struct Source {
     plan: Arc<Plan>,
 }
 
-/// What all sessions of one source look at.
-#[derive(Debug)]
-struct Plan {
-    options: SourceOptions,
-    message: Message,
-    /// For servers without and with SIZE.
-    envelope: Envelope,
-    envelope_with_size: Envelope,
-    /// Messages that a session has begun.
-    begun: AtomicU64,
-    /// Connections tried, which also picks their source address.
-    tried: AtomicU64,
-    /// Connections that came as far as a TCP handshake.
-    connected: AtomicU64,
-    tally: Mutex<Tally>,
-}
-
 impl Source {
-    /// Checks the options and builds the message.
+    /// Checks the options and builds the messages.
     pub fn new(options: SourceOptions) -> anyhow::Result<Self> {
-        options.check()?;
-        let message = Message::build(&options)?;
-        let envelope = Envelope::new(&options, None);
-        let envelope_with_size = Envelope::new(&options, Some(message.octets()));
-        let tally = Mutex::new(Tally::new());
-        let (begun, tried, connected) = Default::default();
-        let plan =
-            Plan { options, message, envelope, envelope_with_size, begun, tried, connected, tally };
-        Ok(Self { plan: Arc::new(plan) })
+        Ok(Self { plan: Arc::new(Plan::new(options)?) })
     }
 
     /// A view on the counts while the source runs.
@@ -76,22 +70,68 @@ impl Source {
         Progress { plan: Arc::clone(&self.plan) }
     }
 
-    /// Sends all messages, or as many as come before `shutdown` is ready; what is under way then is
-    /// dropped and counted as unfinished.
+    /// Opens the idle connections and sends all messages, or as many as come before the duration ends or
+    /// `shutdown` is ready; what is under way at a shutdown is dropped and counted as unfinished.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Summary {
-        let started = Instant::now();
-        let mut sessions = JoinSet::new();
-        for _ in 0..u64::from(self.plan.options.sessions).min(self.plan.options.messages) {
-            sessions.spawn(run_session(Arc::clone(&self.plan)));
+        let plan = self.plan;
+        let mut shutdown = pin!(shutdown);
+        let (mut idle, goes_on) = tokio::select! {
+            idle = IdleConnections::open(&plan) => (idle, true),
+            () = &mut shutdown => (IdleConnections::none(&plan), false),
+        };
+        idle.count_at_beginning().await;
+        let start = Instant::now();
+        if goes_on {
+            send(&plan, start, shutdown).await;
         }
+        let now = Instant::now();
+        let idle = idle.close().await;
+        Summary::new(&plan, start, now, idle)
+    }
+}
+
+/// Runs the sessions to their end, and collects what happens each second.
+async fn send(plan: &Arc<Plan>, start: Instant, mut shutdown: Pin<&mut impl Future<Output = ()>>) {
+    plan.begin(start);
+    let mut sessions = JoinSet::new();
+    for index in 0..plan.sessions() {
+        sessions.spawn(session::run(Arc::clone(plan), index));
+    }
+    if let (0, Some(duration)) = (plan.sessions(), plan.options.duration) {
+        // Nobody sends; the idle connections stand as long as they should.
+        sessions.spawn(time::sleep(duration));
+    }
+    let (stop, stopped) = mpsc::channel();
+    let clock = plan.schedule().map(|schedule| {
+        let plan = Arc::clone(plan);
+        task::spawn_blocking(move || plan.run_clock(&schedule, start, &stopped))
+    });
+    let mut ticks = time::interval_at(time::Instant::from_std(start) + TICK, TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
         tokio::select! {
-            () = join_all(&mut sessions) => {}
-            () = shutdown => sessions.shutdown().await,
+            ended = sessions.join_next() => match ended {
+                Some(ended) => pass_panic_on(ended),
+                None => break,
+            },
+            _ = ticks.tick() => plan.tick(start.elapsed()),
+            () = &mut shutdown => {
+                sessions.shutdown().await;
+                break;
+            }
         }
-        let tally = self.plan.tally();
-        let elapsed = tally.last_answer().map_or(Duration::ZERO, |last| last - started);
-        let connections = self.plan.connected.load(Ordering::Relaxed);
-        Summary::new(&self.plan.options, connections, elapsed, &tally)
+    }
+    drop(stop);
+    if let Some(clock) = clock {
+        pass_panic_on(clock.await);
+    }
+}
+
+fn pass_panic_on(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        panic::resume_unwind(error.into_panic());
     }
 }
 
@@ -102,87 +142,31 @@ pub struct Progress {
 }
 
 /// The counts at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Snapshot {
-    /// Messages to send in all.
-    pub messages: u64,
+    /// Messages to send in all, if the number is what ends the run.
+    pub messages: Option<u64>,
+    /// How long messages are begun, if that is what ends the run.
+    pub duration: Option<Duration>,
+    /// Since the first message could be sent; `None` while idle connections are opened.
+    pub elapsed: Option<Duration>,
     /// Accepted so far: every recipient and the content.
     pub accepted: u64,
     /// Refused so far by a 4xx or 5xx reply.
     pub refused: u64,
     /// Lost so far to anything that is not a reply.
     pub failed: u64,
+    /// The last second.
+    pub last: SecondPoint,
+    /// Open loop: messages that are due and wait for a session.
+    pub backlog: Option<u64>,
+    /// Idle connections that were opened, and how many there shall be.
+    pub idle: (u32, u32),
 }
 
 impl Progress {
     /// The counts right now.
     pub fn snapshot(&self) -> Snapshot {
-        let tally = self.plan.tally();
-        Snapshot {
-            messages: self.plan.options.messages,
-            accepted: tally.accepted(),
-            refused: tally.refused(),
-            failed: tally.failed(),
-        }
-    }
-}
-
-impl Plan {
-    /// The lock is held for a few counters and never across a wait.
-    fn tally(&self) -> MutexGuard<'_, Tally> {
-        // A poisoned lock means that a session panicked, and `join_all` passes that on.
-        self.tally.lock().unwrap()
-    }
-
-    fn begin_message(&self) -> bool {
-        self.begun.fetch_add(1, Ordering::Relaxed) < self.options.messages
-    }
-}
-
-async fn join_all(sessions: &mut JoinSet<()>) {
-    while let Some(ended) = sessions.join_next().await {
-        if let Err(error) = ended
-            && error.is_panic()
-        {
-            panic::resume_unwind(error.into_panic());
-        }
-    }
-}
-
-async fn run_session(plan: Arc<Plan>) {
-    let mut open = None;
-    let mut failures_in_a_row = 0;
-    while failures_in_a_row < FAILURES_IN_A_ROW_MAX && plan.begin_message() {
-        let started = Instant::now();
-        let outcome = send_message(&plan, &mut open).await;
-        plan.tally().record(&outcome, started.elapsed(), plan.message.octets());
-        failures_in_a_row = match outcome {
-            Err(trouble) if trouble.is_failure() => failures_in_a_row + 1,
-            _ => 0,
-        };
-        if plan.options.connection == ConnectionUse::PerMessage {
-            close(open.take()).await;
-        }
-    }
-    close(open).await;
-}
-
-/// Sends one message over the open connection, or over a new one. A connection that is of no use
-/// any more is gone from `open` afterwards.
-async fn send_message(plan: &Plan, open: &mut Option<Connection>) -> Result<(), Trouble> {
-    let mut connection = match open.take() {
-        Some(connection) => connection,
-        None => Connection::open(plan).await?,
-    };
-    let outcome = connection.send(plan).await;
-    if !outcome.as_ref().is_err_and(Trouble::ends_connection) {
-        *open = Some(connection);
-    }
-    outcome
-}
-
-async fn close(connection: Option<Connection>) {
-    if let Some(connection) = connection {
-        connection.quit().await;
+        self.plan.snapshot()
     }
 }

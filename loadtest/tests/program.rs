@@ -36,6 +36,41 @@ async fn json_of_a_good_run_parses() {
 }
 
 #[tokio::test]
+async fn an_open_loop_with_idle_connections_writes_its_page() {
+    in_time(async {
+        let sink = RunningSink::start(SinkOptions::default());
+        let target = sink.address.to_string();
+        let folder = tempfile::tempdir().unwrap();
+        let page = folder.path().join("run.html");
+        let text =
+            "-s 3 -R 500 -m 100 --arrivals poisson --size 1k-8k -r 1-3 --idle 7 --output json";
+        let mut arguments: Vec<_> = text.split(' ').collect();
+        arguments.extend(["--report", page.to_str().unwrap()]);
+        let output = source(&target, &arguments).await;
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(summary["loop"], "open");
+        assert_eq!(summary["open_loop"]["scheduled"], 100);
+        assert_eq!(
+            (&summary["idle"]["at_end"], &summary["sizes"]),
+            (&7.into(), &"1024-8192".into())
+        );
+        let phases = summary["phases"].as_array().unwrap();
+        let names: Vec<_> = phases.iter().map(|phase| phase["phase"].as_str().unwrap()).collect();
+        let mail = ["mail", "rcpt", "data", "content", "message"];
+        assert_eq!(names, [&["waiting", "connect", "greeting", "hello"], &mail[..]].concat());
+        assert!(phases.iter().all(|phase| phase["p99.9_us"].as_f64().is_some()));
+        assert!(summary["seconds"][0]["p99_us"].as_u64().unwrap() > 0);
+        assert!(fs::read_to_string(&page).unwrap().to_lowercase().contains("<!doctype html>"));
+        let figures: Value =
+            serde_json::from_slice(&fs::read(page.with_extension("json")).unwrap()).unwrap();
+        assert!(figures.to_string().contains("Source to 127.0.0.1:"), "{figures}");
+        sink.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_refusal_fails_the_run() {
     in_time(async {
         let sink = RunningSink::start(SinkOptions { size_max: 1000, ..SinkOptions::default() });
@@ -61,6 +96,20 @@ async fn what_makes_no_sense_is_refused_before_it_starts() {
             ("127.0.0.1:25", &["--reuse", "--per-session"][..], "cannot be used with"),
             ("127.0.0.1:25", &["--helo", "--pipelining"][..], "cannot be used with"),
             ("127.0.0.1:25", &["--source-count", "3"][..], "--source-address"),
+            ("127.0.0.1:25", &["--arrivals", "poisson"][..], "--rate"),
+            ("127.0.0.1:25", &["--rate", "0"][..], "more than 0"),
+            ("127.0.0.1:25", &["--messages", "0"][..], "idle connections and a duration"),
+            ("127.0.0.1:25", &["--duration=-1"][..], "number of seconds"),
+            ("127.0.0.1:25", &["--size", "4k-"][..], "number of octets"),
+            ("127.0.0.1:25", &["--chunk-size", "4k"][..], "--bdat"),
+            ("127.0.0.1:25", &["--insecure"][..], "--tls starttls"),
+            ("127.0.0.1:25", &["--tls", "starttls", "--insecure", "--helo"][..], "EHLO"),
+            ("127.0.0.1:25", &["--tls", "implicit", "--ca", "/nowhere"][..], "/nowhere"),
+            (
+                "127.0.0.1:25",
+                &["--per-session", "--messages-per-connection=2"][..],
+                "cannot be used",
+            ),
         ] {
             let output = source(target, arguments).await;
             let complaint = String::from_utf8(output.stderr).unwrap();

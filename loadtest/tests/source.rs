@@ -47,7 +47,7 @@ async fn pipelining_from_several_addresses() {
     in_time(async {
         let (summary, counters) = run_to_sink(|options| {
             options.pipelining = Pipelining::On;
-            options.recipients = 3;
+            options.recipients = 3.into();
             let base = "127.0.0.2".parse().unwrap();
             options.source_addresses = Some(SourceAddresses::new(base, 3).unwrap());
         })
@@ -76,7 +76,11 @@ async fn the_message_is_what_was_asked_for() {
     in_time(async {
         let (deliver, mut receiver) = mpsc::channel(1);
         let sink = RunningSink::start(SinkOptions { deliver: Some(deliver), ..Default::default() });
-        let options = SourceOptions { messages: 1, recipients: 2, ..source_options(sink.address) };
+        let options = SourceOptions {
+            messages: Some(1),
+            recipients: 2.into(),
+            ..source_options(sink.address)
+        };
         assert!(run(options).await.all_accepted());
         let Received { reverse_path, forward_paths, content } = receiver.recv().await.unwrap();
         assert_eq!(reverse_path, "app@example.com");
@@ -84,11 +88,12 @@ async fn the_message_is_what_was_asked_for() {
         let text = String::from_utf8(content).unwrap();
         let (header, body) = text.split_once("\r\n\r\n").unwrap();
         let fields: Vec<_> = header.lines().map(|line| line.split_once(": ").unwrap().0).collect();
-        assert_eq!(fields, ["Date", "From", "To", "Subject", "Message-ID"]);
+        let own = ["X-Loadtest-Run", "X-Loadtest-Digest", "Message-ID", "X-Loadtest-Number"];
+        assert_eq!(fields, [&["Date", "From", "To", "Subject"], &own[..]].concat());
         // The 14th line of the pattern begins with a dot, which goes out doubled.
         assert_eq!(text.len(), 2000 + 1);
         assert!(body.lines().nth(13).unwrap().starts_with("../"), "{body}");
-        assert!(text.split_terminator("\r\n").all(|line| line.len() <= 78 + 1));
+        assert!(body.split_terminator("\r\n").all(|line| line.len() <= 78 + 1));
         assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
         sink.stop().await;
     })
@@ -127,7 +132,8 @@ async fn one_refused_recipient_refuses_the_message() {
         })
         .await;
         for pipelining in [Pipelining::Off, Pipelining::On] {
-            let options = SourceOptions { pipelining, recipients: 3, ..source_options(address) };
+            let options =
+                SourceOptions { pipelining, recipients: 3.into(), ..source_options(address) };
             let summary = run(options).await;
             assert_eq!(summary.messages, counts(0, 200, 0), "{summary}");
             assert_eq!((summary.refusals.len(), summary.refusals[0].cause.as_str()), (1, "550"));
@@ -146,7 +152,7 @@ async fn a_421_ends_the_connection_and_not_the_session() {
             _ => None,
         })
         .await;
-        let summary = run(SourceOptions { messages: 20, ..source_options(address) }).await;
+        let summary = run(SourceOptions { messages: Some(20), ..source_options(address) }).await;
         assert_eq!(summary.messages, MessageCounts { asked: 20, ..counts(0, 20, 0) }, "{summary}");
         assert_eq!(summary.connections, 20);
     })
@@ -176,7 +182,7 @@ async fn missing_extensions_and_lost_answers_are_failures() {
             _ => Some("250 OK"),
         })
         .await;
-        let options = SourceOptions { messages: 4, ..source_options(address) };
+        let options = SourceOptions { messages: Some(4), ..source_options(address) };
         let lost = run(options.clone()).await;
         assert_eq!((lost.messages.failed, lost.failures[0].cause.as_str()), (4, "lost"), "{lost}");
         assert_eq!(lost.failures[0].stage, "content");
@@ -193,7 +199,8 @@ async fn silence_has_an_end_and_so_has_a_run() {
         let sink = RunningSink::start(SinkOptions { deliver: Some(deliver), ..Default::default() });
         // Nobody reads the channel: one message is taken, the next ones wait for their answer.
         let reply_timeout = Duration::from_millis(300);
-        let options = SourceOptions { messages: 4, reply_timeout, ..source_options(sink.address) };
+        let options =
+            SourceOptions { messages: Some(4), reply_timeout, ..source_options(sink.address) };
         let summary = run(options.clone()).await;
         assert_eq!(summary.messages, MessageCounts { asked: 4, ..counts(1, 0, 3) }, "{summary}");
         assert_eq!(summary.failures[0].cause, "timed out");
@@ -227,9 +234,9 @@ async fn options_that_make_no_sense_are_refused() {
     let ipv6 = Some(SourceAddresses::new("::1".parse().unwrap(), 1).unwrap());
     for bad in [
         SourceOptions { sessions: 0, ..good.clone() },
-        SourceOptions { messages: 0, ..good.clone() },
-        SourceOptions { recipients: 1001, ..good.clone() },
-        SourceOptions { size: 100, ..good.clone() },
+        SourceOptions { messages: Some(0), ..good.clone() },
+        SourceOptions { recipients: 1001.into(), ..good.clone() },
+        SourceOptions { sizes: 100.into(), ..good.clone() },
         SourceOptions { source_addresses: ipv6, ..good.clone() },
         SourceOptions { pipelining: Pipelining::On, hello: Hello::Helo, ..good.clone() },
     ] {

@@ -1,24 +1,25 @@
-//! One client connection: hello, then one transaction after the other (RFC 5321 §3).
+//! One client connection: its opening up to the reply to EHLO, replies, and its end (RFC 5321 §3).
 //!
-//! Every wait is bounded by the reply time-out. A refusal leaves the connection ready for the next
-//! transaction; anything that is not a reply, and 421, ends it. A message counts as accepted only
-//! if all its recipients were accepted and its content too.
+//! Every wait is bounded by the reply time-out. What comes between, the transactions, is told in
+//! [`transaction`](super::transaction).
 
 use std::future::Future;
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::time;
 
-use super::Plan;
-use super::message::Envelope;
-use super::options::{Hello, Pipelining, SourceOptions};
+#[cfg(feature = "tls")]
+use super::options::Security;
+use super::options::{Framing, Hello, Pipelining, SourceOptions};
+use super::phase::{Laps, Phase};
+use super::plan::Plan;
 use super::reply::{self, Reply};
 use super::tally::{Cause, Stage, Trouble};
+use super::transport::Transport;
 
 /// The name in EHLO: a load test has no better one, and servers must not care (RFC 5321 §4.1.4).
 const HELLO_NAME: &str = "loadtest.localhost";
@@ -32,39 +33,74 @@ const INPUT_OCTETS: usize = 1024;
 /// A connection between two transactions.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    transport: Transport,
     input: Vec<u8>,
     /// How much of the input was taken by replies.
     used: usize,
     reply_timeout: Duration,
     /// The server offered SIZE.
-    takes_size: bool,
-}
-
-/// The replies to MAIL and RCPT, and to DATA if it was sent.
-#[derive(Debug, Default)]
-struct EnvelopeReplies {
-    first_refusal: Option<Trouble>,
-    mail_accepted: bool,
-    recipients_accepted: usize,
-    data_accepted: bool,
+    pub(super) takes_size: bool,
+    /// Messages that were sent over it.
+    pub(super) sent: u32,
 }
 
 impl Connection {
-    /// Connects, waits for the greeting and says hello.
-    pub(super) async fn open(plan: &Plan) -> Result<Self, Trouble> {
-        let number = plan.tried.fetch_add(1, Ordering::Relaxed);
-        let reply_timeout = plan.options.reply_timeout;
-        let stream = bounded(Stage::Connect, reply_timeout, connect(&plan.options, number)).await?;
+    /// Connects, waits for the greeting and says hello, with TLS where it belongs.
+    pub(super) async fn open(
+        plan: &Plan,
+        from: Option<IpAddr>,
+        laps: &mut Laps,
+    ) -> Result<Self, Trouble> {
+        let options = &plan.options;
+        let reply_timeout = options.reply_timeout;
+        let connecting = Transport::connect(options.target, from);
+        let transport = bounded(Stage::Connect, reply_timeout, connecting).await?;
+        laps.mark(Phase::Connect);
         plan.connected.fetch_add(1, Ordering::Relaxed);
         let input = Vec::with_capacity(INPUT_OCTETS);
-        let mut connection = Self { stream, input, used: 0, reply_timeout, takes_size: false };
+        let (used, takes_size, sent) = Default::default();
+        let mut connection = Self { transport, input, used, reply_timeout, takes_size, sent };
+        #[cfg(feature = "tls")]
+        if let Security::Implicit(client) = &options.security {
+            connection = connection.encrypt(plan, client, laps).await?;
+        }
         connection.accepted_reply(Stage::Greeting).await?;
-        connection.say_hello(&plan.options).await?;
+        laps.mark(Phase::Greeting);
+        #[cfg(feature = "tls")]
+        if let Security::StartTls(client) = &options.security {
+            connection.say_hello(options, &["STARTTLS"]).await?;
+            laps.mark(Phase::Hello);
+            connection.write(Stage::Tls, b"STARTTLS\r\n").await?;
+            connection.accepted_reply(Stage::Tls).await?;
+            connection = connection.encrypt(plan, client, laps).await?;
+        }
+        connection.say_hello(options, needed(options)).await?;
+        laps.mark(Phase::Hello);
         Ok(connection)
     }
 
-    async fn say_hello(&mut self, options: &SourceOptions) -> Result<(), Trouble> {
+    #[cfg(feature = "tls")]
+    async fn encrypt(
+        self,
+        plan: &Plan,
+        client: &crate::tls::TlsClient,
+        laps: &mut Laps,
+    ) -> Result<Self, Trouble> {
+        if self.used < self.input.len() {
+            return Err(malformed(Stage::Tls, "plain text behind the reply to STARTTLS"));
+        }
+        let handshake = self.transport.encrypt(client);
+        let (transport, kind) = bounded(Stage::Tls, self.reply_timeout, handshake).await?;
+        laps.mark(Phase::Tls);
+        plan.handshakes.fetch_add(1, Ordering::Relaxed);
+        if kind == crate::tls::Handshake::Resumed {
+            plan.resumed.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(Self { transport, ..self })
+    }
+
+    /// Says hello. Going on without an extension that was asked for would measure something else.
+    async fn say_hello(&mut self, options: &SourceOptions, needed: &[&str]) -> Result<(), Trouble> {
         let verb = match options.hello {
             Hello::Ehlo => "EHLO",
             Hello::Helo => "HELO",
@@ -72,158 +108,85 @@ impl Connection {
         let command = format!("{verb} {HELLO_NAME}\r\n");
         self.write(Stage::Hello, command.as_bytes()).await?;
         let reply = self.accepted_reply(Stage::Hello).await?;
-        self.takes_size = options.hello == Hello::Ehlo && reply.offers("SIZE");
-        // Going on in lockstep would measure something else than what was asked for.
-        if options.pipelining == Pipelining::On && !reply.offers("PIPELINING") {
-            let text = "the server does not offer PIPELINING".to_owned();
+        if let Some(missing) = needed.iter().find(|extension| !reply.offers(extension)) {
+            let text = format!("the server does not offer {missing}");
             return Err(Trouble { stage: Stage::Hello, cause: Cause::NotOffered, text });
         }
+        self.takes_size = options.hello == Hello::Ehlo && reply.offers("SIZE");
         Ok(())
-    }
-
-    /// Sends one message.
-    pub(super) async fn send(&mut self, plan: &Plan) -> Result<(), Trouble> {
-        let envelope = if self.takes_size { &plan.envelope_with_size } else { &plan.envelope };
-        let mut replies = match plan.options.pipelining {
-            Pipelining::Off => self.send_envelope_in_turn(envelope).await?,
-            Pipelining::On => self.send_envelope_as_group(envelope).await?,
-        };
-        if replies.data_accepted {
-            // A server may say 354 although it refused every recipient; it gets a lone dot, so that
-            // nothing is delivered (RFC 2920 §3.1).
-            let data = if replies.recipients_accepted > 0 { plan.message.wire() } else { b".\r\n" };
-            self.write(Stage::Content, data).await?;
-            replies.take(Stage::Content, self.reply(Stage::Content).await?)?;
-        } else if replies.mail_accepted {
-            self.write(Stage::Reset, b"RSET\r\n").await?;
-            self.accepted_reply(Stage::Reset).await?;
-        }
-        // Without a refusal everything was sent and accepted.
-        replies.first_refusal.map_or(Ok(()), Err)
-    }
-
-    async fn send_envelope_in_turn(
-        &mut self,
-        envelope: &Envelope,
-    ) -> Result<EnvelopeReplies, Trouble> {
-        let mut replies = EnvelopeReplies::default();
-        self.write(Stage::Mail, &envelope.mail).await?;
-        replies.take_mail(self.reply(Stage::Mail).await?)?;
-        if !replies.mail_accepted {
-            return Ok(replies);
-        }
-        for recipient in &envelope.recipients {
-            self.write(Stage::Rcpt, recipient).await?;
-            replies.take_rcpt(self.reply(Stage::Rcpt).await?)?;
-        }
-        if replies.recipients_accepted > 0 {
-            self.write(Stage::Data, b"DATA\r\n").await?;
-            replies.take_data(self.reply(Stage::Data).await?)?;
-        }
-        Ok(replies)
-    }
-
-    async fn send_envelope_as_group(
-        &mut self,
-        envelope: &Envelope,
-    ) -> Result<EnvelopeReplies, Trouble> {
-        let mut replies = EnvelopeReplies::default();
-        self.write(Stage::Mail, &envelope.group).await?;
-        replies.take_mail(self.reply(Stage::Mail).await?)?;
-        for _ in &envelope.recipients {
-            replies.take_rcpt(self.reply(Stage::Rcpt).await?)?;
-        }
-        replies.take_data(self.reply(Stage::Data).await?)?;
-        Ok(replies)
     }
 
     /// Says QUIT and waits until the server has closed, so that TIME_WAIT, and with it the port,
     /// is the server's: a source that opens a connection per message would run out of ports.
     pub(super) async fn quit(mut self) {
         let goodbye = async {
-            self.stream.write_all(b"QUIT\r\n").await?;
-            while self.stream.read_buf(&mut self.input).await? > 0 {
+            self.transport.write_slices(&mut [IoSlice::new(b"QUIT\r\n")]).await?;
+            while self.transport.read_buf(&mut self.input).await? > 0 {
                 self.input.clear();
             }
-            io::Result::Ok(())
+            // With TLS the server waits for our close_notify.
+            self.transport.shutdown().await
         };
         // Whatever happens here, the messages have been answered.
         let _ = time::timeout(QUIT_TIMEOUT, goodbye).await;
     }
 
-    async fn write(&mut self, stage: Stage, octets: &[u8]) -> Result<(), Trouble> {
-        bounded(stage, self.reply_timeout, self.stream.write_all(octets)).await
+    /// Gives up the memory that only a session with messages needs.
+    pub(super) fn rest(&mut self) {
+        self.input = Vec::new();
+        self.used = 0;
     }
 
-    async fn accepted_reply(&mut self, stage: Stage) -> Result<Reply, Trouble> {
-        refuse(stage, self.reply(stage).await?)
+    /// True if the server still holds it, and is silent.
+    pub(super) async fn stands(&mut self) -> bool {
+        self.transport.stands().await
     }
 
-    async fn reply(&mut self, stage: Stage) -> Result<Reply, Trouble> {
-        loop {
-            let parsed = reply::parse(&self.input[self.used..]);
-            if let Some((reply, octets)) = parsed.map_err(|fault| malformed(stage, fault))? {
-                self.used += octets;
-                return Ok(reply);
+    pub(super) async fn write(&mut self, stage: Stage, octets: &[u8]) -> Result<(), Trouble> {
+        self.write_slices(stage, &mut [IoSlice::new(octets)]).await
+    }
+
+    pub(super) async fn write_slices(
+        &mut self,
+        stage: Stage,
+        slices: &mut [IoSlice<'_>],
+    ) -> Result<(), Trouble> {
+        bounded(stage, self.reply_timeout, self.transport.write_slices(slices)).await
+    }
+
+    pub(super) async fn accepted_reply(&mut self, stage: Stage) -> Result<Reply<'_>, Trouble> {
+        accepted(stage, self.reply(stage).await?)
+    }
+
+    /// The next reply, whatever it says.
+    pub(super) async fn reply(&mut self, stage: Stage) -> Result<Reply<'_>, Trouble> {
+        let (code, octets) = loop {
+            let framed = reply::frame(&self.input[self.used..]);
+            if let Some(framed) = framed.map_err(|fault| malformed(stage, fault))? {
+                break framed;
             }
             self.input.drain(..self.used);
             self.used = 0;
-            let read = self.stream.read_buf(&mut self.input);
+            let read = self.transport.read_buf(&mut self.input);
             if bounded(stage, self.reply_timeout, read).await? == 0 {
                 let text = "the server closed the connection".to_owned();
                 return Err(Trouble { stage, cause: Cause::Lost, text });
             }
-        }
+        };
+        let start = self.used;
+        self.used += octets;
+        Ok(Reply::new(code, &self.input[start..self.used]))
     }
 }
 
-impl EnvelopeReplies {
-    fn take_mail(&mut self, reply: Reply) -> Result<(), Trouble> {
-        self.mail_accepted = self.take(Stage::Mail, reply)?;
-        Ok(())
+/// The extensions that the server must offer for what was asked for.
+fn needed(options: &SourceOptions) -> &'static [&'static str] {
+    match (options.pipelining, options.framing) {
+        (Pipelining::Off, Framing::Data) => &[],
+        (Pipelining::Off, Framing::Bdat { .. }) => &["CHUNKING"],
+        (Pipelining::On, Framing::Data) => &["PIPELINING"],
+        (Pipelining::On, Framing::Bdat { .. }) => &["PIPELINING", "CHUNKING"],
     }
-
-    fn take_rcpt(&mut self, reply: Reply) -> Result<(), Trouble> {
-        self.recipients_accepted += usize::from(self.take(Stage::Rcpt, reply)?);
-        Ok(())
-    }
-
-    fn take_data(&mut self, reply: Reply) -> Result<(), Trouble> {
-        if !reply.is_refusal() && reply.code != 354 {
-            return Err(malformed(
-                Stage::Data,
-                "a reply to DATA that is neither 354 nor a refusal",
-            ));
-        }
-        self.data_accepted = self.take(Stage::Data, reply)?;
-        Ok(())
-    }
-
-    /// True if the reply accepts. Only the first refusal is kept: the others follow from it. A 421
-    /// is the end of everything.
-    fn take(&mut self, stage: Stage, reply: Reply) -> Result<bool, Trouble> {
-        match refuse(stage, reply) {
-            Ok(_) => Ok(true),
-            Err(refusal) if refusal.ends_connection() => Err(refusal),
-            Err(refusal) => {
-                self.first_refusal.get_or_insert(refusal);
-                Ok(false)
-            }
-        }
-    }
-}
-
-async fn connect(options: &SourceOptions, number: u64) -> io::Result<TcpStream> {
-    let socket = match options.target {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    if let Some(addresses) = &options.source_addresses {
-        socket.bind(SocketAddr::new(addresses.pick(number), 0))?;
-    }
-    let stream = socket.connect(options.target).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 /// Waits for socket work, but not for ever.
@@ -242,13 +205,14 @@ async fn bounded<T>(
     }
 }
 
-fn refuse(stage: Stage, reply: Reply) -> Result<Reply, Trouble> {
+/// The reply, if it accepts.
+pub(super) fn accepted(stage: Stage, reply: Reply<'_>) -> Result<Reply<'_>, Trouble> {
     if reply.is_refusal() {
         return Err(Trouble { stage, cause: Cause::Refused(reply.code), text: reply.text() });
     }
     Ok(reply)
 }
 
-fn malformed(stage: Stage, fault: &str) -> Trouble {
+pub(super) fn malformed(stage: Stage, fault: &str) -> Trouble {
     Trouble { stage, cause: Cause::Malformed, text: fault.to_owned() }
 }

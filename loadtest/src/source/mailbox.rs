@@ -16,6 +16,11 @@ const MAILBOX_OCTETS_MAX: usize = 254;
 pub struct Mailbox(String);
 
 impl Mailbox {
+    /// Of parts that are known to be plain.
+    pub(super) fn from_parts(local_part: &'static str, domain: &'static str) -> Self {
+        Self(format!("{local_part}@{domain}"))
+    }
+
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,11 +1,19 @@
-//! What happened to the messages, in bounded space: three counts, a histogram of latencies, and a
+//! What happened to the messages, in bounded space: three counts, a histogram for each phase, and a
 //! table of what went wrong, by command and reply code, with one example each.
+//!
+//! A run has a few tallies that its sessions share ([`Board`]), so that they seldom wait for each other,
+//! and adds them up at the end: one histogram a phase and session would be too much for 50 000 sessions.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
+use std::time::Instant;
 
 use hdrhistogram::Histogram;
+
+use super::phase::{Laps, Phase};
+use super::series::Window;
 
 /// Rows of the table; a server with more kinds of refusals than this gets a last row for the rest.
 const ROWS_MAX: usize = 32;
@@ -16,10 +24,15 @@ const EXAMPLE_CHARACTERS_MAX: usize = 100;
 /// Latencies are exact to three digits, whatever their size.
 const SIGNIFICANT_DIGITS: u8 = 3;
 
+/// Tallies of a run: histograms for times up to a minute have 2 MB in each.
+const TALLIES_MAX: usize = 16;
+
 /// Where in a session something went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
     Connect,
+    #[cfg(feature = "tls")]
+    Tls,
     Greeting,
     Hello,
     Mail,
@@ -33,6 +46,8 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Connect => "connect",
+            #[cfg(feature = "tls")]
+            Self::Tls => "TLS",
             Self::Greeting => "greeting",
             Self::Hello => "hello",
             Self::Mail => "MAIL",
@@ -93,6 +108,12 @@ impl Trouble {
     }
 }
 
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.stage, self.cause, printable(&self.text))
+    }
+}
+
 /// One row of the table.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
@@ -100,7 +121,7 @@ pub(super) struct Row {
     pub(super) example: String,
 }
 
-/// Everything that is kept of a run.
+/// Everything that is kept of a run, or of a part of its sessions.
 #[derive(Debug)]
 pub(super) struct Tally {
     accepted: u64,
@@ -108,8 +129,11 @@ pub(super) struct Tally {
     failed: u64,
     /// Octets of the accepted messages, before dot-stuffing.
     octets: u64,
-    /// Microseconds, of accepted messages only: refusals are quick and would flatter the server.
-    latency: Histogram<u64>,
+    /// Nanoseconds, by phase. What belongs to a message is of accepted ones only: refusals are quick
+    /// and would flatter the server.
+    phases: [Histogram<u64>; Phase::ALL.len()],
+    /// Since the last tick.
+    window: Window,
     rows: BTreeMap<(Stage, Cause), Row>,
     /// Troubles past the last row.
     unlisted: u64,
@@ -118,26 +142,59 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn new() -> Self {
-        // Only a number of digits out of 0..=5 is an error.
-        let latency = Histogram::new(SIGNIFICANT_DIGITS).unwrap();
         let (accepted, refused, failed, octets, unlisted) = Default::default();
-        let rows = BTreeMap::new();
-        Self { accepted, refused, failed, octets, latency, rows, unlisted, last_answer: None }
+        // Only a number of digits out of 0..=5 is an error.
+        let phases = Phase::ALL.map(|_| Histogram::new(SIGNIFICANT_DIGITS).unwrap());
+        let (window, rows, last_answer) = (Window::new(), BTreeMap::new(), None);
+        Self { accepted, refused, failed, octets, phases, window, rows, unlisted, last_answer }
     }
 
-    /// Takes the outcome of one message.
-    pub(super) fn record(&mut self, outcome: &Result<(), Trouble>, took: Duration, octets: u64) {
-        self.last_answer = Some(Instant::now());
-        match outcome {
+    /// Takes the outcome of one message that ended now.
+    pub(super) fn record(&mut self, outcome: &Result<(), Trouble>, laps: &Laps, octets: u64) {
+        let answered = match outcome {
             Ok(()) => {
                 self.accepted += 1;
                 self.octets += octets;
-                // The histogram grows as needed, up to 146 000 years. (`saturating_record` would
-                // not let it grow, and cut every latency off at its first size.)
-                self.latency.record(took.as_micros() as u64).unwrap();
+                self.record_laps(laps);
+                self.window.accept(laps.of(Phase::Message).unwrap_or_default());
+                laps.last()
             }
-            Err(trouble) => self.record_trouble(trouble),
+            Err(trouble) => {
+                self.window.refuse();
+                self.record_trouble(trouble);
+                // A failed message has no last lap.
+                Instant::now()
+            }
+        };
+        self.last_answer = self.last_answer.max(Some(answered));
+    }
+
+    fn record_laps(&mut self, laps: &Laps) {
+        for (&phase, histogram) in Phase::ALL.iter().zip(&mut self.phases) {
+            if let Some(lap) = laps.of(phase) {
+                // The histogram grows as needed, up to 584 years. (`saturating_record` would not let
+                // it grow, and cut every latency off at its first size.)
+                histogram.record(lap.as_nanos() as u64).unwrap();
+            }
         }
+    }
+
+    /// Adds everything of another one, and its window too.
+    fn add(&mut self, other: &mut Self) {
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.failed += other.failed;
+        self.octets += other.octets;
+        self.unlisted += other.unlisted;
+        for (mine, theirs) in self.phases.iter_mut().zip(&other.phases) {
+            // Mine grows as needed.
+            mine.add(theirs).unwrap();
+        }
+        other.window.pour_into(&mut self.window);
+        for (&key, row) in &other.rows {
+            self.add_row(key, row.clone());
+        }
+        self.last_answer = self.last_answer.max(other.last_answer);
     }
 
     fn record_trouble(&mut self, trouble: &Trouble) {
@@ -149,10 +206,18 @@ impl Tally {
         let key = (trouble.stage, trouble.cause);
         if let Some(row) = self.rows.get_mut(&key) {
             row.count += 1;
-        } else if self.rows.len() < ROWS_MAX {
-            self.rows.insert(key, Row { count: 1, example: printable(&trouble.text) });
         } else {
-            self.unlisted += 1;
+            self.add_row(key, Row { count: 1, example: printable(&trouble.text) });
+        }
+    }
+
+    fn add_row(&mut self, key: (Stage, Cause), row: Row) {
+        if let Some(present) = self.rows.get_mut(&key) {
+            present.count += row.count;
+        } else if self.rows.len() < ROWS_MAX {
+            self.rows.insert(key, row);
+        } else {
+            self.unlisted += row.count;
         }
     }
 
@@ -172,8 +237,13 @@ impl Tally {
         self.octets
     }
 
-    pub(super) fn latency(&self) -> &Histogram<u64> {
-        &self.latency
+    /// Nanoseconds.
+    pub(super) fn phase(&self, phase: Phase) -> &Histogram<u64> {
+        &self.phases[phase as usize]
+    }
+
+    pub(super) fn into_window(self) -> Window {
+        self.window
     }
 
     pub(super) fn rows(&self) -> impl Iterator<Item = (Stage, Cause, &Row)> {
@@ -189,6 +259,55 @@ impl Tally {
     }
 }
 
+/// The tallies of a run.
+#[derive(Debug)]
+pub(super) struct Board {
+    tallies: Vec<Mutex<Tally>>,
+}
+
+impl Board {
+    /// One for each CPU: no more sessions than that record at the same moment.
+    pub(super) fn new() -> Self {
+        let count = thread::available_parallelism().map_or(1, |count| count.get().min(TALLIES_MAX));
+        Self { tallies: (0..count).map(|_| Mutex::new(Tally::new())).collect() }
+    }
+
+    /// The tally of a session. The lock is held for a few counters and never across a wait.
+    pub(super) fn of(&self, session: u32) -> MutexGuard<'_, Tally> {
+        lock(&self.tallies[session as usize % self.tallies.len()])
+    }
+
+    /// Everything so far, added up.
+    pub(super) fn sum(&self) -> Tally {
+        let mut sum = Tally::new();
+        for tally in &self.tallies {
+            sum.add(&mut lock(tally));
+        }
+        sum
+    }
+
+    /// What has happened since this was asked last.
+    pub(super) fn window(&self) -> Window {
+        let mut window = Window::new();
+        for tally in &self.tallies {
+            lock(tally).window.pour_into(&mut window);
+        }
+        window
+    }
+
+    /// Accepted, refused, failed.
+    pub(super) fn counts(&self) -> [u64; 3] {
+        self.tallies.iter().map(lock).fold([0; 3], |[accepted, refused, failed], tally| {
+            [accepted + tally.accepted, refused + tally.refused, failed + tally.failed]
+        })
+    }
+}
+
+fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    // A poisoned lock means that a session panicked, and `Source::run` passes that on.
+    tally.lock().unwrap()
+}
+
 /// The server's words go to a terminal: no control characters, and not too many.
 fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(EXAMPLE_CHARACTERS_MAX).collect()
@@ -196,33 +315,50 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    fn took(milliseconds: u64) -> Laps {
+        let since = Instant::now();
+        let mut laps = Laps::since(since);
+        laps.mark_at(Phase::Content, since + Duration::from_millis(milliseconds));
+        laps.finish();
+        laps
+    }
 
     #[test]
     fn table_is_bounded() {
-        let mut tally = Tally::new();
+        let board = Board::new();
         for code in 400..500 {
-            for _ in 0..2 {
+            for session in 0..2 {
                 let text = "4.0.0 no\x1b[2J".to_owned();
                 let trouble = Trouble { stage: Stage::Rcpt, cause: Cause::Refused(code), text };
-                tally.record(&Err(trouble), Duration::ZERO, 1);
+                board.of(session).record(&Err(trouble), &took(1), 1);
             }
         }
-        assert_eq!((tally.refused(), tally.failed(), tally.accepted()), (200, 0, 0));
-        assert_eq!(tally.rows().count(), ROWS_MAX);
-        assert_eq!(tally.unlisted(), 200 - 2 * ROWS_MAX as u64);
-        assert!(tally.rows().all(|(_, _, row)| row.count == 2 && row.example == "4.0.0 no[2J"));
+        let sum = board.sum();
+        assert_eq!((sum.refused(), sum.failed(), sum.accepted()), (200, 0, 0));
+        assert_eq!(sum.rows().count(), ROWS_MAX);
+        assert_eq!(sum.rows().map(|(_, _, row)| row.count).sum::<u64>() + sum.unlisted(), 200);
+        assert!(sum.rows().all(|(_, _, row)| row.count == 2 && row.example == "4.0.0 no[2J"));
+        assert_eq!(sum.phase(Phase::Content).len(), 0, "refusals would flatter");
     }
 
     #[test]
     fn latencies_are_not_cut_off() {
-        let mut tally = Tally::new();
+        let board = Board::new();
         for milliseconds in 1..=10_000 {
-            tally.record(&Ok(()), Duration::from_millis(milliseconds), 1);
+            board.of(milliseconds as u32).record(&Ok(()), &took(milliseconds), 1);
         }
-        let off_by = tally.latency().value_at_quantile(0.5).abs_diff(5_000_000);
-        assert!(off_by < 5_000, "{off_by} µs");
-        assert!(tally.latency().max() >= 10_000_000);
+        let sum = board.sum();
+        let off_by = sum.phase(Phase::Message).value_at_quantile(0.5).abs_diff(5_000_000_000);
+        assert!(off_by < 5_000_000, "{off_by} ns");
+        assert!(sum.phase(Phase::Content).max() >= 10_000_000_000);
+        assert_eq!(
+            (sum.accepted(), sum.octets(), sum.phase(Phase::Mail).len()),
+            (10_000, 10_000, 0)
+        );
     }
 
     #[test]

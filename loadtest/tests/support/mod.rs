@@ -8,9 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatepost_loadtest::{
-    ConnectionUse, Hello, Pipelining, Sink, SinkCounters, SinkOptions, SourceOptions, TargetScope,
-};
+use gatepost_loadtest::{Sink, SinkCounters, SinkOptions, SizeDistribution, SourceOptions};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -99,18 +97,10 @@ async fn follow_script(stream: TcpStream, answer: fn(&str) -> Option<&'static st
 /// 200 small messages over 4 kept sessions.
 pub(crate) fn source_options(target: SocketAddr) -> SourceOptions {
     SourceOptions {
-        target,
-        scope: TargetScope::Loopback,
         sessions: 4,
-        messages: 200,
-        size: 2000,
-        recipients: 1,
-        connection: ConnectionUse::Kept,
-        pipelining: Pipelining::Off,
-        hello: Hello::Ehlo,
-        from: "app@example.com".parse().unwrap(),
-        to: "user@example.net".parse().unwrap(),
-        source_addresses: None,
+        messages: Some(200),
+        sizes: SizeDistribution::Same(2000),
         reply_timeout: Duration::from_secs(5),
+        ..SourceOptions::new(target)
     }
 }
