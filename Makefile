@@ -130,5 +130,6 @@ foreign-long: release
 crash-long: release
 	$(crash) --seconds 60 --kills $(KILLS_EACH) --program $(abspath $(gatepost)) --report $(abspath $(target))/crash-long.json
 
+# Mixed load, and a verdict on memory and descriptors; the page has the plots. More hours say more.
 soak: release-all
-	tests/foreign/soak $(target)/release $(SECONDS_EACH)
+	$(target)/release/gatepost-loadtest soak --gatepost $(gatepost) --tls --duration $(SECONDS_EACH) --report $(target)/soak.html

@@ -1,20 +1,26 @@
 //! The command line, and its way into the options of the library.
 
 mod report;
+mod scale;
 mod simulate;
+mod soak;
 mod source;
 
 use std::net::SocketAddr;
+use std::{env, fmt, iter};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use gatepost_loadtest::SinkOptions;
 
 pub(crate) use self::report::ReportArguments;
+pub(crate) use self::scale::ScaleArguments;
 pub(crate) use self::simulate::SimulateArguments;
+pub(crate) use self::soak::SoakArguments;
 pub(crate) use self::source::SourceArguments;
 
 /// Load for an SMTP relay: `source` sends messages, `sink` receives them and counts, `simulate`
-/// receives them as a provider would, `report` draws what was measured.
+/// receives them as a provider would. `soak` and `scale` set up a gateway between them, and look for
+/// leaks and for what growth costs; `report` draws what was measured.
 ///
 /// A relay is measured between two of them:  source -> relay -> sink
 #[derive(Debug, Parser)]
@@ -27,9 +33,48 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Report(ReportArguments),
+    Scale(ScaleArguments),
     Simulate(Box<SimulateArguments>),
     Sink(SinkArguments),
+    Soak(Box<SoakArguments>),
     Source(Box<SourceArguments>),
+}
+
+/// Form of what is told at the end.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum OutputForm {
+    /// For programs
+    Json,
+    /// For people
+    Text,
+}
+
+/// Mode of delivery of a gateway that is started.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Mode {
+    /// The upstream's word while there is one, a queue while there is none
+    Hybrid,
+    /// A queue first
+    Spool,
+    /// The upstream's word and nothing else
+    Sync,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Hybrid => "hybrid",
+            Self::Spool => "spool",
+            Self::Sync => "sync",
+        })
+    }
+}
+
+/// How this program was called, for whoever wants to repeat a measurement.
+fn command_line() -> String {
+    let arguments = env::args_os().skip(1);
+    let arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
+    iter::once("gatepost-loadtest".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
 /// Receive messages, count them and throw them away.

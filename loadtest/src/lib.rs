@@ -3,7 +3,8 @@
 //! [`Source`] sends messages over a number of sessions, in a closed loop or when the clock says so, and
 //! measures how long each one took; [`Sink`] is the server that takes every message and throws it away, or hands it to
 //! whoever asked. With the feature `simulate`, a simulator takes it as a certain provider would, and
-//! records which rules the client has broken. All are written from the RFCs alone and share no code
+//! records which rules the client has broken; with `measure`, [`soak`](mod@soak) and
+//! [`scale`](mod@scale) set up a gateway between them and tell what it has and uses. All are written from the RFCs alone and share no code
 //! with Gatepost: a load tool that shares the code under test hides its faults. Source and sink must
 //! never be the bottleneck of a measurement, so both reuse their buffers and write a pipelined group
 //! at once (RFC 2920).
@@ -17,9 +18,15 @@ pub mod figures;
 pub mod process;
 #[cfg(feature = "measure")]
 pub mod report;
+#[cfg(feature = "measure")]
+mod rig;
+#[cfg(feature = "measure")]
+pub mod scale;
 #[cfg(feature = "simulate")]
 pub mod simulate;
 mod sink;
+#[cfg(feature = "measure")]
+pub mod soak;
 mod source;
 #[cfg(feature = "tls")]
 pub mod tls;

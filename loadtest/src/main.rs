@@ -1,10 +1,9 @@
-//! `gatepost-loadtest`: the load (`source`), the places where it ends (`sink`, `simulate`), and pages of
-//! what was measured (`report`).
+//! `gatepost-loadtest`: the load (`source`), the places where it ends (`sink`, `simulate`), what is
+//! measured with them (`scale`, `soak`), and pages of it (`report`).
 //!
-//! Results go to standard output, what is live or wrong to standard error. Exit status of `source`:
-//! 0 if every message was accepted (and every idle connection stood to the end), 1 if not, 2 if it could
-//! not start; of `simulate`: 0 if no client broke a rule, 1 if one did, 2 if it could not start; of
-//! `report`: 0, or 2 if there is no page.
+//! Results go to standard output, what is live or wrong to standard error. Exit status: 0 if all went well,
+//! 1 if what was measured did not (mail that was not accepted, a rule that was broken, a leak), 2 if it
+//! could not start; the `--help` of each says what that means there.
 
 #![forbid(unsafe_code)]
 
@@ -31,8 +30,10 @@ const EXIT_USAGE: u8 = 2;
 async fn main() -> ExitCode {
     let finished = match Arguments::parse().command {
         Command::Report(arguments) => arguments.run(),
+        Command::Scale(arguments) => arguments.run().await,
         Command::Simulate(arguments) => run_simulator(&arguments).await,
         Command::Sink(arguments) => run_sink(arguments.bind, arguments.into_options()).await,
+        Command::Soak(arguments) => arguments.run().await,
         Command::Source(arguments) => arguments.run().await,
     };
     finished.unwrap_or_else(|error| {

@@ -267,13 +267,6 @@ class Gatepost(Program):
         code = self.child.wait(STOP_SECONDS)
         assert code == 0, f"exit code {code} after SIGTERM: {self.stderr.read_text()}"
 
-    def memory_kib(self):
-        status = pathlib.Path(f"/proc/{self.child.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1])
-
-    def descriptors(self):
-        return len(os.listdir(f"/proc/{self.child.pid}/fd"))
-
 
 class SmtpSink(Program):
     """Postfix's smtp-sink, which counts messages and can be told to misbehave."""

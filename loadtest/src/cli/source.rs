@@ -1,11 +1,11 @@
 //! The command line of `source`, its way into the options of the library, and its run.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use std::{env, fs};
 
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
@@ -17,6 +17,7 @@ use gatepost_loadtest::{
 };
 use tokio::net;
 
+use super::{OutputForm, command_line};
 use crate::{progress, stop};
 
 /// Messages of a run that nobody gave an end.
@@ -198,15 +199,6 @@ struct OutputArguments {
     report: Option<PathBuf>,
 }
 
-/// Form of the summary.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum OutputForm {
-    /// For programs
-    Json,
-    /// For people
-    Text,
-}
-
 /// Rhythm of an open loop.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Rhythm {
@@ -258,8 +250,7 @@ impl SourceArguments {
             OutputForm::Text => print!("{summary}"),
         }
         if let Some(page) = page {
-            let command = env::args().collect::<Vec<_>>().join(" ");
-            report::write(&page, &[summary.figures(command, began, process::machine())])?;
+            report::write(&page, &[summary.figures(command_line(), began, process::machine())])?;
         }
         Ok(if summary.all_accepted() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
