@@ -1,5 +1,6 @@
 //! The command line, and its way into the options of the library.
 
+mod compare;
 mod report;
 mod scale;
 mod simulate;
@@ -12,6 +13,7 @@ use std::{env, fmt, iter};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gatepost_loadtest::SinkOptions;
 
+pub(crate) use self::compare::CompareArguments;
 pub(crate) use self::report::ReportArguments;
 pub(crate) use self::scale::ScaleArguments;
 pub(crate) use self::simulate::SimulateArguments;
@@ -20,7 +22,8 @@ pub(crate) use self::source::SourceArguments;
 
 /// Load for an SMTP relay: `source` sends messages, `sink` receives them and counts, `simulate`
 /// receives them as a provider would. `soak` and `scale` set up a gateway between them, and look for
-/// leaks and for what growth costs; `report` draws what was measured.
+/// leaks and for what growth costs; `compare` puts other relays in its place; `report` draws what was
+/// measured.
 ///
 /// A relay is measured between two of them:  source -> relay -> sink
 #[derive(Debug, Parser)]
@@ -32,6 +35,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Compare(Box<CompareArguments>),
     Report(ReportArguments),
     Scale(ScaleArguments),
     Simulate(Box<SimulateArguments>),
@@ -97,6 +101,10 @@ pub(crate) struct SinkArguments {
     /// Name in the greeting
     #[arg(long, value_name = "NAME", default_value_t = SinkOptions::default().hostname)]
     hostname: String,
+
+    /// Print the totals for each line of standard input, and stop at its end: for programs
+    #[arg(long, hide = true)]
+    pub(crate) answer_totals: bool,
 }
 
 impl SinkArguments {

@@ -4,7 +4,8 @@
 //! measures how long each one took; [`Sink`] is the server that takes every message and throws it away, or hands it to
 //! whoever asked. With the feature `simulate`, a simulator takes it as a certain provider would, and
 //! records which rules the client has broken; with `measure`, [`soak`](mod@soak) and
-//! [`scale`](mod@scale) set up a gateway between them and tell what it has and uses. All are written from the RFCs alone and share no code
+//! [`scale`](mod@scale) set up a gateway between them and tell what it has and uses, and
+//! [`compare`](mod@compare) puts other relays in its place. All are written from the RFCs alone and share no code
 //! with Gatepost: a load tool that shares the code under test hides its faults. Source and sink must
 //! never be the bottleneck of a measurement, so both reuse their buffers and write a pipelined group
 //! at once (RFC 2920).
@@ -12,6 +13,8 @@
 #![forbid(unsafe_code)]
 
 mod command;
+#[cfg(feature = "measure")]
+pub mod compare;
 mod end_of_data;
 pub mod figures;
 #[cfg(feature = "measure")]

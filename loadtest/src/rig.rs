@@ -13,6 +13,7 @@ pub(crate) mod place;
 pub(crate) mod statistics;
 pub(crate) mod text;
 
+mod child;
 mod policy;
 
 use std::future::Future;

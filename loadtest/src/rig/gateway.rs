@@ -14,10 +14,11 @@ use rcgen::CertifiedKey;
 use tempfile::TempDir;
 use tokio_rustls::TlsConnector;
 
+use super::child::Running;
 use super::client::{Client, Door, connector};
 use super::policy::{self, ENTRIES_MAX};
 use super::poll_until;
-use crate::process::{Measured, Program, Usage};
+use crate::process::Usage;
 
 /// A million entries are read within some seconds; on a machine that does other things within more.
 const START_TIME: Duration = Duration::from_mins(5);
@@ -180,7 +181,7 @@ pub(crate) struct Gateway {
     pub(crate) files: GatewayFiles,
     /// From its start to its first greeting.
     pub(crate) started_in: Duration,
-    measured: Measured,
+    running: Running,
     name: String,
 }
 
@@ -189,25 +190,24 @@ impl Gateway {
     pub(crate) async fn start(setup: &GatewaySetup) -> anyhow::Result<Self> {
         let files = GatewayFiles::write(setup)?;
         let started = Instant::now();
-        let mut measured = Measured::start(&Program {
-            name: setup.name.clone(),
-            path: files.program().to_owned(),
-            arguments: GatewayFiles::arguments().map(Into::into).to_vec(),
-            folder: files.folder().to_owned(),
-            cpus: setup.cpus.clone(),
-        })?;
-        files.greeted(|| measured.alive()).await?;
-        Ok(Self { files, started_in: started.elapsed(), measured, name: setup.name.clone() })
+        let mut running = Running::start(
+            files.program(),
+            &GatewayFiles::arguments(),
+            files.folder(),
+            &setup.cpus,
+        )?;
+        files.greeted(|| running.alive()).await?;
+        Ok(Self { files, started_in: started.elapsed(), running, name: setup.name.clone() })
     }
 
     /// What it has and has used.
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
-        self.measured.usage().with_context(|| format!("{} cannot be measured", self.name))
+        self.running.usage().with_context(|| format!("{} cannot be measured", self.name))
     }
 
     /// Ends it.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
-        self.measured.stop().await
+        self.running.stop().await
     }
 }
 
