@@ -4,19 +4,19 @@ mod compare;
 mod report;
 mod scale;
 mod simulate;
+mod sink;
 mod soak;
 mod source;
 
-use std::net::SocketAddr;
 use std::{env, fmt, iter};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use gatepost_loadtest::SinkOptions;
+use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::compare::CompareArguments;
 pub(crate) use self::report::ReportArguments;
 pub(crate) use self::scale::ScaleArguments;
 pub(crate) use self::simulate::SimulateArguments;
+pub(crate) use self::sink::SinkArguments;
 pub(crate) use self::soak::SoakArguments;
 pub(crate) use self::source::SourceArguments;
 
@@ -39,7 +39,7 @@ pub(crate) enum Command {
     Report(ReportArguments),
     Scale(ScaleArguments),
     Simulate(Box<SimulateArguments>),
-    Sink(SinkArguments),
+    Sink(Box<SinkArguments>),
     Soak(Box<SoakArguments>),
     Source(Box<SourceArguments>),
 }
@@ -79,41 +79,4 @@ fn command_line() -> String {
     let arguments = env::args_os().skip(1);
     let arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
     iter::once("gatepost-loadtest".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
-}
-
-/// Receive messages, count them and throw them away.
-///
-/// Prints the address it listens on, and on Ctrl-C or SIGTERM one line with the totals.
-#[derive(Debug, Args)]
-pub(crate) struct SinkArguments {
-    /// Address to listen on; port 0 picks a free one
-    #[arg(value_name = "ADDRESS:PORT", default_value = "127.0.0.1:2525")]
-    pub(crate) bind: SocketAddr,
-
-    /// Connections at the same time; further ones wait in the listen queue
-    #[arg(long, value_name = "N", default_value_t = SinkOptions::default().connections_max)]
-    connections_max: usize,
-
-    /// Largest message, in octets; announced with SIZE, larger ones get 552
-    #[arg(long, value_name = "OCTETS", default_value_t = SinkOptions::default().size_max)]
-    size_max: u64,
-
-    /// Name in the greeting
-    #[arg(long, value_name = "NAME", default_value_t = SinkOptions::default().hostname)]
-    hostname: String,
-
-    /// Print the totals for each line of standard input, and stop at its end: for programs
-    #[arg(long, hide = true)]
-    pub(crate) answer_totals: bool,
-}
-
-impl SinkArguments {
-    pub(crate) fn into_options(self) -> SinkOptions {
-        SinkOptions {
-            hostname: self.hostname,
-            connections_max: self.connections_max,
-            size_max: self.size_max,
-            ..SinkOptions::default()
-        }
-    }
 }

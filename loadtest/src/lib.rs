@@ -12,6 +12,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "tls")]
+mod certificate;
 mod command;
 #[cfg(feature = "measure")]
 pub mod compare;
@@ -34,7 +36,15 @@ mod source;
 #[cfg(feature = "tls")]
 pub mod tls;
 
-pub use sink::{Received, Sink, SinkCounters, SinkOptions};
+#[cfg(feature = "tls")]
+pub use certificate::{CertificateError, KeyedCertificate, ThrowAwayCa};
+pub use sink::{
+    Chunking, ConnectionTotals, Delay, Fault, FaultKind, FaultRow, HandshakeTotals, MessageNumber,
+    Received, RefusalCode, RunTotals, Share, Sink, SinkCounters, SinkOptions, SinkPhase,
+    SinkProgress, SinkRate, SinkTotals, Troubles, Verification, VerificationTotals,
+};
+#[cfg(feature = "tls")]
+pub use sink::{ServerTls, SinkTls};
 pub use source::{
     Arrivals, ConnectionUse, CurvePoint, Framing, Hello, IdleSummary, Latency, Mailbox,
     MessageCounts, OpenLoopSummary, Pace, PhaseLatency, Pipelining, Progress, Rate, RecipientCount,

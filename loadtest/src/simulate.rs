@@ -11,9 +11,9 @@
 //!                                                     └─ record (what happened?)
 //! ```
 
-mod certificate;
 mod content;
 mod dialogue;
+mod identities;
 mod judge;
 mod limit;
 mod login;
@@ -38,14 +38,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time;
 
-pub use self::certificate::KeyedCertificate;
 pub use self::limit::Limit;
 pub use self::options::{Account, SimulatorOptions};
 pub use self::provider::Provider;
 pub use self::record::{Record, Rule, Violation, ViolationKind};
 pub use self::token::ClientCredentials;
 
-use self::certificate::{ClientIdentities, ThrowAwayCa, server_config};
+use self::identities::ClientIdentities;
 use self::limit::Ledger;
 use self::plan::Plan;
 use self::provider::{Admission, ImplicitTls, Mechanism};
@@ -53,6 +52,7 @@ use self::record::Notebook;
 use self::session::Entrance;
 use self::token::Tokens;
 use crate::Received;
+use crate::certificate::{CertificateError, KeyedCertificate, ThrowAwayCa, server_config};
 
 /// Pause after a failed accept, which usually means that file descriptors ran out.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
@@ -69,9 +69,9 @@ pub enum SimulatorError {
         /// What the system says.
         source: io::Error,
     },
-    /// A certificate cannot be made.
-    #[error("cannot make a certificate: {0}")]
-    Certificate(#[from] rcgen::Error),
+    /// A certificate cannot be made or used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// A provider without such a limit.
     #[error("{provider} has no limit {limit}; it has {known}")]
     Limit {
@@ -91,12 +91,6 @@ pub enum SimulatorError {
         /// The name.
         name: String,
     },
-    /// Text that is not PEM, or not what was expected in it.
-    #[error("cannot use the PEM text: {reason}")]
-    Pem {
-        /// Why not.
-        reason: String,
-    },
     /// The name of no provider.
     #[error(
         "there is no provider {name:?}; there are {}",
@@ -112,9 +106,6 @@ pub enum SimulatorError {
         /// Why not.
         reason: String,
     },
-    /// A certificate and key that TLS cannot use.
-    #[error("cannot use the certificate: {0}")]
-    Tls(#[from] rustls::Error),
     /// A client certificate is wanted of a simulator that has no CA of its own.
     #[error("no throw-away CA: the certificate was given")]
     NoCa,
@@ -212,7 +203,7 @@ impl Simulator {
 
     /// A client certificate for a DNS name, with the intermediate that has to be shown with it.
     pub fn client_certificate(&self, name: &str) -> Result<KeyedCertificate, SimulatorError> {
-        self.ca.as_ref().ok_or(SimulatorError::NoCa)?.issue_client(name)
+        Ok(self.ca.as_ref().ok_or(SimulatorError::NoCa)?.issue_client(name)?)
     }
 
     /// What it has seen so far.
@@ -278,7 +269,7 @@ fn prepare(options: SimulatorOptions) -> Result<(Shared, Option<ThrowAwayCa>), S
         plan,
         notebook: Arc::default(),
         tokens: Arc::new(Tokens::new(options.token_client, options.token_lifetime)),
-        tls: server_config(&pair, identities.as_ref())?,
+        tls: server_config(&pair, identities.as_ref().map(ClientIdentities::verifier))?,
         identities,
         deliver: options.deliver,
         sessions: AtomicU64::new(0),

@@ -2,23 +2,46 @@
 //!
 //! One task per connection, a permit before each accept, a limit on everything a client can make it
 //! hold. [`dialogue`] knows the protocol and no socket, [`session`] moves octets between the two.
-//! Content is scanned and forgotten unless a channel asks for it ([`SinkOptions::deliver`]).
+//! Content is scanned and forgotten unless a channel asks for it ([`SinkOptions::deliver`]) or it is
+//! to be verified ([`verify`]); what goes wrong on purpose is in [`trouble`]. Without such options
+//! none of that is on the way.
 
+mod counters;
 mod dialogue;
+mod extensions;
+mod options;
+mod reply;
 mod session;
+#[cfg(feature = "tls")]
+mod tls;
+mod totals;
+mod transaction;
+mod trouble;
+mod verify;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::panic;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time;
+use tokio::time::{self, Instant, MissedTickBehavior};
+
+pub use self::counters::{SinkCounters, SinkRate};
+pub use self::options::{Chunking, Received, SinkOptions, Verification};
+#[cfg(feature = "tls")]
+pub use self::tls::{ServerTls, SinkTls};
+pub use self::totals::{ConnectionTotals, FaultRow, HandshakeTotals, SinkProgress, SinkTotals};
+pub use self::trouble::{Delay, Fault, FaultKind, RefusalCode, Share, SinkPhase, Troubles};
+pub use self::verify::{MessageNumber, RunTotals, VerificationTotals};
+
+use self::counters::RateMeter;
+use self::trouble::Dice;
+use self::verify::Ledger;
 
 /// All sessions of a load may connect at the same instant; the kernel caps this at `somaxconn`.
 const BACKLOG: u32 = 4096;
@@ -26,65 +49,8 @@ const BACKLOG: u32 = 4096;
 /// Pause after a failed accept, which usually means that file descriptors ran out.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 
-/// How a [`Sink`] behaves.
-#[derive(Clone, Debug)]
-pub struct SinkOptions {
-    /// The name in the greeting and in the reply to EHLO.
-    pub hostname: String,
-    /// Connections at the same time; further ones wait in the listen queue.
-    pub connections_max: usize,
-    /// The limit announced with SIZE (RFC 1870): octets of content as they are on the wire.
-    pub size_max: u64,
-    /// A client that is silent for this long is told `421` and dropped.
-    pub idle_timeout: Duration,
-    /// Where each message goes before it is answered with `250`. While the channel is full its
-    /// session waits; once the receiver is gone the answer is `451`. `None` keeps no content.
-    pub deliver: Option<mpsc::Sender<Received>>,
-}
-
-impl Default for SinkOptions {
-    fn default() -> Self {
-        Self {
-            hostname: "sink.localhost".to_owned(),
-            connections_max: 5000,
-            size_max: 64 * 1024 * 1024,
-            idle_timeout: Duration::from_mins(5),
-            deliver: None,
-        }
-    }
-}
-
-/// One message as the sink took it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received {
-    /// The reverse-path without its angle brackets; empty for the null reverse-path.
-    pub reverse_path: String,
-    /// The forward-paths without their angle brackets, in the order of their RCPT commands.
-    pub forward_paths: Vec<String>,
-    /// The content as it was on the wire: still dot-stuffed, without the final `.CRLF`.
-    pub content: Vec<u8>,
-}
-
-/// What a sink has taken since it was bound.
-#[derive(Debug, Default)]
-pub struct SinkCounters {
-    /// Connections accepted.
-    pub connections: AtomicU64,
-    /// Messages answered with `250`.
-    pub messages: AtomicU64,
-    /// Recipients of those messages.
-    pub recipients: AtomicU64,
-    /// Octets of content of those messages, as on the wire, without the final `.CRLF`.
-    pub octets: AtomicU64,
-}
-
-impl SinkCounters {
-    fn count_message(&self, recipients: u64, octets: u64) {
-        self.messages.fetch_add(1, Ordering::Relaxed);
-        self.recipients.fetch_add(recipients, Ordering::Relaxed);
-        self.octets.fetch_add(octets, Ordering::Relaxed);
-    }
-}
+/// How often the rate is looked at.
+const RATE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A bound sink; [`run`](Self::run) makes it serve.
 #[derive(Debug)]
@@ -99,6 +65,30 @@ pub struct Sink {
 struct Shared {
     options: SinkOptions,
     counters: Arc<SinkCounters>,
+    meter: Mutex<RateMeter>,
+    /// `None` if nothing goes wrong on purpose.
+    dice: Option<Dice>,
+    /// `None` without verification.
+    ledger: Option<Mutex<Ledger>>,
+}
+
+impl Shared {
+    fn new(options: SinkOptions) -> Self {
+        let ledger = match options.verification {
+            Verification::Off => None,
+            Verification::On => Some(Mutex::default()),
+        };
+        let dice = Dice::new(&options.troubles);
+        let meter = Mutex::new(RateMeter::new(Instant::now()));
+        Self { options, counters: Arc::default(), meter, dice, ledger }
+    }
+
+    fn look_at_rate(&self) {
+        let messages = self.counters.messages.load(Ordering::Relaxed);
+        // Nothing panics under this lock, so what it holds is whole.
+        let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
+        meter.look(Instant::now(), messages);
+    }
 }
 
 impl Sink {
@@ -114,8 +104,7 @@ impl Sink {
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?;
         let local_addr = listener.local_addr()?;
-        let shared = Arc::new(Shared { options, counters: Arc::default() });
-        Ok(Self { listener, local_addr, shared })
+        Ok(Self { listener, local_addr, shared: Arc::new(Shared::new(options)) })
     }
 
     /// The address that clients connect to.
@@ -128,20 +117,31 @@ impl Sink {
         Arc::clone(&self.shared.counters)
     }
 
+    /// All that it counts, which outlives the sink, too.
+    pub fn progress(&self) -> SinkProgress {
+        SinkProgress(Arc::clone(&self.shared))
+    }
+
     /// Serves until `shutdown` is ready, then drops all connections where they are: a message that
     /// was not answered by then was not taken.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         tokio::pin!(shutdown);
         let mut sessions = JoinSet::new();
+        let mut ticks = time::interval(RATE_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             let permitted = sessions.len() < self.shared.options.connections_max;
             tokio::select! {
                 () = &mut shutdown => return,
-                Some(ended) = sessions.join_next() => pass_on_panic(ended),
+                Some(ended) = sessions.join_next() => {
+                    self.shared.counters.set_open(sessions.len());
+                    pass_on_panic(ended);
+                }
                 accepted = self.listener.accept(), if permitted => match accepted {
                     Ok((stream, _)) => self.start_session(&mut sessions, stream),
                     Err(_) => time::sleep(ACCEPT_BACK_OFF).await,
                 },
+                _ = ticks.tick() => self.shared.look_at_rate(),
             }
         }
     }
@@ -153,6 +153,7 @@ impl Sink {
             // A lost client is everyday life for a sink: what it had sent in full is counted.
             let _ = session::serve(stream, &shared).await;
         });
+        self.shared.counters.set_open(sessions.len());
     }
 }
 

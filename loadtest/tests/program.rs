@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -112,6 +112,93 @@ async fn what_makes_no_sense_is_refused_before_it_starts() {
             ),
         ] {
             let output = source(target, arguments).await;
+            let complaint = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{complaint}");
+            assert!(complaint.contains(reason), "{complaint}");
+        }
+    })
+    .await;
+}
+
+#[test]
+fn a_sink_says_where_it_is_and_what_it_took() {
+    let folder = env::temp_dir().join(format!("gatepost-loadtest-sink-{}", process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let ca = folder.join("ca.pem");
+    let mut command = Command::new(PROGRAM);
+    command.args(["sink", "127.0.0.1:0", "--verify", "--output", "json", "--tls", "starttls"]);
+    command.args(["--fault", "mail=452@100%", "--delay", "ehlo=1ms", "--write-ca"]).arg(&ca);
+    let mut sink = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(sink.stdout.take().unwrap());
+    let mut first = String::new();
+    output.read_line(&mut first).unwrap();
+    let address = first.trim_end().strip_prefix("listening on ").unwrap();
+    assert!(fs::read_to_string(&ca).unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut replies = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+    let mut last_line = || replies.find(|line| line.as_bytes()[3] == b' ').unwrap();
+    assert!(last_line().starts_with("220 "));
+    for (line, code) in [("EHLO c", "250 "), ("MAIL FROM:<>", "452 "), ("WHAT", "500 ")] {
+        stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        assert!(last_line().starts_with(code));
+    }
+    let terminate = format!("kill -TERM {}", sink.id());
+    assert!(Command::new("sh").args(["-c", &terminate]).status().unwrap().success());
+    let totals: Value = serde_json::from_reader(output).unwrap();
+    assert_eq!((&totals["messages"], &totals["refused"]), (&0.into(), &1.into()));
+    assert_eq!(totals["connections"]["peak"], 1);
+    assert_eq!(totals["faults"][0]["kind"], "452");
+    assert_eq!(totals["faults"][0]["played"], 1);
+    assert_eq!(totals["verification"]["verified"], 0);
+    assert_eq!(sink.wait().unwrap().code(), Some(0), "no mail, no complaint");
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_sink_that_finds_something_wrong_says_so() {
+    let mut command = Command::new(PROGRAM);
+    command.args(["sink", "127.0.0.1:0", "--verify"]);
+    let mut sink = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(sink.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let first = lines.next().unwrap();
+    let mut stream = TcpStream::connect(first.strip_prefix("listening on ").unwrap()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let message = format!(
+        "EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nDATA\r\nX-Loadtest-Run: {:016x}\r\n\
+         X-Loadtest-Number: {:020}\r\nX-Loadtest-Digest: {:064x}\r\n\r\n.\r\nQUIT\r\n",
+        0xbeef, 1, 0
+    );
+    stream.write_all(message.as_bytes()).unwrap();
+    let mut replies = String::new();
+    stream.read_to_string(&mut replies).unwrap();
+    assert!(replies.ends_with("221 2.0.0 Bye\r\n"), "{replies}");
+    let terminate = format!("kill -TERM {}", sink.id());
+    assert!(Command::new("sh").args(["-c", &terminate]).status().unwrap().success());
+    let table: Vec<_> = lines.collect();
+    for row in [
+        "messages               1",
+        "                       1 changed: 000000000000beef/1",
+        "                       1 missing: 000000000000beef/0",
+    ] {
+        assert!(table.iter().any(|line| line == row), "{row} is not in {table:#?}");
+    }
+    assert_eq!(sink.wait().unwrap().code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_sink_that_makes_no_sense_is_refused() {
+    in_time(async {
+        for (arguments, reason) in [
+            (&["--fault", "rcpt=451"][..], "has no share: write how often, such as rcpt=451@5%"),
+            (&["--fault", "rcpt=200@5%"], "reply code 200 refuses nothing: write one from 400"),
+            (&["--fault", "dot=reset@60%", "--fault", "dot=550@41%"], "together are 101%"),
+            (&["--delay", "quit=1s"], "there is no phase \"quit\": write one of connect, ehlo"),
+            (&["--write-ca", "x"], "add --tls starttls or --tls implicit"),
+            (&["--tls", "starttls", "--certificate", "x"], "--private-key"),
+            (&["--tls", "implicit", "--certificate", "no/c", "--key", "no/k"], "cannot read no/c"),
+        ] {
+            let output = Command::new(PROGRAM).arg("sink").args(arguments).output().unwrap();
             let complaint = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(2), "{complaint}");
             assert!(complaint.contains(reason), "{complaint}");

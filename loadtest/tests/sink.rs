@@ -2,10 +2,12 @@
 
 mod support;
 
+use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use gatepost_loadtest::{Received, SinkOptions};
+use gatepost_loadtest::{Chunking, Received, SinkOptions, Verification};
+use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -22,7 +24,9 @@ async fn a_pipelined_group_is_answered_in_one_write() {
         let sink = RunningSink::start(SinkOptions::default());
         let mut client = connect(&sink).await;
         let extensions = exchange(&mut client, b"EHLO c.test\r\n").await;
-        for extension in ["PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"] {
+        for extension in
+            ["PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"]
+        {
             assert!(extensions.contains(extension), "{extensions}");
         }
         let replies = exchange(&mut client, GROUP).await;
@@ -67,6 +71,75 @@ async fn dots_that_are_not_the_end_arrive_octet_by_octet() {
         sink.stop().await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn chunks_are_taken_where_they_are_offered() {
+    in_time(async {
+        let options = SinkOptions { chunking: Chunking::Offered, ..SinkOptions::default() };
+        let sink = RunningSink::start(options);
+        let mut client = connect(&sink).await;
+        let extensions = exchange(&mut client, b"EHLO c.test\r\n").await;
+        assert!(extensions.contains("250-CHUNKING\r\n"), "{extensions}");
+        let group = b"MAIL FROM:<>\r\nRCPT TO:<x@y.test>\r\nBDAT 3\r\n.\r\nBDAT 2 LAST\r\nxy";
+        let replies = exchange(&mut client, group).await;
+        let codes: Vec<_> = replies.lines().map(|line| &line[..3]).collect();
+        assert_eq!(codes, ["250"; 4]);
+        assert_eq!(sink.stop().await.octets.load(Ordering::Relaxed), 5);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_sent_is_compared_with_what_came() {
+    in_time(async {
+        let options = SinkOptions {
+            verification: Verification::On,
+            chunking: Chunking::Offered,
+            ..SinkOptions::default()
+        };
+        let sink = RunningSink::start(options);
+        let mut client = connect(&sink).await;
+        exchange(&mut client, b"EHLO c.test\r\n").await;
+        let body = "..\r\n.\r\nx\r\n";
+        // Numbers 0 to 4, of which 2 is changed, 3 comes twice and 1 not at all.
+        for (number, digested) in [(0, body), (2, "other"), (3, body), (3, body), (4, body)] {
+            let message = marked(number, digested) + body;
+            exchange(&mut client, GROUP).await;
+            let data = message.replace("\r\n.", "\r\n..") + ".\r\n";
+            assert!(exchange(&mut client, data.as_bytes()).await.starts_with("250 "));
+        }
+        // The same in a chunk, of another run, and one without marks.
+        let message = marked(0, body).replace("Run: 00", "Run: ff") + body;
+        let chunk = format!("BDAT {} LAST\r\n{message}", message.len());
+        let envelope = "MAIL FROM:<>\r\nRCPT TO:<x@y.test>\r\n";
+        exchange(&mut client, format!("{envelope}{chunk}").as_bytes()).await;
+        exchange(&mut client, format!("{envelope}BDAT 2 LAST\r\n\r\n").as_bytes()).await;
+        let progress = sink.progress.clone();
+        sink.stop().await;
+        let totals = progress.totals();
+        assert!(!totals.all_well());
+        let found = totals.verification.unwrap();
+        assert_eq!((found.verified, found.changed, found.repeated), (5, 1, 1));
+        assert_eq!((found.missing, found.unmarked, found.mangled), (1, 1, 0));
+        let numbers = [&found.changed_examples, &found.repeated_examples, &found.missing_examples];
+        assert_eq!(numbers.map(|examples| examples[0].number), [2, 3, 1]);
+        assert_eq!(found.runs.len(), 2);
+    })
+    .await;
+}
+
+/// The header section of a message of run 0.
+fn marked(number: u64, body: &str) -> String {
+    let digest = Sha256::digest(body).iter().fold(String::new(), |mut digest, octet| {
+        write!(digest, "{octet:02x}").unwrap();
+        digest
+    });
+    format!(
+        "X-Loadtest-Run: {:016x}\r\nX-Loadtest-Number: {number:020}\r\n\
+         X-Loadtest-Digest: {digest}\r\n\r\n",
+        0
+    )
 }
 
 #[tokio::test]

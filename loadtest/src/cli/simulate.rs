@@ -3,14 +3,18 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use gatepost_loadtest::KeyedCertificate;
 use gatepost_loadtest::simulate::{
-    Account, ClientCredentials, KeyedCertificate, Limit, Provider, Simulator, SimulatorOptions,
+    Account, ClientCredentials, Limit, Provider, Simulator, SimulatorOptions,
 };
 use ipnet::IpNet;
+
+use crate::{live, stop};
 
 /// What stands below the options of `simulate --help`.
 const AFTER_HELP: &str = "\
@@ -146,7 +150,28 @@ struct TokenArguments {
 }
 
 impl SimulateArguments {
-    pub(crate) fn options(&self) -> anyhow::Result<SimulatorOptions> {
+    /// Serves until it is told to stop, and says whether all clients kept the rules.
+    pub(crate) async fn run(&self) -> anyhow::Result<ExitCode> {
+        let stopped = stop::signal()?;
+        let simulator = Simulator::start(self.options()?).await?;
+        self.write_files(&simulator)?;
+        println!("listening on {}", simulator.local_addr());
+        if let Some(address) = simulator.implicit_addr() {
+            println!("listening on {address}, TLS at once");
+        }
+        if let Some(endpoint) = simulator.token_endpoint() {
+            println!("tokens from {endpoint}");
+        }
+        live::show_while(stopped, || simulator.record().to_string()).await;
+        let record = simulator.shutdown().await;
+        println!("{record}");
+        for violation in &record.violations {
+            println!("{violation}");
+        }
+        Ok(if record.violation_count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn options(&self) -> anyhow::Result<SimulatorOptions> {
         let mut options = SimulatorOptions::new(self.provider);
         options.bind = self.bind;
         options.implicit_bind = self.implicit_bind;
@@ -178,7 +203,7 @@ impl SimulateArguments {
     }
 
     /// Writes the files that were asked for.
-    pub(crate) fn write_files(&self, simulator: &Simulator) -> anyhow::Result<()> {
+    fn write_files(&self, simulator: &Simulator) -> anyhow::Result<()> {
         if let (Some(file), Some(pem)) = (&self.tls.write_ca, simulator.ca_pem()) {
             write(file, &pem)?;
         }

@@ -95,9 +95,14 @@ async fn next_line(lines: &mut Lines<BufReader<ChildStdout>>) -> io::Result<Stri
     line.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
-/// The number in front of the word `recipients`.
+/// What a sink says when it is asked; there is more, which is of no interest here.
+#[derive(Deserialize)]
+struct Totals {
+    recipients: u64,
+}
+
 fn count_in(line: &str) -> Option<u64> {
-    line.split(", ").find_map(|part| part.strip_suffix(" recipients"))?.parse().ok()
+    serde_json::from_str(line).ok().map(|Totals { recipients }| recipients)
 }
 
 /// What a source says at its end.
@@ -189,9 +194,8 @@ mod tests {
 
     #[test]
     fn recipients_are_read_from_the_totals() {
-        let totals = "7 messages, 700 recipients, 28672 octets, 2 connections";
-        assert_eq!(count_in(totals), Some(700));
-        assert_eq!(count_in("7 recipients"), Some(7));
+        assert_eq!(count_in(r#"{"messages": 7, "recipients": 700, "new": {}}"#), Some(700));
+        assert_eq!(count_in(r#"{"messages": 7}"#), None);
         assert_eq!(count_in("listening on 127.0.0.1:25"), None);
     }
 

@@ -6,11 +6,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::sync::mpsc;
 
-use super::certificate::KeyedCertificate;
 use super::limit::Limit;
 use super::provider::Provider;
 use super::token::ClientCredentials;
-use crate::Received;
+use crate::{KeyedCertificate, Received};
 
 /// How a [`Simulator`](super::Simulator) behaves, beside what its provider prescribes.
 #[derive(Clone, Debug)]

@@ -1,20 +1,26 @@
 //! The server side of an SMTP dialogue (RFC 5321) without a socket: octets in, replies out.
 //!
-//! Call [`Dialogue::greet`] once, then [`Dialogue::advance`] with whatever input there is until it
-//! says [`Step::ReadMore`]. Input is framed before it is parsed; a partial command line stays with
-//! the caller (at most [`LINE_OCTETS_MAX`]), content never does.
+//! Call [`Dialogue::advance`] with whatever input there is, none at first, until it says
+//! [`Step::ReadMore`]. Input is framed before it is parsed; a partial command line stays with the
+//! caller (at most [`LINE_OCTETS_MAX`]), content never does. What goes wrong on purpose is drawn when a reply is due, and only for a command that is in order.
+
+mod chunk;
 
 #[cfg(test)]
 mod tests;
 
 use std::mem;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use memchr::memmem;
-use tokio::sync::mpsc;
 
-use super::{Received, SinkCounters, SinkOptions};
-use crate::command::{self, Command, Fault};
-use crate::end_of_data::{EndOfData, FINAL_DOT_OCTETS};
+use super::extensions::{self, Starttls, check_rcpt, declared_size};
+use super::transaction::{Delivered, Delivery, Transaction};
+use super::trouble::{Drawn, FaultKind, SinkPhase};
+use super::{Chunking, Shared, reply};
+use crate::command::{self, Command};
+use crate::end_of_data::EndOfData;
 
 /// A command line with its CRLF: eight times what RFC 5321 §4.5.3.1.4 asks for.
 const LINE_OCTETS_MAX: usize = 4096;
@@ -22,70 +28,55 @@ const LINE_OCTETS_MAX: usize = 4096;
 /// Recipients of one message; RFC 5321 §4.5.3.1.8 asks for 100.
 const RECIPIENTS_MAX: u64 = 1000;
 
-const OK: &str = "250 2.0.0 OK\r\n";
-const SENDER_OK: &str = "250 2.1.0 Sender OK\r\n";
-const RECIPIENT_OK: &str = "250 2.1.5 Recipient OK\r\n";
-const SEND_DATA: &str = "354 End data with <CR><LF>.<CR><LF>\r\n";
-const BYE: &str = "221 2.0.0 Bye\r\n";
-const CANNOT_VERIFY: &str = "252 2.5.0 Cannot verify, send some mail\r\n";
-const NOT_DELIVERED: &str = "451 4.3.0 Nobody takes messages from this sink any more\r\n";
-const TOO_MANY_RECIPIENTS: &str = "452 4.5.3 Too many recipients\r\n";
-const LINE_SYNTAX: &str = "500 5.5.2 Line holds a bare CR, a bare LF, NUL or no UTF-8\r\n";
-const LINE_TOO_LONG: &str = "500 5.5.2 Line too long, closing connection\r\n";
-const UNKNOWN_COMMAND: &str = "500 5.5.2 Command unrecognized\r\n";
-const ARGUMENTS: &str = "501 5.5.4 Syntax error in arguments\r\n";
-const BAD_SEQUENCE: &str = "503 5.5.1 Bad sequence of commands\r\n";
-const TOO_BIG: &str = "552 5.3.4 Message too big\r\n";
-const MAIL_PARAMETER: &str = "555 5.5.4 Parameter of MAIL not recognized\r\n";
-const RCPT_PARAMETER: &str = "555 5.5.4 Parameter of RCPT not recognized\r\n";
-
 /// What the caller does next.
 #[derive(Debug)]
 pub(super) enum Step<'a> {
-    /// Write the replies and close.
-    Close,
     /// Call again with the rest of the input.
     Continue,
     /// A message is complete, and its reply depends on who takes it.
     Deliver(Delivery<'a>),
+    /// Write the replies and end the connection.
+    End(Ending),
+    /// Write the replies, let the time pass, and call again with the rest of the input.
+    Pause(Duration),
     /// Write the replies and read.
     ReadMore,
 }
 
-/// A message on its way to the channel of [`SinkOptions::deliver`].
-#[derive(Debug)]
-pub(super) struct Delivery<'a> {
-    counters: &'a SinkCounters,
-    channel: &'a mpsc::Sender<Received>,
-    received: Received,
-}
-
-impl Delivery<'_> {
-    /// Waits for room in the channel, then writes the reply to the message.
-    pub(super) async fn finish(self, output: &mut Vec<u8>) {
-        let Ok(room) = self.channel.reserve().await else {
-            output.extend_from_slice(NOT_DELIVERED.as_bytes());
-            return;
-        };
-        let (recipients, octets) = (self.received.forward_paths.len(), self.received.content.len());
-        // Counted first: whoever sees the message sees it counted.
-        self.counters.count_message(recipients as u64, octets as u64);
-        room.send(self.received);
-        output.extend_from_slice(OK.as_bytes());
-    }
+/// How a connection ends, or its part before TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// In good order.
+    Close,
+    /// With a FIN, whatever the client has sent or may still send.
+    HangUp,
+    /// With a RST.
+    Reset,
+    /// Without another word, when the client has gone or its time is up.
+    Silence,
+    /// With a TLS handshake; input that came before it is forgotten (RFC 3207 §6).
+    StartTls,
 }
 
 /// The state of one session.
 #[derive(Debug)]
 pub(super) struct Dialogue<'a> {
-    options: &'a SinkOptions,
-    counters: &'a SinkCounters,
-    phase: Phase,
+    shared: &'a Shared,
+    state: State,
+    /// Messages that were taken.
+    messages: u64,
+    starttls: Starttls,
+    /// Octets of a chunk that nobody wants; what follows it is a command again.
+    unwanted: Option<u64>,
+    /// What was drawn for the reply that is due, once its delay has begun.
+    drawn: Option<Drawn>,
 }
 
 #[derive(Debug)]
-enum Phase {
-    /// Connected; EHLO or HELO is due.
+enum State {
+    /// Connected; the greeting is due.
+    Connected,
+    /// Greeted; EHLO or HELO is due.
     Start,
     /// Between transactions.
     Ready,
@@ -93,38 +84,77 @@ enum Phase {
     Envelope(Transaction),
     /// After the 354.
     Data(Transaction, EndOfData),
+    /// After BDAT: so many octets of it are to come, and then perhaps another one.
+    Chunk(Transaction, u64, More),
+    /// Between two chunks.
+    Chunks(Transaction),
+    /// After the content; its reply is due.
+    Whole(Transaction),
 }
 
-/// From MAIL to the end of data (RFC 5321 §3.3).
-#[derive(Debug, Default)]
-struct Transaction {
-    recipients: u64,
-    /// Octets of data so far, with the final dot once it came.
-    octets: u64,
-    /// What is handed on; `None` when nobody asked, so that load costs nothing.
-    received: Option<Received>,
+/// What follows a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum More {
+    Chunks,
+    Nothing,
 }
 
 impl<'a> Dialogue<'a> {
-    pub(super) fn new(options: &'a SinkOptions, counters: &'a SinkCounters) -> Self {
-        Self { options, counters, phase: Phase::Start }
+    pub(super) fn new(shared: &'a Shared, starttls: Starttls) -> Self {
+        let (state, messages, unwanted, drawn) = (State::Connected, 0, None, None);
+        Self { shared, state, messages, starttls, unwanted, drawn }
     }
 
-    /// Writes the greeting.
-    pub(super) fn greet(&self, output: &mut Vec<u8>) {
-        let greeting = format!("220 {} ESMTP gatepost-loadtest sink\r\n", self.options.hostname);
+    /// A refusal in place of the greeting ends the connection, as `554` does when the client has said
+    /// QUIT (RFC 5321 §3.1).
+    fn greet(&mut self, output: &mut Vec<u8>) -> Step<'a> {
+        match self.trouble(SinkPhase::Connect, output) {
+            Some(Step::Continue) => return Step::End(Ending::Close),
+            Some(Step::Pause(delay)) => {
+                self.state = State::Connected;
+                return Step::Pause(delay);
+            }
+            Some(step) => return step,
+            None => {}
+        }
+        let greeting =
+            format!("220 {} ESMTP gatepost-loadtest sink\r\n", self.shared.options.hostname);
         output.extend_from_slice(greeting.as_bytes());
+        self.state = State::Start;
+        Step::Continue
+    }
+
+    /// TLS has begun: everything starts anew (RFC 3207 §4.2), without STARTTLS.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "no TLS without the feature"))]
+    pub(super) fn secure(&mut self) {
+        (self.state, self.starttls) = (State::Start, Starttls::Hidden);
     }
 
     /// Takes one command line, or all the content there is, from the start of the input. Returns
     /// how many octets it used and what is next.
     pub(super) fn advance(&mut self, input: &[u8], output: &mut Vec<u8>) -> (usize, Step<'a>) {
-        match mem::replace(&mut self.phase, Phase::Ready) {
-            Phase::Data(transaction, end) => self.take_data(transaction, end, input, output),
-            phase => {
-                self.phase = phase;
+        if let Some(left) = self.unwanted {
+            return self.pass_over(left, input, output);
+        }
+        match mem::replace(&mut self.state, State::Ready) {
+            State::Connected => (0, self.greet(output)),
+            State::Data(transaction, end) => self.take_data(transaction, end, input, output),
+            State::Chunk(transaction, left, more) => {
+                self.take_chunk(transaction, (left, more), input, output)
+            }
+            State::Whole(transaction) => (0, self.finish_message(transaction, output)),
+            state => {
+                self.state = state;
                 self.take_line(input, output)
             }
+        }
+    }
+
+    /// Answers a message by what came of its delivery.
+    pub(super) fn answer_delivery(&mut self, delivered: Delivered, output: &mut Vec<u8>) {
+        match delivered {
+            Delivered::NotAtAll => self.reply(reply::NOT_DELIVERED, output),
+            Delivered::Taken => self.accept(output),
         }
     }
 
@@ -133,108 +163,161 @@ impl<'a> Dialogue<'a> {
         let used = line.map_or(input.len(), |line| line.len() + b"\r\n".len());
         let unfinished = usize::from(line.is_none());
         if used + unfinished > LINE_OCTETS_MAX {
-            output.extend_from_slice(LINE_TOO_LONG.as_bytes());
-            return (used, Step::Close);
+            self.reply(reply::LINE_TOO_LONG, output);
+            return (used, Step::End(Ending::Close));
         }
         let Some(line) = line else { return (0, Step::ReadMore) };
-        let command = match command::parse(line) {
-            Ok(command) => command,
+        match command::parse(line) {
+            Ok(command) => match self.take_command(&command, output) {
+                // The command is looked at again when the time is over.
+                Step::Pause(delay) => (0, Step::Pause(delay)),
+                step => (used, step),
+            },
             Err(fault) => {
-                output.extend_from_slice(reply_to(fault).as_bytes());
-                return (used, Step::Continue);
+                self.reply(reply::to_fault(fault), output);
+                // Nobody knows how much content follows it.
+                let bdat = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"));
+                let lost = bdat && self.shared.options.chunking == Chunking::Offered;
+                (used, if lost { Step::End(Ending::Close) } else { Step::Continue })
             }
-        };
-        let quits = command == Command::Quit;
-        self.take_command(&command, output);
-        (used, if quits { Step::Close } else { Step::Continue })
+        }
     }
 
-    fn take_command(&mut self, command: &Command<'_>, output: &mut Vec<u8>) {
+    fn take_command(&mut self, command: &Command<'_>, output: &mut Vec<u8>) -> Step<'a> {
+        if let Some(phase) = self.phase_of(command)
+            && let Some(step) = self.trouble(phase, output)
+        {
+            return step;
+        }
         let reply = match *command {
-            // What needs an extension that a sink does not offer.
-            Command::Auth { .. } | Command::Bdat { .. } | Command::Starttls => UNKNOWN_COMMAND,
+            Command::Auth { .. } => reply::UNKNOWN_COMMAND,
+            Command::Bdat { octets, last } => return self.take_bdat(octets, last, output),
             Command::Data => self.take_data_command(),
-            Command::Ehlo { .. } => return self.take_ehlo(output),
+            Command::Ehlo { .. } => {
+                self.state = State::Ready;
+                extensions::write_ehlo_reply(&self.shared.options, self.starttls, output);
+                return Step::Continue;
+            }
             Command::Helo { .. } => {
-                self.phase = Phase::Ready;
-                OK
+                self.state = State::Ready;
+                reply::OK
             }
             Command::Mail { reverse_path, parameters } => match declared_size(parameters) {
                 Ok(size) => self.take_mail(reverse_path, size),
                 Err(reply) => reply,
             },
-            Command::Noop => OK,
-            Command::Quit => BYE,
-            Command::Rcpt { forward_path, parameters } => {
-                match command::parameters(parameters).next() {
-                    None => self.take_rcpt(forward_path),
-                    Some(_) => RCPT_PARAMETER,
-                }
-            }
+            Command::Noop => reply::OK,
+            Command::Quit => reply::BYE,
+            Command::Rcpt { forward_path, parameters } => match check_rcpt(parameters) {
+                Ok(()) => self.take_rcpt(forward_path),
+                Err(reply) => reply,
+            },
             Command::Rset => {
                 self.end_transaction();
-                OK
+                reply::OK
             }
-            Command::Vrfy => CANNOT_VERIFY,
+            Command::Starttls => self.take_starttls(),
+            Command::Vrfy => reply::CANNOT_VERIFY,
         };
-        output.extend_from_slice(reply.as_bytes());
+        self.reply(reply, output);
+        match reply {
+            reply::BYE | reply::TOO_MANY_MESSAGES => Step::End(Ending::Close),
+            reply::READY_FOR_TLS => Step::End(Ending::StartTls),
+            _ => Step::Continue,
+        }
     }
 
-    fn take_ehlo(&mut self, output: &mut Vec<u8>) {
-        self.phase = Phase::Ready;
-        let reply = format!(
-            "250-{}\r\n250-PIPELINING\r\n250-SIZE {}\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n\
-             250 ENHANCEDSTATUSCODES\r\n",
-            self.options.hostname, self.options.size_max
-        );
-        output.extend_from_slice(reply.as_bytes());
+    /// The phase of a command that is in order; none where nothing ever goes wrong on purpose.
+    fn phase_of(&self, command: &Command<'_>) -> Option<SinkPhase> {
+        self.shared.dice.as_ref()?;
+        match (command, &self.state) {
+            (Command::Ehlo { .. } | Command::Helo { .. }, _) => Some(SinkPhase::Ehlo),
+            (Command::Mail { .. }, State::Ready) => Some(SinkPhase::Mail),
+            (Command::Rcpt { .. }, State::Envelope(_)) => Some(SinkPhase::Rcpt),
+            (Command::Data, State::Envelope(transaction)) if transaction.recipients() > 0 => {
+                Some(SinkPhase::Data)
+            }
+            _ => None,
+        }
+    }
+
+    /// What goes wrong on purpose with the reply that is due; nothing, as a rule.
+    fn trouble(&mut self, phase: SinkPhase, output: &mut Vec<u8>) -> Option<Step<'a>> {
+        let dice = self.shared.dice.as_ref()?;
+        let mut drawn = self.drawn.take().unwrap_or_else(|| dice.draw(phase));
+        if let Some(delay) = drawn.delay.take() {
+            self.drawn = Some(drawn);
+            return Some(Step::Pause(delay));
+        }
+        let kind = dice.play(drawn.fault?);
+        self.shared.counters.faulted.fetch_add(1, Ordering::Relaxed);
+        if phase == SinkPhase::Data {
+            self.end_transaction();
+        }
+        Some(match kind {
+            FaultKind::Close => Step::End(Ending::HangUp),
+            FaultKind::Garbage => {
+                output.extend_from_slice(reply::GARBAGE);
+                Step::Continue
+            }
+            FaultKind::Refusal(code) => {
+                output.extend_from_slice(code.reply().as_bytes());
+                if code.closes() { Step::End(Ending::Close) } else { Step::Continue }
+            }
+            FaultKind::Reset => Step::End(Ending::Reset),
+            FaultKind::Silence => Step::End(Ending::Silence),
+        })
     }
 
     fn take_mail(&mut self, reverse_path: &str, size: Option<u64>) -> &'static str {
-        if !matches!(self.phase, Phase::Ready) {
-            return BAD_SEQUENCE;
+        let options = &self.shared.options;
+        if !matches!(self.state, State::Ready) {
+            return reply::BAD_SEQUENCE;
         }
-        if size.is_some_and(|size| size > self.options.size_max) {
-            return TOO_BIG;
+        if options.messages_per_connection_max.is_some_and(|most| self.messages >= most) {
+            return reply::TOO_MANY_MESSAGES;
         }
-        let received = self.options.deliver.as_ref().map(|_| Received {
-            reverse_path: reverse_path.to_owned(),
-            forward_paths: Vec::new(),
-            content: Vec::new(),
-        });
-        self.phase = Phase::Envelope(Transaction { received, ..Transaction::default() });
-        SENDER_OK
+        if size.is_some_and(|size| size > options.size_max) {
+            return reply::TOO_BIG;
+        }
+        self.state = State::Envelope(Transaction::new(options, reverse_path));
+        reply::SENDER_OK
     }
 
     fn take_rcpt(&mut self, forward_path: &str) -> &'static str {
-        let Phase::Envelope(transaction) = &mut self.phase else { return BAD_SEQUENCE };
-        if transaction.recipients == RECIPIENTS_MAX {
-            return TOO_MANY_RECIPIENTS;
+        let State::Envelope(transaction) = &mut self.state else { return reply::BAD_SEQUENCE };
+        if transaction.recipients() == RECIPIENTS_MAX {
+            return reply::TOO_MANY_RECIPIENTS;
         }
-        transaction.recipients += 1;
-        if let Some(received) = &mut transaction.received {
-            received.forward_paths.push(forward_path.to_owned());
-        }
-        RECIPIENT_OK
+        transaction.add_recipient(forward_path);
+        reply::RECIPIENT_OK
     }
 
     fn take_data_command(&mut self) -> &'static str {
-        match mem::replace(&mut self.phase, Phase::Ready) {
-            Phase::Envelope(transaction) if transaction.recipients > 0 => {
-                self.phase = Phase::Data(transaction, EndOfData::new());
-                SEND_DATA
+        match mem::replace(&mut self.state, State::Ready) {
+            State::Envelope(transaction) if transaction.recipients() > 0 => {
+                self.state = State::Data(transaction, EndOfData::new());
+                reply::SEND_DATA
             }
-            phase => {
-                self.phase = phase;
-                BAD_SEQUENCE
+            state => {
+                self.state = state;
+                reply::BAD_SEQUENCE
             }
+        }
+    }
+
+    fn take_starttls(&self) -> &'static str {
+        match (self.starttls, &self.state) {
+            (Starttls::Hidden, _) => reply::UNKNOWN_COMMAND,
+            (Starttls::Offered, State::Start | State::Ready) => reply::READY_FOR_TLS,
+            (Starttls::Offered, _) => reply::BAD_SEQUENCE,
         }
     }
 
     /// RSET and its like: a session that has not said EHLO still has not.
     fn end_transaction(&mut self) {
-        if !matches!(self.phase, Phase::Start) {
-            self.phase = Phase::Ready;
+        if !matches!(self.state, State::Start) {
+            self.state = State::Ready;
         }
     }
 
@@ -247,63 +330,44 @@ impl<'a> Dialogue<'a> {
     ) -> (usize, Step<'a>) {
         let ended = end.scan(input);
         let used = ended.unwrap_or(input.len());
-        transaction.take_content(&input[..used], self.options.size_max);
+        transaction.take_data(&input[..used], self.shared.options.size_max);
         if ended.is_some() {
+            transaction.end_data();
             return (used, self.finish_message(transaction, output));
         }
-        self.phase = Phase::Data(transaction, end);
+        self.state = State::Data(transaction, end);
         (used, Step::ReadMore)
     }
 
-    fn finish_message(&self, transaction: Transaction, output: &mut Vec<u8>) -> Step<'a> {
-        let octets = transaction.octets - FINAL_DOT_OCTETS as u64;
-        if octets > self.options.size_max {
-            output.extend_from_slice(TOO_BIG.as_bytes());
+    fn finish_message(&mut self, transaction: Transaction, output: &mut Vec<u8>) -> Step<'a> {
+        if transaction.octets() > self.shared.options.size_max {
+            self.reply(reply::TOO_BIG, output);
             return Step::Continue;
         }
-        if let (Some(mut received), Some(channel)) = (transaction.received, &self.options.deliver) {
-            received.content.truncate(octets as usize);
-            return Step::Deliver(Delivery { counters: self.counters, channel, received });
+        match self.trouble(SinkPhase::Dot, output) {
+            Some(Step::Pause(delay)) => {
+                self.state = State::Whole(transaction);
+                return Step::Pause(delay);
+            }
+            Some(step) => return step,
+            None => {}
         }
-        self.counters.count_message(transaction.recipients, octets);
-        output.extend_from_slice(OK.as_bytes());
+        if let Some(delivery) = transaction.finish(self.shared) {
+            return Step::Deliver(delivery);
+        }
+        self.accept(output);
         Step::Continue
     }
-}
 
-impl Transaction {
-    fn take_content(&mut self, piece: &[u8], size_max: u64) {
-        self.octets += piece.len() as u64;
-        let Some(received) = &mut self.received else { return };
-        // What is too big is read to its end, counted and refused, but not held.
-        if self.octets <= size_max.saturating_add(FINAL_DOT_OCTETS as u64) {
-            received.content.extend_from_slice(piece);
-        } else {
-            received.content = Vec::new();
+    fn accept(&mut self, output: &mut Vec<u8>) {
+        self.messages += 1;
+        self.reply(reply::OK, output);
+    }
+
+    fn reply(&self, reply: &str, output: &mut Vec<u8>) {
+        if reply.as_bytes()[0] >= b'4' {
+            self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
         }
+        output.extend_from_slice(reply.as_bytes());
     }
-}
-
-fn reply_to(fault: Fault) -> &'static str {
-    match fault {
-        Fault::Arguments => ARGUMENTS,
-        Fault::Line => LINE_SYNTAX,
-        Fault::Unknown => UNKNOWN_COMMAND,
-    }
-}
-
-/// The octets declared with SIZE= (RFC 1870), or the reply to parameters that a sink does not offer.
-fn declared_size(parameters: &str) -> Result<Option<u64>, &'static str> {
-    let mut size = None;
-    for (name, value) in command::parameters(parameters) {
-        if name.eq_ignore_ascii_case("SIZE") {
-            size = Some(value.parse().map_err(|_| ARGUMENTS)?);
-        } else if name.eq_ignore_ascii_case("BODY") {
-            let known = ["7BIT", "8BITMIME"];
-            known.iter().find(|known| value.eq_ignore_ascii_case(known)).ok_or(ARGUMENTS)?;
-        } else if !(name.eq_ignore_ascii_case("SMTPUTF8") && value.is_empty()) {
-            return Err(MAIL_PARAMETER);
-        }
-    }
-    Ok(size)
 }

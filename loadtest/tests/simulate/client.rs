@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use gatepost_loadtest::simulate::{KeyedCertificate, Simulator};
+use gatepost_loadtest::KeyedCertificate;
+use gatepost_loadtest::simulate::Simulator;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};

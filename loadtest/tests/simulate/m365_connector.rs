@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use gatepost_loadtest::simulate::{
-    KeyedCertificate, Limit, Provider, Rule, Simulator, SimulatorOptions,
-};
+use gatepost_loadtest::KeyedCertificate;
+use gatepost_loadtest::simulate::{Limit, Provider, Rule, Simulator, SimulatorOptions};
 
 use tokio::time::Instant;
 

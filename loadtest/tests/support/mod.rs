@@ -8,7 +8,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatepost_loadtest::{Sink, SinkCounters, SinkOptions, SizeDistribution, SourceOptions};
+use gatepost_loadtest::{
+    Sink, SinkCounters, SinkOptions, SinkProgress, SizeDistribution, SourceOptions,
+};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -32,6 +34,7 @@ pub(crate) fn loopback() -> SocketAddr {
 pub(crate) struct RunningSink {
     pub(crate) address: SocketAddr,
     pub(crate) counters: Arc<SinkCounters>,
+    pub(crate) progress: SinkProgress,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -40,11 +43,12 @@ impl RunningSink {
     pub(crate) fn start(options: SinkOptions) -> Self {
         let sink = Sink::bind(loopback(), options).unwrap();
         let (address, counters) = (sink.local_addr(), sink.counters());
+        let progress = sink.progress();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(sink.run(async {
             let _ = stopped.await;
         }));
-        Self { address, counters, stop, task }
+        Self { address, counters, progress, stop, task }
     }
 
     /// Stops it; a panic in one of its sessions fails the test.
