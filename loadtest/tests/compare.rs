@@ -82,7 +82,7 @@ fn a_sink_answers_and_ends_with_whoever_asks() {
     let mut lines = BufReader::new(sink.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.next().unwrap().starts_with("listening on 127.0.0.1:"));
     questions.write_all(b"\n").unwrap();
-    assert!(lines.next().unwrap().starts_with("0 messages, 0 recipients, "));
+    assert!(lines.next().unwrap().starts_with("{\"messages\":0,\"recipients\":0,"));
     drop(questions);
     assert!(sink.wait().unwrap().success());
 }
