@@ -13,7 +13,7 @@ SECONDS_EACH ?= 600
 # How often the gateway is killed, in each mode.
 KILLS_EACH ?= 200
 
-CI_JOBS := fmt architecture sizes dependencies rules clippy tests full-disk networks notifications docs release unit demo foreign crash bench-smoke fuzz
+CI_JOBS := fmt architecture sizes dependencies rules clippy tests full-disk networks notifications docs release unit demo foreign crash bench-smoke instructions fuzz
 LONG_JOBS := release-all bench properties disk-faults soak crash-long fuzz-long foreign-long
 
 .PHONY: ci long $(CI_JOBS) $(LONG_JOBS)
@@ -98,6 +98,10 @@ crash: release
 # Each bench runs once, to see that it does.
 bench-smoke:
 	cargo bench --locked -p gatepost-benches -- --test
+
+# How many instructions the steps of a message take, and a whole gateway, against benches/budgets.toml.
+instructions:
+	cargo bench --locked -p gatepost-benches --bench instructions
 
 # Every seed, and seven seconds of luck for each target: a minute for all of them.
 fuzz:

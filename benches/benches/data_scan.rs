@@ -6,12 +6,9 @@
 use std::hint::black_box;
 
 use criterion::Throughput;
-use gatepost_benches::message::{Lines, message};
-use gatepost_smtp::data::{DataScanner, Scan};
+use gatepost_benches::message::{Lines, content_octets, message};
 
 const MESSAGE_OCTETS: usize = 1024 * 1024;
-/// A full read of `gatepost_stream`.
-const READ_OCTETS: usize = 64 * 1024;
 
 fn main() {
     let mut criterion = gatepost_benches::settings();
@@ -29,18 +26,4 @@ fn main() {
     }
     group.finish();
     criterion.final_summary();
-}
-
-fn content_octets(message: &[u8]) -> usize {
-    let mut scanner = DataScanner::new();
-    let (mut taken, mut read) = (0, 0);
-    loop {
-        read = (read + READ_OCTETS).min(message.len());
-        match scanner.scan(&message[taken..read]) {
-            Scan::More(octets) => taken += octets,
-            Scan::End(octets) => return taken + octets,
-            Scan::Fault(_, fault) => panic!("a generated message is right: {fault}"),
-            Scan::Replace { .. } => unreachable!("a strict scanner replaces nothing"),
-        }
-    }
 }

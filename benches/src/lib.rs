@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod dialogue;
+pub mod engine;
 pub mod gateway;
+pub mod instructions;
 pub mod matchers;
 pub mod message;
 mod noise;

@@ -15,19 +15,20 @@ use crate::sasl::{self, Mechanism};
 /// Octets of the name a client gives itself; a domain or address literal fits (RFC 5321 §4.1.1.1).
 pub const CLIENT_NAME_OCTETS_MAX: usize = 255;
 
-/// The verbs, once: what they are called, and what is done with them.
+/// The verbs, once: what they are called, and what is done with them. They are tried in this order, so
+/// those that every message has come first.
 const VERBS: [(&[u8], Verb); 24] = [
-    (b"AUTH", Verb::Auth),
-    (b"BDAT", Verb::Bdat),
+    (b"RCPT", Verb::Rcpt),
+    (b"MAIL", Verb::Mail),
     (b"DATA", Verb::Data),
+    (b"BDAT", Verb::Bdat),
     (b"EHLO", Verb::Ehlo),
+    (b"QUIT", Verb::Quit),
+    (b"AUTH", Verb::Auth),
     (b"EXPN", Verb::Expn),
     (b"HELO", Verb::Helo),
     (b"HELP", Verb::Help),
-    (b"MAIL", Verb::Mail),
     (b"NOOP", Verb::Noop),
-    (b"QUIT", Verb::Quit),
-    (b"RCPT", Verb::Rcpt),
     (b"RSET", Verb::Rset),
     (b"STARTTLS", Verb::StartTls),
     (b"VRFY", Verb::Vrfy),

@@ -17,6 +17,11 @@ pub(crate) const NEWLINE: &[u8] = b"\r\n";
 /// What is put in front of a dot that would otherwise begin a line.
 pub(crate) const STUFFING: &[u8] = b".";
 
+/// Octets that are worth a look at all of them together.
+const PLAIN_OCTETS_MIN: usize = 256;
+/// Octets that are looked at together: they are in the nearest cache when they are looked at again.
+const PLAIN_OCTETS: usize = 1024;
+
 /// Why mail data must not be relayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DataFault {
@@ -105,7 +110,12 @@ impl DataScanner {
 
     /// Scans `input`, which begins where the last call's octets ended.
     pub fn scan(&mut self, input: &[u8]) -> Scan {
-        let mut at = 0;
+        if self.position != Position::InLine
+            && let Some(scan) = self.scan_line_start(input, 0)
+        {
+            return scan;
+        }
+        let mut at = self.skip_plain(input);
         loop {
             if self.position != Position::InLine
                 && let Some(scan) = self.scan_line_start(input, at)
@@ -128,6 +138,21 @@ impl DataScanner {
                 _ => return self.fault(at, DataFault::Nul),
             }
         }
+    }
+
+    /// Passes over octets in which nothing is found, many at a time: what most mail data is all of. It
+    /// begins inside a line.
+    fn skip_plain(&mut self, input: &[u8]) -> usize {
+        // One that normalises is called again for each line: it would look at the rest as often.
+        let pays = input.len() >= PLAIN_OCTETS_MIN && self.mode != Mode::Normalizing;
+        if !pays || input[0] == b'\n' {
+            return 0;
+        }
+        let plain = plain_octets(input);
+        if plain > 0 && input[plain - 1] == b'\n' {
+            self.position = Position::LineStart;
+        }
+        plain
     }
 
     /// Looks at what begins a line; `None` if the line is like any other.
@@ -185,6 +210,35 @@ impl DataScanner {
         self.position = Position::InLine;
         Scan::Fault(at, fault)
     }
+}
+
+/// How many octets at the start, which is inside a line, hold neither a fault nor the end. It is less where
+/// that cannot be told without looking closer, and never parts CR from LF.
+fn plain_octets(input: &[u8]) -> usize {
+    // Nothing but this can be the end; where it is not, it is a fault. The last octet is not known to be
+    // plain before the one behind it is.
+    let end = memchr::memmem::find(input, b"\n.\r").map_or(input.len() - 1, |feed| feed + 1);
+    let mut plain = 0;
+    while plain < end {
+        let next = (plain + PLAIN_OCTETS).min(end);
+        if !is_plain(&input[plain..=next]) {
+            break;
+        }
+        plain = next;
+    }
+    let splits_crlf = plain > 0 && input[plain - 1] == b'\r';
+    if splits_crlf { plain - 1 } else { plain }
+}
+
+/// Whether CR and LF stand only together, and NUL nowhere; of the last octet, whether it is LF if it must be.
+/// It looks at all of them, so that the compiler can take many at a time.
+fn is_plain(octets: &[u8]) -> bool {
+    let (mut is_parted, mut least) = (false, u8::MAX);
+    for (&octet, &next) in octets.iter().zip(&octets[1..]) {
+        is_parted |= (octet == b'\r') != (next == b'\n');
+        least = least.min(octet);
+    }
+    !is_parted && least > 0
 }
 
 #[cfg(test)]

@@ -219,12 +219,19 @@ fn local_part_octets(octets: &[u8]) -> Option<usize> {
     if octets.first() == Some(&b'"') {
         return quoted_string_octets(octets);
     }
-    let end = octets.iter().position(|&b| b == b'@')?;
-    let local = &octets[..end];
-    let valid = local
-        .split(|&b| b == b'.')
-        .all(|atom| !atom.is_empty() && atom.iter().all(|&b| is_atext(b)));
-    (valid && std::str::from_utf8(local).is_ok()).then_some(end)
+    // Dot-string = Atom *("." Atom): no dot without an atom in front of it.
+    let mut before = b'.';
+    for (at, &octet) in octets.iter().enumerate() {
+        match octet {
+            b'@' | b'.' if before == b'.' => return None,
+            b'@' => return std::str::from_utf8(&octets[..at]).is_ok().then_some(at),
+            b'.' => {}
+            _ if ATEXT[usize::from(octet)] => {}
+            _ => return None,
+        }
+        before = octet;
+    }
+    None
 }
 
 fn quoted_string_octets(octets: &[u8]) -> Option<usize> {
@@ -249,6 +256,17 @@ fn quoted_string_octets(octets: &[u8]) -> Option<usize> {
 const fn is_quotable(octet: u8) -> bool {
     matches!(octet, b'!'..=b'~' | 0x80..) && !matches!(octet, b'<' | b'>')
 }
+
+/// [`is_atext`], looked up: a path is asked octet by octet.
+const ATEXT: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut octet = 0;
+    while octet < table.len() {
+        table[octet] = is_atext(octet as u8);
+        octet += 1;
+    }
+    table
+};
 
 /// `atext` of RFC 5322 §3.2.3, and any octet of a UTF-8 sequence (RFC 6531 §3.3).
 pub(crate) const fn is_atext(octet: u8) -> bool {

@@ -6,10 +6,16 @@
 
 use std::fmt;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Octets of one reply line, code and CRLF included (RFC 5321 §4.5.3.1.5).
 pub const LINE_OCTETS_MAX: usize = 512;
+
+/// Octets of a reply line beside its text: code, status and CRLF.
+const AROUND_OCTETS: usize = "250 2.100.100 \r\n".len();
+
+/// Octets that a log takes at a time: one by one costs as much as the rest of the line.
+const SHOWN_OCTETS: usize = 64;
 
 /// What the first digit of a reply code says (RFC 5321 §4.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,19 +169,20 @@ impl Reply {
     }
 
     /// A reply as it was heard: an enhanced status code that begins the text is taken from it.
-    pub fn heard(code: ReplyCode, text: Bytes) -> Self {
+    pub fn heard(code: ReplyCode, mut text: Bytes) -> Self {
         let Some((enhanced, at)) = EnhancedStatus::split_from(&text, code) else {
             return Self { code, enhanced: None, text };
         };
-        let text = if text.contains(&b'\n') {
+        if memchr::memchr(b'\n', &text).is_some() {
             // RFC 2034 §4: the status stands on every line; here it is kept once.
             let without =
                 |line| EnhancedStatus::split_from(line, code).map_or(line, |(_, at)| &line[at..]);
             let lines: Vec<&[u8]> = text.split(|&b| b == b'\n').map(without).collect();
-            Bytes::from(lines.join(&b'\n'))
+            text = Bytes::from(lines.join(&b'\n'));
         } else {
-            text.slice(at..)
-        };
+            // A slice would be a second handle, and a first one costs an allocation.
+            text.advance(at);
+        }
         Self { code, enhanced: Some(enhanced), text }
     }
 
@@ -223,23 +230,24 @@ impl Reply {
     /// The status stands on every line (RFC 2034 §4).
     pub fn encode(&self, out: &mut BytesMut) -> usize {
         let before = out.len();
-        let mut lines = self.text.split(|&b| b == b'\n').peekable();
-        while let Some(line) = lines.next() {
+        // A buffer that is empty grows once, and not with each of the parts.
+        out.reserve(self.text.len() + AROUND_OCTETS);
+        let mut rest = &self.text[..];
+        loop {
+            let feed = memchr::memchr(b'\n', rest);
             let start = out.len();
-            out.put_slice(&self.code.digits());
-            out.put_u8(if lines.peek().is_some() { b'-' } else { b' ' });
+            let [hundreds, tens, ones] = self.code.digits();
+            let mark = if feed.is_some() { b'-' } else { b' ' };
+            out.put_slice(&[hundreds, tens, ones, mark]);
             if let Some(enhanced) = self.enhanced {
                 put_status(enhanced, out);
             }
             let room = LINE_OCTETS_MAX - 2 - (out.len() - start);
-            let line = &line[..line.len().min(room)];
-            // The words are nearly always ours: looked through at once, and copied at once.
-            if line.iter().all(|&b| is_printable(b)) {
-                out.put_slice(line);
-            } else {
-                out.extend(line.iter().map(|&b| if is_printable(b) { b } else { b'?' }));
-            }
+            let line = &rest[..feed.unwrap_or(rest.len())];
+            put_printable(&line[..line.len().min(room)], out);
             out.put_slice(b"\r\n");
+            let Some(feed) = feed else { break };
+            rest = &rest[feed + 1..];
         }
         out.len() - before
     }
@@ -256,20 +264,28 @@ impl fmt::Display for Reply {
             f.write_str(" ")?;
         }
         let text = &self.text[..self.text.len().min(LINE_OCTETS_MAX)];
-        for piece in text.chunk_by(|&a, &b| is_printable(a) && is_printable(b)) {
-            let shown = match str::from_utf8(piece) {
-                Ok("\n") => "/",
-                Ok(text) if is_printable(piece[0]) => text,
-                _ => "?",
-            };
-            f.write_str(shown)?;
+        for piece in text.chunks(SHOWN_OCTETS) {
+            let mut shown = [0; SHOWN_OCTETS];
+            for (shown, &octet) in shown.iter_mut().zip(piece) {
+                *shown = if octet == b'\n' { b'/' } else { printable(octet) };
+            }
+            // What is printable ASCII is UTF-8.
+            f.write_str(str::from_utf8(&shown[..piece.len()]).map_err(|_| fmt::Error)?)?;
         }
         Ok(())
     }
 }
 
-const fn is_printable(octet: u8) -> bool {
-    matches!(octet, b' '..=b'~')
+fn put_printable(text: &[u8], out: &mut BytesMut) {
+    let start = out.len();
+    out.put_slice(text);
+    for octet in &mut out[start..] {
+        *octet = printable(*octet);
+    }
+}
+
+const fn printable(octet: u8) -> u8 {
+    if matches!(octet, b' '..=b'~') { octet } else { b'?' }
 }
 
 fn put_status(status: EnhancedStatus, out: &mut BytesMut) {

@@ -6,6 +6,9 @@ use crate::client::{Body, Chunks, Desync, Ready, Resetting};
 use crate::command::Body as BodyType;
 use crate::reply::{Reply, Severity};
 
+/// Octets beside the reverse-path of most envelopes, MAIL to DATA: a buffer that is empty grows once for all of them.
+const ENVELOPE_OCTETS: usize = 192;
+
 /// What MAIL says, in octets that were checked and are not changed.
 #[derive(Clone, Copy, Debug)]
 pub struct MailParameters<'a> {
@@ -55,6 +58,7 @@ enum Asked {
 impl Envelope {
     pub(super) fn begin(ready: Ready, mail: &MailParameters<'_>, out: &mut BytesMut) -> Self {
         let capabilities = *ready.capabilities();
+        out.reserve(mail.reverse_path.len() + ENVELOPE_OCTETS);
         out.put_slice(b"MAIL FROM:<");
         out.put_slice(mail.reverse_path);
         out.put_u8(b'>');

@@ -215,7 +215,38 @@ fn data() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(word, 0..20).prop_map(|words| words.concat())
 }
 
+/// The same kinds of octets among stretches without any: what is looked at many octets at a time. CR and LF
+/// stand at every place of such a look, its first and its last among them.
+fn long_data() -> impl Strategy<Value = Vec<u8>> {
+    let stretch = prop_oneof![
+        0..200_usize,
+        Just(PLAIN_OCTETS_MIN),
+        PLAIN_OCTETS - 8..PLAIN_OCTETS + 8,
+        2 * PLAIN_OCTETS - 8..2 * PLAIN_OCTETS + 8,
+    ];
+    let word = prop_oneof![
+        12 => Just(&b"\r\n"[..]),
+        4 => Just(&b"\r\n."[..]),
+        1 => proptest::sample::select(&FAKE_ENDS[..]),
+        1 => Just(&b"\r\n.\r\n"[..]),
+        1 => prop_oneof![Just(&b"\r"[..]), Just(&b"\n"[..]), Just(&b"\0"[..])],
+    ];
+    let piece = (stretch, word).prop_map(|(octets, word)| [&vec![b'x'; octets][..], word].concat());
+    proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
 proptest! {
+    /// Many octets at a time, or few: the outcome is the same.
+    #[test]
+    fn long_reads_are_scanned_like_short_ones(
+        data in long_data(),
+        pieces in proptest::collection::vec(1..PLAIN_OCTETS_MIN - 2, 200),
+    ) {
+        let short = run(&data, &pieces);
+        prop_assert_eq!(&run(&data, &[]), &short);
+        prop_assert_eq!(&run(&data, &[PLAIN_OCTETS_MIN + 1; 100]), &short);
+    }
+
     /// However the octets are cut into reads, the outcome is the same, and it is that of a
     /// reader who has all of them at once.
     #[test]
