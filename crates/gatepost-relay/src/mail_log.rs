@@ -163,6 +163,28 @@ impl<'a> Event<'a> {
         }
     }
 
+    /// Its lines under several names, each with its number of an attempt.
+    pub fn lines(&self, names: &[(EventType, Option<u32>)]) -> Vec<u8> {
+        /// Most events are a few hundred octets, and few messages have more than two.
+        const EVENT_OCTETS: usize = 480;
+        let mut members = Line::with_capacity(EVENT_OCTETS);
+        self.encode(&mut members);
+        let members = members.as_slice();
+        let mut lines = Vec::with_capacity(names.len() * (members.len() + 48));
+        for (r#type, attempt) in names {
+            lines.extend_from_slice(b"{\"type\":\"");
+            lines.extend_from_slice(r#type.name().as_bytes());
+            lines.push(b'"');
+            if let Some(attempt) = attempt {
+                // A Vec takes everything.
+                let _ = write!(lines, ",\"attempt\":{attempt}");
+            }
+            lines.extend_from_slice(members);
+            lines.extend_from_slice(b"}\n");
+        }
+        lines
+    }
+
     /// All members of its line but those that two events of one message differ in.
     fn encode(&self, line: &mut Line) {
         line.plain("time", self.time);
@@ -290,25 +312,8 @@ impl MailLog {
     /// Writes one event under several names, each with its number of an attempt: what an upstream takes
     /// at once is received and delivered in the same words.
     pub fn write_as(&self, event: &Event<'_>, names: &[(EventType, Option<u32>)]) {
-        /// Most events are a few hundred octets, and few messages have more than two.
-        const EVENT_OCTETS: usize = 480;
         let Some(shared) = &self.shared else { return };
-        let mut members = Line::with_capacity(EVENT_OCTETS);
-        event.encode(&mut members);
-        let members = members.as_slice();
-        let mut lines = Vec::with_capacity(names.len() * (members.len() + 48));
-        for (r#type, attempt) in names {
-            lines.extend_from_slice(b"{\"type\":\"");
-            lines.extend_from_slice(r#type.name().as_bytes());
-            lines.push(b'"');
-            if let Some(attempt) = attempt {
-                // A Vec takes everything.
-                let _ = write!(lines, ",\"attempt\":{attempt}");
-            }
-            lines.extend_from_slice(members);
-            lines.extend_from_slice(b"}\n");
-        }
-        shared.push(&lines, names.len() as u64);
+        shared.push(&event.lines(names), names.len() as u64);
     }
 
     /// Opens the file anew, for log rotation.

@@ -57,13 +57,11 @@ impl Line {
 
     /// A string, or null.
     pub(super) fn text_or_null(&mut self, name: &'static str, value: Option<&str>) {
-        match value {
-            Some(value) => self.text(name, value),
-            None => {
-                self.name(name);
-                self.0.extend_from_slice(b"null");
-            }
-        }
+        let Some(value) = value else {
+            self.name(name);
+            return self.0.extend_from_slice(b"null");
+        };
+        self.text(name, value);
     }
 
     pub(super) fn number(&mut self, name: &'static str, value: u64) {
