@@ -2,7 +2,8 @@
 //!
 //! A session moves its deadline with every command. Reading the real clock and arming a timer
 //! each time would cost more than the command; deadlines of seconds do not need it. One task
-//! counts ticks of [`Clock::TICK`], and everybody else reads the count.
+//! counts ticks of [`Clock::TICK`], and everybody else reads the count. Whoever shares a clock shares
+//! spare buffers too: it is by the same ticks that those are given up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,11 +11,20 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::spare::Spare;
+
 /// Coarse time since the clock was started. Clones read the same clock.
 #[derive(Clone, Debug)]
 pub struct Clock {
     started: Instant,
-    now_millis: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+}
+
+/// What the clones of a clock have in common.
+#[derive(Debug, Default)]
+struct Shared {
+    now_millis: AtomicU64,
+    spare: Spare,
 }
 
 impl Clock {
@@ -24,16 +34,17 @@ impl Clock {
 
     /// Starts a clock; its task ends when the last clone is dropped.
     pub fn start() -> Self {
-        let clock = Self { started: Instant::now(), now_millis: Arc::default() };
-        let (started, now_millis) = (clock.started, Arc::downgrade(&clock.now_millis));
+        let clock = Self { started: Instant::now(), shared: Arc::default() };
+        let (started, shared) = (clock.started, Arc::downgrade(&clock.shared));
         tokio::spawn(async move {
             let mut ticks = tokio::time::interval(Self::TICK);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
             loop {
                 ticks.tick().await;
-                let Some(now_millis) = now_millis.upgrade() else { return };
+                let Some(shared) = shared.upgrade() else { return };
+                shared.spare.shrink();
                 // Relaxed: the count orders nothing but itself.
-                now_millis.store(started.elapsed().as_millis() as u64, Ordering::Relaxed);
+                shared.now_millis.store(started.elapsed().as_millis() as u64, Ordering::Relaxed);
             }
         });
         clock
@@ -45,7 +56,12 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> CoarseInstant {
-        CoarseInstant(self.now_millis.load(Ordering::Relaxed))
+        CoarseInstant(self.shared.now_millis.load(Ordering::Relaxed))
+    }
+
+    /// The buffers that all streams of this clock have to spare.
+    pub(crate) fn spare(&self) -> &Spare {
+        &self.shared.spare
     }
 
     /// The moment of the real clock that is meant by `instant`.

@@ -45,6 +45,11 @@ impl Deadline {
         Self { due: clock.after(limit), last: clock.after(Duration::MAX), armed: None, clock }
     }
 
+    /// The clock that it goes by.
+    pub(crate) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Moves the deadline to `limit` from now.
     pub(crate) fn move_to(&mut self, limit: Duration) {
         self.due = self.clock.after(limit).min(self.last);

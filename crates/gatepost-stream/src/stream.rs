@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,12 +14,16 @@ use tokio::net::TcpStream;
 
 use crate::clock::Clock;
 use crate::deadline::{Deadline, Mark};
+use crate::spare::{BLOCK_OCTETS, FRONT_OCTETS};
 use crate::tls::Tls;
 
 /// Octets of the first read: a command group, or a message of a few KiB in one system call.
 const READ_OCTETS_MIN: usize = 8 * 1024;
-/// Octets of a read once reads come back full: a large message. More gains nothing measurable.
+/// Octets of a read at which a message is large: from here on, a read fills what is left of a block.
 const READ_OCTETS_MAX: usize = 64 * 1024;
+/// Octets that a block must have left to be read into once more, while what it holds is in use. A read
+/// that fills them does not look like one that has come back short.
+const ROOM_OCTETS_MIN: usize = READ_OCTETS_MAX / 4;
 /// How much of what a refused peer still sends is thrown away before its socket is closed.
 const LINGER_OCTETS_MAX: usize = 64 * 1024;
 /// How long that may take.
@@ -57,6 +62,8 @@ pub struct Stream {
     /// Between the socket and the buffers, and never taken away again.
     tls: Option<Box<Tls>>,
     input: BytesMut,
+    /// Whether the buffer of `input` is a block that others can use after us.
+    is_block: bool,
     output: BytesMut,
     deadline: Deadline,
     read_octets: usize,
@@ -70,6 +77,7 @@ impl Stream {
             socket,
             tls: None,
             input: BytesMut::new(),
+            is_block: false,
             output: BytesMut::new(),
             deadline: Deadline::new(clock, within),
             read_octets: READ_OCTETS_MIN,
@@ -82,6 +90,7 @@ impl Stream {
     /// A stream on which this has failed carries nothing any more.
     pub async fn secure(&mut self, connection: Connection) -> Result<(), StreamError> {
         self.input = BytesMut::new();
+        self.is_block = false;
         self.tls = Some(Box::new(Tls::new(connection)));
         poll_fn(|cx| match &mut self.tls {
             Some(tls) => match tls.poll_handshake(&mut self.socket, cx) {
@@ -164,7 +173,7 @@ impl Stream {
             if self.socket.poll_read_ready(cx)?.is_pending() {
                 return self.poll_deadline(cx);
             }
-            self.input.reserve(self.read_octets);
+            self.make_room();
             let read = pin!(self.socket.read_buf(&mut self.input)).poll(cx)?;
             match read {
                 Poll::Ready(0) => return Poll::Ready(Err(StreamError::Closed)),
@@ -181,7 +190,10 @@ impl Stream {
     /// Gives back buffers that hold nothing: a session that waits for its client owns none.
     pub fn release(&mut self) {
         if self.input.is_empty() {
-            self.input = BytesMut::new();
+            let input = mem::take(&mut self.input);
+            if mem::take(&mut self.is_block) {
+                self.deadline.clock().spare().put_first(input);
+            }
         }
         if self.output.is_empty() {
             self.output = BytesMut::new();
@@ -256,6 +268,26 @@ impl Stream {
             let _ = self.flush().await;
         }
         Ok(())
+    }
+
+    /// Makes room for a read: where the last one was, if nothing of it is in use any more; else
+    /// behind it, or in another buffer.
+    fn make_room(&mut self) {
+        if self.read_octets < READ_OCTETS_MAX || self.input.len() > FRONT_OCTETS {
+            self.is_block &= self.input.try_reclaim(self.read_octets);
+            return self.input.reserve(self.read_octets);
+        }
+        let room = self.input.capacity() - self.input.len();
+        if self.is_block && (self.input.try_reclaim(BLOCK_OCTETS) || room >= ROOM_OCTETS_MIN) {
+            return;
+        }
+        let spare = self.deadline.clock().spare();
+        let mut block = spare.take();
+        block.extend_from_slice(&self.input);
+        let filled = mem::replace(&mut self.input, block);
+        if mem::replace(&mut self.is_block, true) {
+            spare.put(filled);
+        }
     }
 
     /// Reads as much as the last reads brought: 8 KiB for commands, more for a large message.

@@ -126,3 +126,69 @@ async fn a_lifetime_ends_whatever_the_deadline() {
     stream.within(Duration::from_mins(1));
     assert!(matches!(stream.fill().await, Err(StreamError::Elapsed)));
 }
+
+/// Reads a large message, and brings all of it back.
+async fn read_large(stream: &mut Stream, far: &mut TcpStream) -> Vec<Bytes> {
+    let sent = vec![b'x'; LARGE_OCTETS];
+    let send = async { far.write_all(&sent).await.expect("sent") };
+    let receive = async {
+        let mut slices = Vec::new();
+        take_large(stream, |slice| slices.push(slice)).await;
+        slices
+    };
+    tokio::join!(send, receive).1
+}
+
+/// Takes what comes as a session does: the last octets may be the beginning of an end, and wait.
+async fn take_large(stream: &mut Stream, mut take: impl FnMut(Bytes)) {
+    let mut octets = 0;
+    while octets < LARGE_OCTETS {
+        stream.fill().await.expect("read");
+        let come = stream.input().len();
+        let taken = if octets + come == LARGE_OCTETS { come } else { come.saturating_sub(2) };
+        octets += taken;
+        take(stream.input_mut().split_to(taken).freeze());
+    }
+}
+
+#[tokio::test]
+async fn buffers_of_a_large_message_are_those_of_the_next_one() {
+    let (mut stream, mut far) = pair(Duration::from_secs(5)).await;
+    let first = read_large(&mut stream, &mut far).await;
+    let clock = stream.deadline.clock().clone();
+    let blocks = clock.spare().len();
+    assert!(blocks > 1, "it was held: {blocks} blocks");
+    stream.release();
+    drop(first);
+    let second = read_large(&mut stream, &mut far).await;
+    let after = clock.spare().len();
+    assert!(after < blocks + blocks / 2 + 2, "{blocks} blocks, and {after} after the second");
+    drop((stream, clock));
+    assert_eq!(second.concat(), vec![b'x'; LARGE_OCTETS], "slices outlive the stream");
+}
+
+#[tokio::test]
+async fn a_large_message_that_nobody_holds_takes_one_block() {
+    let (mut stream, mut far) = pair(Duration::from_secs(5)).await;
+    let sent = vec![b'x'; LARGE_OCTETS];
+    let send = async { far.write_all(&sent).await.expect("sent") };
+    tokio::join!(send, take_large(&mut stream, drop));
+    assert_eq!(stream.deadline.clock().spare().len(), 0, "none was left for another");
+    stream.release();
+    assert_eq!(stream.input.capacity(), 0, "an idle stream has none");
+    assert_eq!(stream.deadline.clock().spare().len(), 1);
+}
+
+#[tokio::test]
+async fn small_reads_take_no_block() {
+    let (mut stream, mut far) = pair(Duration::from_secs(5)).await;
+    for _ in 0..20 {
+        far.write_all(&[b'x'; READ_OCTETS_MIN / 2]).await.expect("sent");
+        stream.fill().await.expect("read");
+        stream.input_mut().clear();
+        stream.release();
+    }
+    assert_eq!(stream.deadline.clock().spare().len(), 0);
+}
+
+const LARGE_OCTETS: usize = 1 << 20;
