@@ -4,12 +4,17 @@
 //! for the name of the host or the one that is configured; an address is a name too (RFC 5280
 //! §4.2.1.6). Opportunistic TLS verifies nothing: whoever could show a wrong certificate could take
 //! STARTTLS out of the offer as well, and mail would go on in plain text. ALPN is not used.
+//!
+//! Keys are agreed on with X25519MLKEM768 where the upstream can: mail that is recorded today must not
+//! be read when there are quantum computers. It costs 40 µs more, for each connection and not for each
+//! message. A plain X25519 share goes with it, so an upstream that cannot costs no round trip more.
 
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::crypto::aws_lc_rs::kx_group::X25519MLKEM768;
+use rustls::crypto::aws_lc_rs::{DEFAULT_KX_GROUPS, default_provider};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -164,7 +169,7 @@ pub(crate) fn client_config(
     trust: &Trust,
     shown: Option<&ClientCertificate>,
 ) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(default_provider());
+    let provider = Arc::new(provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&TLS13, &TLS12])?;
     let builder = match trust {
@@ -187,6 +192,13 @@ pub(crate) fn client_config(
     };
     config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
     Ok(config)
+}
+
+/// The groups of every day, and in front of them the one for mail that is read tomorrow.
+fn provider() -> CryptoProvider {
+    let others = DEFAULT_KX_GROUPS.iter().filter(|group| group.name() != X25519MLKEM768.name());
+    let kx_groups = [X25519MLKEM768].into_iter().chain(others.copied()).collect();
+    CryptoProvider { kx_groups, ..default_provider() }
 }
 
 /// Takes every certificate. That the other side has its key is still verified.

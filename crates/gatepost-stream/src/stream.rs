@@ -261,13 +261,10 @@ impl Stream {
 
     /// Sends what was gathered, and behind it the end of TLS.
     async fn say_last(&mut self) -> Result<(), StreamError> {
-        self.flush().await?;
         if let Some(tls) = &mut self.tls {
             tls.say_close();
-            // The peer may have gone with what it wanted to hear.
-            let _ = self.flush().await;
         }
-        Ok(())
+        self.flush().await
     }
 
     /// Makes room for a read: where the last one was, if nothing of it is in use any more; else

@@ -3,39 +3,56 @@
 //!
 //! Nothing here waits by itself and nothing is kept that was handed over: plain text that has come is
 //! taken at once, and text to send is sealed only while the records before it are gone. So a peer that
-//! does not read holds [`SEALED_OCTETS_MAX`] and a peer that sends holds one record. Sealing, opening
-//! and the signature of a handshake are done on the thread that polls.
+//! does not read holds [`SEALED_OCTETS_MAX`] and a peer that sends holds one record; room for more to
+//! be read at once belongs to the thread. Sealing, opening and the signature of a handshake are done on
+//! the thread that polls.
 
+use std::cell::RefCell;
 use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use rustls::{CommonState, Connection};
+use rustls::{CommonState, Connection, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::stream::StreamError;
 
-/// Octets that are sealed ahead of the socket: two full records (RFC 8446 §5.1), so that a large
+/// Octets that are sealed ahead of the socket: four full records (RFC 8446 §5.1), so that a large
 /// message goes out in a few system calls.
-const SEALED_OCTETS_MAX: usize = 32 * 1024;
+const SEALED_OCTETS_MAX: usize = 4 * 16 * 1024;
+
+/// Octets of one read: four full records of TLS 1.3 with what surrounds each, so that a large message
+/// comes in as few system calls as it leaves in. rustls by itself reads 4 KiB.
+const READ_OCTETS: usize = 4 * (16 * 1024 + 22);
 
 /// Reads, of 4 KiB each, that may bring no text when a stream is asked whether it is quiet: tickets and
 /// keys take one or two. A peer that never comes to an end would keep the thread.
 const READS_WITHOUT_TEXT_MAX: usize = 8;
+
+thread_local! {
+    /// What a read brings, before it is opened. Nothing stays here between two reads, and nothing but
+    /// sealed records ever comes here, so all streams of a thread can share it.
+    static SEALED: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_OCTETS].into());
+}
 
 #[derive(Debug)]
 pub(crate) struct Tls {
     connection: Connection,
     /// Why nothing more can be opened. What was opened before it still counts.
     failure: Option<rustls::Error>,
+    /// Whether all that is sealed are tickets for later sessions. Nobody waits for them: they go with
+    /// the first text, and cost no system call and no segment of their own.
+    holds_tickets: bool,
+    /// Whether the end is to be said behind what is sent next.
+    is_closing: bool,
 }
 
 impl Tls {
     pub(crate) fn new(mut connection: Connection) -> Self {
         connection.set_buffer_limit(Some(SEALED_OCTETS_MAX));
-        Self { connection, failure: None }
+        Self { connection, failure: None, holds_tickets: false, is_closing: false }
     }
 
     /// What the two sides have agreed on.
@@ -43,14 +60,20 @@ impl Tls {
         &self.connection
     }
 
-    /// Goes on until both sides have finished, and everything about it is sent.
+    /// Goes on until both sides have finished, and everything about it is sent that the peer waits for.
     pub(crate) fn poll_handshake(
         &mut self,
         socket: &mut TcpStream,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), StreamError>> {
         loop {
-            ready!(self.poll_send(socket, cx))?;
+            // All that a server of TLS 1.3 has to say after a handshake (RFC 8446 §4.6.1).
+            self.holds_tickets = !self.connection.is_handshaking()
+                && self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+                && matches!(self.connection, Connection::Server(_));
+            if !self.holds_tickets {
+                ready!(self.poll_send(socket, cx))?;
+            }
             if !self.connection.is_handshaking() {
                 return Poll::Ready(Ok(()));
             }
@@ -74,15 +97,15 @@ impl Tls {
             }
             // An answer to the peer's TLS itself, like new keys. If it does not go now, it goes
             // before whatever is sent next.
-            let _ = self.poll_send(socket, cx)?;
-            match ready!(self.poll_receive(socket, cx)) {
-                Ok(0) => return Poll::Ready(Ok(0)),
-                Ok(_) => {}
-                // A record may have come in front of the one that is wrong, in the same read.
-                Err(error) => match self.take(input) {
-                    0 => return Poll::Ready(Err(error)),
-                    octets => return Poll::Ready(Ok(octets)),
-                },
+            if !self.holds_tickets {
+                let _ = self.poll_send(socket, cx)?;
+            }
+            let before = input.len();
+            let received = ready!(self.receive_text(&mut Polled { socket, cx }, input));
+            match (input.len() - before, received) {
+                (0, Ok(1..)) => {}
+                (0, end) => return Poll::Ready(end),
+                (octets, _) => return Poll::Ready(Ok(octets)),
             }
         }
     }
@@ -95,19 +118,33 @@ impl Tls {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.poll_send(socket, cx))?;
-            if output.is_empty() && tail.is_empty() {
+            if !self.holds_tickets {
+                ready!(self.poll_send(socket, cx))?;
+            }
+            if output.is_empty() && tail.is_empty() && !self.is_closing {
                 return Poll::Ready(Ok(()));
             }
+            self.holds_tickets = false;
+            self.seal(output, tail)?;
+        }
+    }
+
+    /// Seals text as far as there is room for it, and says the close behind the last of it.
+    fn seal(&mut self, output: &mut BytesMut, tail: &mut Bytes) -> io::Result<()> {
+        if !(output.is_empty() && tail.is_empty()) {
             let slices = [IoSlice::new(output), IoSlice::new(tail)];
             let sealed = self.connection.writer().write_vectored(&slices)?;
             if sealed == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                return Err(io::ErrorKind::WriteZero.into());
             }
             let from_output = sealed.min(output.len());
             output.advance(from_output);
             tail.advance(sealed - from_output);
         }
+        if output.is_empty() && tail.is_empty() && std::mem::take(&mut self.is_closing) {
+            self.connection.send_close_notify();
+        }
+        Ok(())
     }
 
     /// Whether no text has come, nor the end. What TLS says to TLS, like a ticket for the next
@@ -127,9 +164,9 @@ impl Tls {
         false
     }
 
-    /// Says that nothing more will be sent (RFC 8446 §6.1), with the next write.
-    pub(crate) fn say_close(&mut self) {
-        self.connection.send_close_notify();
+    /// Says that nothing more will be sent (RFC 8446 §6.1), behind the next write.
+    pub(crate) const fn say_close(&mut self) {
+        self.is_closing = true;
     }
 
     /// Moves opened plain text over.
@@ -156,24 +193,56 @@ impl Tls {
         self.receive(&mut Polled { socket, cx })
     }
 
-    /// Reads once and opens what is whole. 0 is the end: after it, no octet is looked at.
+    /// Reads once and opens what is whole, for the peer's TLS itself: text stays where it is. 0 is the
+    /// end: after it, no octet is looked at.
     fn receive(&mut self, socket: &mut (impl Read + Write)) -> Poll<Result<usize, StreamError>> {
-        if let Some(failure) = &self.failure {
-            return Poll::Ready(Err(failure.clone().into()));
-        }
-        if !self.connection.wants_read() {
+        if !self.may_receive()? {
             return Poll::Ready(Ok(0));
         }
         let octets = ready!(pending_if_blocked(self.connection.read_tls(socket)))?;
-        match self.connection.process_new_packets() {
-            Ok(_) => Poll::Ready(Ok(octets)),
-            Err(error) => {
-                // The alert that says why, if there is room for it.
-                let _ = self.connection.write_tls(socket);
-                self.failure = Some(error.clone());
-                Poll::Ready(Err(error.into()))
-            }
+        self.open(socket)?;
+        Poll::Ready(Ok(octets))
+    }
+
+    /// Reads once, but much, and appends the text of what is whole to `input`. 0 is the end.
+    fn receive_text(
+        &mut self,
+        socket: &mut (impl Read + Write),
+        input: &mut BytesMut,
+    ) -> Poll<Result<usize, StreamError>> {
+        if !self.may_receive()? {
+            return Poll::Ready(Ok(0));
         }
+        SEALED.with_borrow_mut(|sealed| {
+            let octets = ready!(pending_if_blocked(socket.read(sealed)))?;
+            let mut sealed = &sealed[..octets];
+            input.reserve(octets);
+            // rustls takes it in pieces, and nothing of what follows the end.
+            while !sealed.is_empty() && self.connection.wants_read() {
+                self.connection.read_tls(&mut sealed)?;
+                let opened = self.open(socket);
+                // A record may have come in front of the one that is wrong.
+                self.take(input);
+                opened?;
+            }
+            Poll::Ready(Ok(octets))
+        })
+    }
+
+    fn may_receive(&self) -> Result<bool, StreamError> {
+        match &self.failure {
+            Some(failure) => Err(failure.clone().into()),
+            None => Ok(self.connection.wants_read()),
+        }
+    }
+
+    /// Opens what was read and is whole.
+    fn open(&mut self, socket: &mut impl Write) -> Result<(), StreamError> {
+        let Err(error) = self.connection.process_new_packets() else { return Ok(()) };
+        // The alert that says why, if there is room for it.
+        let _ = self.connection.write_tls(socket);
+        self.failure = Some(error.clone());
+        Err(error.into())
     }
 
     /// Sends records that are sealed.
@@ -213,10 +282,17 @@ impl Read for Polled<'_, '_> {
 
 impl Write for Polled<'_, '_> {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.write_vectored(&[IoSlice::new(octets)])
+        match Pin::new(&mut *self.socket).poll_write(self.cx, octets)? {
+            Poll::Ready(octets) => Ok(octets),
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        // A vector of one costs the kernel more than a plain write, and most often it is one.
+        if let [octets] = slices {
+            return self.write(octets);
+        }
         match Pin::new(&mut *self.socket).poll_write_vectored(self.cx, slices)? {
             Poll::Ready(octets) => Ok(octets),
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),

@@ -2,7 +2,7 @@
 
 use gatepost_testkit::upstream::Builder;
 use gatepost_testkit::{Action, ScriptedUpstream, ServerTls, ThrowAwayCa, Versions};
-use rustls::HandshakeKind;
+use rustls::{HandshakeKind, NamedGroup, ProtocolVersion};
 use zeroize::Zeroizing;
 
 use super::*;
@@ -80,6 +80,10 @@ async fn the_second_connection_goes_on_with_the_session_of_the_first() {
                 let (connection, _) = open(&upstream, &config).await.expect("TLS");
                 let state = connection.stream.tls().expect("TLS");
                 assert_eq!(state.handshake_kind(), Some(kind), "{versions:?} {tls:?}");
+                if state.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+                    let group = state.negotiated_key_exchange_group().map(|group| group.name());
+                    assert_eq!(group, Some(NamedGroup::X25519MLKEM768), "resumed or not");
+                }
             }
             // Other keys begin anew.
             let keys = Keys { trust: Trust::Anybody, client_certificate: None, credentials: None };

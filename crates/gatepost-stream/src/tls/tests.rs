@@ -64,6 +64,32 @@ impl Server {
         tokio::join!(self.accept(within), client)
     }
 
+    /// A client that is a stream, and the other end as a socket and what seals for it.
+    async fn by_hand(&self, versions: Versions) -> (Stream, (TcpStream, ServerConnection)) {
+        let config = ClientTls::new(&self.ca, None, versions).config();
+        let near = async {
+            let socket = TcpStream::connect(self.address()).await.expect("connected");
+            let mut stream = Stream::new(socket, Clock::start(), Duration::from_secs(5));
+            let name = ServerName::try_from("relay.test").expect("a name");
+            let connection = ClientConnection::new(config, name).expect("a connection");
+            stream.secure(connection.into()).await.expect("a handshake");
+            stream
+        };
+        let far = async {
+            let (mut socket, _) = self.listener.accept().await.expect("accepted");
+            let mut connection = ServerConnection::new(self.config.clone()).expect("a server");
+            let mut buffer = [0; 4096];
+            while connection.is_handshaking() {
+                let octets = socket.read(&mut buffer).await.expect("read");
+                connection.read_tls(&mut &buffer[..octets]).expect("taken");
+                connection.process_new_packets().expect("TLS");
+                socket.write_all(&sealed(&mut connection)).await.expect("sent");
+            }
+            (socket, connection)
+        };
+        tokio::join!(near, far)
+    }
+
     /// Both ends are streams.
     async fn with_stream(&self, versions: Versions) -> (Stream, Stream) {
         let within = Duration::from_secs(5);
@@ -106,16 +132,16 @@ async fn what_was_gathered_goes_out_before_the_tail() {
 async fn what_tls_says_to_tls_is_no_noise() {
     let server = Server::new().await;
     for versions in BOTH {
-        let (mut near, mut far) = server.with_stream(versions).await;
+        let (mut stream, (mut socket, mut connection)) = server.by_hand(versions).await;
         // With TLS 1.3, tickets for the next session wait in the socket.
         tokio::time::sleep(Duration::from_millis(20)).await;
-        assert!(far.is_quiet() && near.is_quiet());
-        near.output().extend_from_slice(b"421 late\r\n");
-        near.flush().await.expect("sent");
-        far.readable().await.expect("it comes");
-        assert!(!far.is_quiet(), "text that nobody asked for");
-        far.fill().await.expect("it is there");
-        assert_eq!(far.input(), b"421 late\r\n");
+        assert!(stream.is_quiet());
+        connection.writer().write_all(b"421 late\r\n").expect("sealed");
+        socket.write_all(&sealed(&mut connection)).await.expect("sent");
+        stream.readable().await.expect("it comes");
+        assert!(!stream.is_quiet(), "text that nobody asked for");
+        stream.fill().await.expect("it is there");
+        assert_eq!(stream.input(), b"421 late\r\n");
     }
 }
 
@@ -126,10 +152,10 @@ async fn much_that_tls_says_to_tls_is_noise() {
     let mut config = ServerConfig::clone(&server.config);
     config.send_tls13_tickets = 450;
     server.config = Arc::new(config);
-    let (_near, mut far) = server.with_stream(Versions::Only13).await;
-    far.readable().await.expect("they come");
+    let (mut stream, _far) = server.by_hand(Versions::Only13).await;
+    stream.readable().await.expect("they come");
     tokio::time::sleep(Duration::from_millis(20)).await;
-    assert!(!far.is_quiet());
+    assert!(!stream.is_quiet());
 }
 
 #[tokio::test]
@@ -151,13 +177,8 @@ async fn what_came_before_a_wrong_record_counts() {
     const WRONG: &[u8] = b"\x17\x03\x03\x00\x20................................";
     let server = Server::new().await;
     for versions in BOTH {
-        let config = ClientTls::new(&server.ca, None, versions).config();
+        let (mut stream, (mut socket, mut connection)) = server.by_hand(versions).await;
         let near = async {
-            let socket = TcpStream::connect(server.address()).await.expect("connected");
-            let mut stream = Stream::new(socket, Clock::start(), Duration::from_secs(5));
-            let name = ServerName::try_from("relay.test").expect("a name");
-            let connection = ClientConnection::new(config, name).expect("a connection");
-            stream.secure(connection.into()).await.expect("a handshake");
             stream.fill().await.expect("a reply");
             assert_eq!(stream.input(), b"250 queued\r\n");
             for _ in 0..2 {
@@ -169,23 +190,121 @@ async fn what_came_before_a_wrong_record_counts() {
             drop(stream);
         };
         let far = async {
-            let (mut socket, _) = server.listener.accept().await.expect("accepted");
-            let mut connection = ServerConnection::new(server.config.clone()).expect("a server");
-            let mut buffer = [0; 4096];
-            while connection.is_handshaking() {
-                let octets = socket.read(&mut buffer).await.expect("read");
-                connection.read_tls(&mut &buffer[..octets]).expect("taken");
-                connection.process_new_packets().expect("TLS");
-                socket.write_all(&sealed(&mut connection)).await.expect("sent");
-            }
             connection.writer().write_all(b"250 queued\r\n").expect("sealed");
             let together = [&sealed(&mut connection)[..], WRONG].concat();
             socket.write_all(&together).await.expect("sent");
             // Until the other side is gone, so that nothing is reset.
-            while socket.read(&mut buffer).await.is_ok_and(|octets| octets > 0) {}
+            while socket.read(&mut [0; 4096]).await.is_ok_and(|octets| octets > 0) {}
         };
         tokio::join!(near, far);
     }
+}
+
+#[tokio::test]
+async fn what_is_sent_together_is_one_record_and_records_are_full() {
+    const RECORD: usize = 16 * 1024;
+    let server = Server::new().await;
+    let (mut stream, (mut socket, _connection)) = server.by_hand(Versions::Only13).await;
+    for line in [&b"MAIL FROM:<>\r\n"[..], b"RCPT TO:<a@b.test>\r\n", b"DATA\r\n"] {
+        stream.output().extend_from_slice(line);
+    }
+    let group = stream.output().len();
+    stream.flush().await.expect("sent");
+    assert_eq!(records(&mut socket, group).await, [group]);
+    stream.output().extend_from_slice(&[b'h'; 300]);
+    let tail = Bytes::from(vec![b't'; 9 * RECORD - 300]);
+    let (sent, records) = tokio::join!(stream.flush_with(tail), records(&mut socket, 9 * RECORD));
+    sent.expect("sent");
+    assert_eq!(records, [RECORD; 9]);
+}
+
+/// Reads records of TLS 1.3 until they hold so much text, and tells how much each holds.
+async fn records(socket: &mut TcpStream, octets: usize) -> Vec<usize> {
+    /// The type and the tag behind the text of a record (RFC 8446 §5.2).
+    const AROUND: usize = 1 + 16;
+    let mut records = Vec::new();
+    while records.iter().sum::<usize>() < octets {
+        let mut header = [0; 5];
+        socket.read_exact(&mut header).await.expect("a record");
+        assert_eq!(header[0], 23, "application data");
+        let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
+        socket.read_exact(&mut vec![0; length]).await.expect("a whole record");
+        records.push(length - AROUND);
+    }
+    records
+}
+
+/// More than one read brings, in small records and in the largest; and what is behind the end.
+#[tokio::test]
+async fn much_that_comes_at_once_is_whole() {
+    let server = Server::new().await;
+    for versions in BOTH {
+        for record in [1, 1000, 16 * 1024] {
+            let (mut stream, (mut socket, mut connection)) = server.by_hand(versions).await;
+            let octets = (record * 3000).min(READ_OCTETS * 3);
+            let text: Vec<u8> = (0..=u8::MAX).cycle().take(octets).collect();
+            let mut all = Vec::new();
+            for part in text.chunks(record) {
+                connection.writer().write_all(part).expect("sealed");
+                all.extend_from_slice(&sealed(&mut connection));
+            }
+            connection.send_close_notify();
+            all.extend_from_slice(&sealed(&mut connection));
+            all.extend_from_slice(b"250 forged\r\n");
+            let far = async { socket.write_all(&all).await.expect("sent") };
+            let near = async {
+                let ended = loop {
+                    if let Err(ended) = stream.fill().await {
+                        break ended;
+                    }
+                };
+                assert!(matches!(ended, StreamError::Closed), "{ended:?}");
+                assert!(stream.input() == text, "{versions:?}, records of {record}");
+            };
+            tokio::join!(far, near);
+        }
+    }
+}
+
+/// They wait for the first text, and are worth something for all that.
+#[tokio::test]
+async fn tickets_come_with_the_first_text() {
+    let server = Server::new().await;
+    let tls = ClientTls::new(&server.ca, None, Versions::Only13);
+    for is_resumed in [false, true] {
+        let far = async {
+            let mut client = ByteClient::connect(server.address()).await;
+            client.secure(&tls).await;
+            client
+        };
+        let (mut stream, mut client) = tokio::join!(server.accept(Duration::from_secs(5)), far);
+        assert_eq!(client.is_resumed(), is_resumed);
+        let waits = |stream: &Stream| stream.tls().expect("TLS").wants_write();
+        stream.flush().await.expect("there is no text");
+        assert!(waits(&stream));
+        stream.output().extend_from_slice(b"220 relay.test\r\n");
+        stream.flush().await.expect("sent");
+        assert!(!waits(&stream));
+        client.expect("220").await;
+    }
+}
+
+#[tokio::test]
+async fn the_last_words_and_the_close_are_sent_together() {
+    let server = Server::new().await;
+    let (mut stream, (mut socket, mut connection)) = server.by_hand(Versions::Only13).await;
+    stream.output().extend_from_slice(b"QUIT\r\n");
+    let far = async {
+        let mut buffer = [0; 4096];
+        let octets = socket.read(&mut buffer).await.expect("read");
+        drop(socket);
+        connection.read_tls(&mut &buffer[..octets]).expect("taken");
+        assert!(connection.process_new_packets().expect("TLS").peer_has_closed());
+        let mut text = Vec::new();
+        connection.reader().read_to_end(&mut text).expect("closed");
+        assert_eq!(text, b"QUIT\r\n");
+    };
+    tokio::join!(stream.linger(), far);
 }
 
 fn sealed(connection: &mut ServerConnection) -> Vec<u8> {
