@@ -148,7 +148,9 @@ mod tests {
         let spare = Spare::default();
         let held: Vec<_> = (0..BLOCKS_MAX + 2).map(|_| filled(&spare)).collect();
         let (blocks, slices): (Vec<_>, Vec<_>) = held.into_iter().unzip();
-        blocks.into_iter().for_each(|block| spare.put(block));
+        for block in blocks {
+            spare.put(block);
+        }
         assert_eq!(spare.len(), BLOCKS_MAX);
         spare.put_first(BytesMut::new());
         assert_eq!(spare.len(), BLOCKS_MAX);
@@ -160,7 +162,9 @@ mod tests {
         let spare = Spare::default();
         let held: Vec<_> = (0..LOOKS_MAX).map(|_| filled(&spare)).collect();
         let (blocks, mut slices): (Vec<_>, Vec<_>) = held.into_iter().unzip();
-        blocks.into_iter().for_each(|block| spare.put(block));
+        for block in blocks {
+            spare.put(block);
+        }
         let last = slices.pop().expect("there are some");
         let place = last.as_ptr();
         drop(last);
@@ -172,10 +176,14 @@ mod tests {
     fn what_nobody_needs_is_given_back_and_what_is_needed_stays() {
         let spare = Spare::default();
         let blocks: Vec<_> = (0..100).map(|_| spare.take()).collect();
-        blocks.into_iter().for_each(|block| spare.put(block));
+        for block in blocks {
+            spare.put(block);
+        }
         spare.shrink();
         assert_eq!(spare.len(), 100, "all of them were asked for");
-        (0..20).for_each(|_| spare.put(spare.take()));
+        for _ in 0..20 {
+            spare.put(spare.take());
+        }
         spare.shrink();
         assert_eq!(spare.len(), 90);
         let ticks = (1..1000).find(|_| {

@@ -129,8 +129,8 @@ async fn a_lifetime_ends_whatever_the_deadline() {
 
 /// Reads a large message, and brings all of it back.
 async fn read_large(stream: &mut Stream, far: &mut TcpStream) -> Vec<Bytes> {
-    let sent = vec![b'x'; LARGE_OCTETS];
-    let send = async { far.write_all(&sent).await.expect("sent") };
+    let large = vec![b'x'; LARGE_OCTETS];
+    let send = async { far.write_all(&large).await.expect("sent") };
     let receive = async {
         let mut slices = Vec::new();
         take_large(stream, |slice| slices.push(slice)).await;
@@ -170,8 +170,8 @@ async fn buffers_of_a_large_message_are_those_of_the_next_one() {
 #[tokio::test]
 async fn a_large_message_that_nobody_holds_takes_one_block() {
     let (mut stream, mut far) = pair(Duration::from_secs(5)).await;
-    let sent = vec![b'x'; LARGE_OCTETS];
-    let send = async { far.write_all(&sent).await.expect("sent") };
+    let large = vec![b'x'; LARGE_OCTETS];
+    let send = async { far.write_all(&large).await.expect("sent") };
     tokio::join!(send, take_large(&mut stream, drop));
     assert_eq!(stream.deadline.clock().spare().len(), 0, "none was left for another");
     stream.release();
