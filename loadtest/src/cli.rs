@@ -8,7 +8,7 @@ mod sink;
 mod soak;
 mod source;
 
-use std::{env, fmt, iter};
+use std::{env, iter};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -51,27 +51,6 @@ pub(crate) enum OutputForm {
     Json,
     /// For people
     Text,
-}
-
-/// Mode of delivery of a gateway that is started.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Mode {
-    /// The upstream's word while there is one, a queue while there is none
-    Hybrid,
-    /// A queue first
-    Spool,
-    /// The upstream's word and nothing else
-    Sync,
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Hybrid => "hybrid",
-            Self::Spool => "spool",
-            Self::Sync => "sync",
-        })
-    }
 }
 
 /// How this program was called, for whoever wants to repeat a measurement.

@@ -9,7 +9,6 @@
 //! of its control group by message that the sink has counted: what the source believes is not asked.
 //! A relay that fails is told with its log and holds up nobody.
 
-mod ends;
 mod load;
 mod outcome;
 mod peer;

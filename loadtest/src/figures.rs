@@ -112,3 +112,55 @@ pub struct Mark {
     /// What it says.
     pub label: String,
 }
+
+impl Table {
+    /// A table from texts.
+    pub fn new(title: &str, columns: &[&str], rows: Vec<Vec<String>>) -> Self {
+        let columns = columns.iter().map(|&column| column.to_owned()).collect();
+        Self { title: title.to_owned(), columns, rows }
+    }
+}
+
+impl Plot {
+    /// Without marks.
+    pub fn new(title: &str, x: Axis, y: Axis, series: Vec<Series>) -> Self {
+        Self { title: title.to_owned(), x, y, series, marks: Vec::new() }
+    }
+
+    /// The same with horizontal lines.
+    #[must_use]
+    pub fn with_marks(self, marks: Vec<Mark>) -> Self {
+        Self { marks, ..self }
+    }
+}
+
+impl Axis {
+    /// Values spread evenly.
+    pub fn linear(label: &str) -> Self {
+        Self { label: label.to_owned(), scale: Scale::Linear, names: Vec::new() }
+    }
+
+    /// Values by powers of ten.
+    pub fn logarithmic(label: &str) -> Self {
+        Self { scale: Scale::Logarithmic, ..Self::linear(label) }
+    }
+
+    /// A bar over each name.
+    pub fn named(label: &str, names: impl IntoIterator<Item = String>) -> Self {
+        Self { names: names.into_iter().collect(), ..Self::linear(label) }
+    }
+}
+
+impl Series {
+    /// From points.
+    pub fn new(name: &str, style: Style, points: Vec<(f64, f64)>) -> Self {
+        Self { name: name.to_owned(), style, points }
+    }
+}
+
+impl Mark {
+    /// A goal or a limit.
+    pub fn new(y: f64, label: &str) -> Self {
+        Self { y, label: label.to_owned() }
+    }
+}

@@ -38,6 +38,8 @@ pub mod tls;
 
 #[cfg(feature = "tls")]
 pub use certificate::{CertificateError, KeyedCertificate, ThrowAwayCa};
+#[cfg(feature = "measure")]
+pub use rig::gatepost::Mode;
 pub use sink::{
     Chunking, ConnectionTotals, Delay, Fault, FaultKind, FaultRow, HandshakeTotals, MessageNumber,
     Received, RefusalCode, RunTotals, Share, Sink, SinkCounters, SinkOptions, SinkPhase,

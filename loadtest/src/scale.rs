@@ -20,11 +20,14 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use crate::figures::{Figures, Section};
-use crate::process::{Usage, machine};
-use crate::rig::gateway::{Gateway, GatewaySetup, Listeners};
-use crate::rig::load::{Load, Manner, Percentiles};
+use crate::process::{Usage, machine, now, stay_on};
+use crate::rig::gatepost::{Encryption, GatepostSetup, Mode, Span};
+use crate::rig::gateway::Gateway;
+use crate::rig::load::{Load, Manner};
+use crate::rig::sink::{ANY_PORT, SinkProcess};
+use crate::rig::source::Percentiles;
 use crate::rig::statistics::median;
-use crate::rig::{ANY_PORT, RunningSink, place, poll_until, text};
+use crate::rig::text;
 
 /// Entries of a gateway where they are not the question.
 const FEW_ENTRIES: u32 = 10;
@@ -72,8 +75,8 @@ pub enum Effort {
 pub struct ScaleOptions {
     /// The binary.
     pub gatepost: PathBuf,
-    /// `sync`, `hybrid` or `spool`.
-    pub mode: String,
+    /// Its mode of delivery.
+    pub mode: Mode,
     /// In this order.
     pub questions: Vec<Question>,
     /// Rounds of each question.
@@ -107,11 +110,11 @@ impl ScaleOutcome {
 /// Asks all questions, one after the other. What is going on is told to `tell`, a line at a time.
 pub async fn scale(options: ScaleOptions, tell: fn(&str)) -> anyhow::Result<ScaleOutcome> {
     ensure!(options.rounds >= 1, "a question needs a round");
-    let began = place::now();
+    let began = now();
     rlimit::increase_nofile_limit(u64::MAX).context("cannot raise the limit of descriptors")?;
-    place::stay_on(options.load_cpu)?;
-    let mut bench =
-        Bench { sink: RunningSink::start(ANY_PORT)?, options, troubles: Vec::new(), tell };
+    stay_on(options.load_cpu)?;
+    let sink = SinkProcess::start(ANY_PORT, &[], &[]).await?;
+    let mut bench = Bench { sink, options, troubles: Vec::new(), tell };
     let mut sections = Vec::new();
     for question in bench.options.questions.clone() {
         sections.push(bench.ask(question).await?);
@@ -125,7 +128,7 @@ pub async fn scale(options: ScaleOptions, tell: fn(&str)) -> anyhow::Result<Scal
 /// What all questions work with.
 struct Bench {
     options: ScaleOptions,
-    sink: RunningSink,
+    sink: SinkProcess,
     troubles: Vec<String>,
     tell: fn(&str),
 }
@@ -167,14 +170,15 @@ impl Bench {
     }
 
     /// A gateway on its CPU, with few entries and without TLS.
-    fn setup(&self) -> GatewaySetup {
-        GatewaySetup {
+    fn setup(&self) -> GatepostSetup {
+        GatepostSetup {
             program: self.options.gatepost.clone(),
             name: "gatepost".to_owned(),
-            mode: self.options.mode.clone(),
+            mode: self.options.mode,
             entries: FEW_ENTRIES,
             upstream: self.sink.address,
-            listeners: Listeners::Plain,
+            encryption: Encryption::None,
+            span: Span::Hours,
             cpus: vec![self.options.gateway_cpu],
         }
     }
@@ -182,30 +186,36 @@ impl Bench {
     /// Sends a load through a gateway and reads what that has cost it.
     async fn cost(&mut self, gateway: &Gateway, load: &Load) -> anyhow::Result<Cost> {
         let before = gateway.usage()?;
-        let arrived = self.sink.messages();
-        let outcome = load.run().await?;
-        self.troubles.extend(outcome.trouble());
-        let expected = arrived + outcome.messages.accepted;
-        let look = || async { (self.sink.messages() >= expected).then_some(()) };
-        if poll_until(DRAIN_TIME, look).await.is_none() {
-            let missing = expected - self.sink.messages();
+        let arrived = self.sink.taken().await?.messages;
+        let report = load.run().await?;
+        self.troubles.extend(report.trouble());
+        let accepted = report.messages.accepted;
+        let expected = arrived + accepted;
+        let taken = self.sink.wait_until(|taken| taken.messages >= expected, DRAIN_TIME).await?;
+        let missing = expected.saturating_sub(taken.messages);
+        if missing > 0 {
             self.troubles.push(format!("{missing} messages have not arrived"));
         }
         tokio::time::sleep(SETTLE_TIME).await;
         let cpu_seconds = seconds_between(before, gateway.usage()?);
         Ok(Cost {
             cpu_seconds,
-            cpu_per_message: cpu_seconds * 1e6 / count(outcome.messages.accepted.max(1)),
-            rate: outcome.messages_per_second,
-            latency: outcome.latency_milliseconds.unwrap_or_default(),
+            cpu_per_message: cpu_seconds * 1e6 / count(accepted.max(1)),
+            rate: report.messages_per_second,
+            latency: report.latency(),
         })
+    }
+
+    /// Ends a gateway; that it does not end well spoils no figure, but is told.
+    async fn end(&mut self, gateway: Gateway) {
+        self.troubles.extend(gateway.stop().await.err().map(|error| format!("{error:#}")));
     }
 
     /// Buffers, pools and the allocator find their size.
     async fn warm_up(&mut self, gateway: &Gateway) -> anyhow::Result<()> {
         let messages = self.choose(2000, 200);
         for manner in [Manner::Reused, Manner::PerSession] {
-            self.cost(gateway, &load(gateway.files.plain, manner, messages)).await?;
+            self.cost(gateway, &load(gateway.plain, manner, messages)).await?;
         }
         Ok(())
     }

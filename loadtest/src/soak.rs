@@ -24,7 +24,9 @@ use anyhow::{Context, ensure};
 use serde::Serialize;
 use tokio::time::{self, Instant, MissedTickBehavior};
 
-use crate::process::usage_of;
+use crate::process::{now, usage_of};
+use crate::rig::gatepost::Mode;
+use crate::rig::sink::SinkProcess;
 use history::{History, Moment, Sample};
 use ledger::Ledger;
 use round::{Kind, RoundOutcome};
@@ -36,6 +38,9 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Between the end of a cycle of rounds and the look that is judged: its connections are closed then.
 const REST: Duration = Duration::from_millis(250);
+
+/// What was accepted has arrived after this: with a queue between, the sink is a bit behind.
+const ARRIVAL_TIME: Duration = Duration::from_mins(1);
 
 /// The warm-up ends here, however long the soak: buffers and allocator have found their size.
 const WARM_UP_MAX: Duration = Duration::from_mins(15);
@@ -75,8 +80,8 @@ pub enum SoakedGateway {
     Program {
         /// The binary.
         path: PathBuf,
-        /// `sync`, `hybrid` or `spool`.
-        mode: String,
+        /// Its mode of delivery.
+        mode: Mode,
         /// Rounds with TLS as well.
         tls: bool,
     },
@@ -134,7 +139,7 @@ pub struct SoakOutcome {
     pub messages: SoakCounts,
     /// The growth that is no leak.
     pub tolerance: Tolerance,
-    /// Octets of memory over time.
+    /// Octets of memory over time, without pages of files.
     pub memory: Judgement,
     /// File descriptors over time.
     pub descriptors: Judgement,
@@ -173,8 +178,8 @@ pub async fn soak(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<SoakOutcome> {
     ensure!(options.messages >= 1 && options.sessions >= 1, "a round needs messages and sessions");
-    let began = crate::rig::place::now();
-    let target = Target::start(&options.gateway).await?;
+    let began = now();
+    let (target, sink) = Target::start(&options.gateway).await?;
     usage_of(target.pid).with_context(|| format!("cannot look at process {}", target.pid))?;
     let mut soak = Soak {
         started: Instant::now(),
@@ -185,6 +190,7 @@ pub async fn soak(
         trouble_count: 0,
         options: &options,
         target: &target,
+        sink,
         progress,
     };
     soak.run(shutdown).await;
@@ -200,6 +206,8 @@ pub async fn soak(
 struct Soak<'a> {
     options: &'a SoakOptions,
     target: &'a Target,
+    /// None if the upstream is somebody else's.
+    sink: Option<SinkProcess>,
     progress: &'a SoakProgress,
     started: Instant,
     history: History,
@@ -277,11 +285,23 @@ impl Soak<'_> {
         let at = self.started.elapsed();
         self.history.round(kind, at, &outcome, used);
         self.ledger.sent(outcome.asked, outcome.accepted);
-        let arrived = self.target.arrived(self.ledger.expected()).await;
-        let lost = arrived.and_then(|arrived| self.ledger.arrived(arrived));
+        let lost = match self.arrived().await {
+            None => None,
+            Some(Ok(arrived)) => self.ledger.arrived(arrived),
+            Some(Err(error)) => Some(format!("{error:#}")),
+        };
         for trouble in outcome.troubles.into_iter().chain(lost) {
             self.trouble(format!("{kind}, after {}: {trouble}", clock(at)));
         }
+    }
+
+    /// Messages that the sink has, as soon as that is what was expected, or its time is over. `None` if
+    /// the upstream is somebody else's.
+    async fn arrived(&mut self) -> Option<anyhow::Result<u64>> {
+        let expected = self.ledger.expected();
+        let sink = self.sink.as_mut()?;
+        let taken = sink.wait_until(|taken| taken.messages >= expected, ARRIVAL_TIME).await;
+        Some(taken.map(|taken| taken.messages))
     }
 
     fn trouble(&mut self, what: String) {

@@ -47,6 +47,9 @@ pub use summary::{
     TlsSummary, TroubleRow,
 };
 
+#[cfg(feature = "measure")]
+pub(crate) use transport::Transport;
+
 use idle::IdleConnections;
 use plan::Plan;
 

@@ -31,7 +31,7 @@ could not start.";
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct CompareArguments {
-    /// The binary of Gatepost
+    /// Gatepost's program
     #[arg(long, value_name = "PATH")]
     gatepost: Option<PathBuf>,
 
@@ -71,11 +71,11 @@ pub(crate) struct CompareArguments {
     #[arg(long)]
     keep: bool,
 
-    /// Write the figures as a page, and as JSON beside it
+    /// Write a page with plots here, and the figures as JSON beside it
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
 
-    /// Form of the result
+    /// Form of the summary
     #[arg(long, value_enum, value_name = "FORM", default_value_t = OutputForm::Text)]
     output: OutputForm,
 }

@@ -9,13 +9,20 @@ use clap::Args;
 use gatepost_loadtest::figures::Figures;
 use gatepost_loadtest::report;
 
+/// What stands below the options of `report --help`.
+const AFTER_HELP: &str = "\
+Examples:
+  gatepost-loadtest report rate.json idle.json --out page.html
+  gatepost-loadtest report page.json --svg docs/plots
+
+Exit status: 0 if all is written, 2 if a file is not, or holds what cannot be drawn.";
+
 /// Make one page of measurements: plots and tables in an HTML file that needs nothing else.
 ///
 /// Draws the JSON files that the other commands leave behind, in the order of the arguments. Prints
 /// the names of the files that it has written.
-///
-/// Exit status: 0 if all is written, 2 if a file is not, or holds what cannot be drawn.
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct ReportArguments {
     /// Figures, as another command or an earlier report has left them
     #[arg(value_name = "FIGURES.json", required = true)]

@@ -6,10 +6,10 @@ use std::slice;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
-use gatepost_loadtest::report;
 use gatepost_loadtest::scale::{Effort, Question, ScaleOptions, scale};
+use gatepost_loadtest::{Mode, report};
 
-use super::{Mode, OutputForm, command_line};
+use super::{OutputForm, command_line};
 use crate::stop;
 
 /// What stands below the options of `scale --help`.
@@ -21,7 +21,7 @@ Examples:
 Exit status: 0 if all messages were accepted and all idle sessions stood to the end, 1 if not, 2 if it
 could not start.";
 
-/// What Gatepost costs as things grow: entries, idle sessions, messages, workers.
+/// Measure what Gatepost costs as things grow: entries, idle sessions, messages, workers.
 ///
 /// Gatepost has one CPU, and the load and the sink another one. Rounds alternate between the things that
 /// are compared, and medians are told. The machine should have nothing else to do.
@@ -32,8 +32,8 @@ pub(crate) struct ScaleArguments {
     #[arg(long, value_name = "PATH")]
     gatepost: PathBuf,
 
-    /// Questions to ask [default: all]
-    #[arg(long, value_enum, value_name = "QUESTION", value_delimiter = ',')]
+    /// Questions, separated by commas [default: all of them]
+    #[arg(long, value_enum, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<Asked>,
 
     /// Rounds of each question
@@ -60,7 +60,7 @@ pub(crate) struct ScaleArguments {
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
 
-    /// Form of the figures
+    /// Form of the summary
     #[arg(long, value_enum, value_name = "FORM", default_value_t = OutputForm::Text)]
     output: OutputForm,
 }
@@ -120,7 +120,7 @@ impl ScaleArguments {
         let asked = if self.only.is_empty() { Asked::value_variants() } else { &self.only };
         ScaleOptions {
             gatepost: self.gatepost.clone(),
-            mode: self.mode.to_string(),
+            mode: self.mode,
             questions: asked.iter().map(|&asked| asked.into()).collect(),
             rounds: self.rounds.into(),
             effort: if self.quick { Effort::Quick } else { Effort::Full },

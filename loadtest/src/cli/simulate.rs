@@ -38,7 +38,7 @@ Examples:
 
 Exit status: 0 if no client broke a rule, 1 if one did, 2 if it could not start.";
 
-/// Be a provider, as it documents itself, and judge the clients.
+/// Receive messages as a provider would, and judge the clients.
 ///
 /// A real SMTP server that offers, demands, limits, throttles and refuses what the provider does,
 /// word by word where the words are known. Prints where it listens; on Ctrl-C or SIGTERM one line

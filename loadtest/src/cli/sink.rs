@@ -40,9 +40,9 @@ Examples:
   gatepost-loadtest sink --fault rcpt=451@5% --fault rcpt=550@1% --fault dot=close@0.1% --seed 7
   gatepost-loadtest sink --tls starttls --write-ca ca.pem
 
-Exit status: 0, 1 if --verify has found something wrong, 2 if it could not start.";
+Exit status: 0 if all is well, 1 if --verify has found something wrong, 2 if it could not start.";
 
-/// Receive messages, count them and throw them away.
+/// Receive messages, count them, and throw them away.
 ///
 /// Prints the address it listens on, and on Ctrl-C or SIGTERM the totals. With options it looks at
 /// what it gets, comes late, or fails on purpose.

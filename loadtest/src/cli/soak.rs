@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use clap::{ArgGroup, Args};
-use gatepost_loadtest::report;
 use gatepost_loadtest::soak::{SoakOptions, SoakProgress, SoakedGateway, Tolerance, soak};
+use gatepost_loadtest::{Mode, report};
 
-use super::{Mode, OutputForm, command_line};
+use super::{OutputForm, command_line};
 use crate::{live, stop};
 
 const SECONDS_PER_HOUR: f64 = 3600.0;
@@ -27,7 +27,7 @@ Examples:
 Exit status: 0 if all mail arrived and nothing is known to grow, 1 if mail was lost or something
 leaks, 2 if it could not start. What is too short to tell is told as that, and is no failure.";
 
-/// Mixed load for hours: every message arrives, and nothing grows.
+/// Send mixed load for hours, and look for mail that is lost and for what grows.
 ///
 /// Rounds of kept sessions, a connection per message, pipelining, large messages, idle sessions that
 /// come and go, clients that hang up in the middle and, with TLS, encrypted ones follow each other,
@@ -154,7 +154,7 @@ impl SoakArguments {
             _ => SoakedGateway::Program {
                 // One of the group is required, and the other one is not there.
                 path: self.gatepost.clone().unwrap_or_default(),
-                mode: self.mode.to_string(),
+                mode: self.mode,
                 tls: self.tls,
             },
         }

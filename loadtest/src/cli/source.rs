@@ -23,7 +23,18 @@ use crate::{progress, stop};
 /// Messages of a run that nobody gave an end.
 const MESSAGES: u64 = 1000;
 
-/// Send messages and measure how long each one takes.
+/// What stands below the options of `source --help`.
+const AFTER_HELP: &str = "\
+Examples:
+  gatepost-loadtest source 127.0.0.1:2600 --messages 100000 --pipelining
+  gatepost-loadtest source 127.0.0.1:2600 --rate 500 --duration 60 --arrivals poisson --size lognormal:8k:1m
+  gatepost-loadtest source 127.0.0.1:2600 --source-address 127.0.1.1 --source-count 200 --per-session
+  gatepost-loadtest source 127.0.0.1:2600 --idle 10000 --rate 100 --duration 60 --tls starttls --ca ca.pem
+
+Exit status: 0 if every message was accepted and every idle connection stood to the end, 1 if not, 2
+if it could not start.";
+
+/// Send messages, and measure how long each one takes.
 ///
 /// Closed loop (the default): each session sends its next message when the one before was answered. A
 /// slow server therefore gets less load, and the latencies leave out the messages that would have queued
@@ -31,15 +42,8 @@ const MESSAGES: u64 = 1000;
 ///
 /// Open loop (--rate): messages are due when the clock says so, whatever the server does, and latency
 /// counts from that moment. The sessions are how many can be under way at once.
-///
-/// Exit status: 0 if every message was accepted and every idle connection stood to the end, 1 if not, 2
-/// if the arguments are refused or it could not start.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  gatepost-loadtest source 127.0.0.1:2600 --messages 100000 --pipelining
-  gatepost-loadtest source 127.0.0.1:2600 --rate 500 --duration 60 --arrivals poisson --size lognormal:8k:1m
-  gatepost-loadtest source 127.0.0.1:2600 --source-address 127.0.1.1 --source-count 200 --per-session
-  gatepost-loadtest source 127.0.0.1:2600 --idle 10000 --rate 100 --duration 60 --tls starttls --ca ca.pem")]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct SourceArguments {
     /// Server, as address:port or name:port; must be this machine (see --allow-any-target)
     #[arg(value_name = "TARGET")]
@@ -194,7 +198,7 @@ struct OutputArguments {
     #[arg(long, value_enum, value_name = "FORM", default_value_t = OutputForm::Text)]
     output: OutputForm,
 
-    /// Write a page with tables and plots here, and its figures beside it as JSON
+    /// Write a page with plots here, and the figures as JSON beside it
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::load::{Load, Volume};
 use super::peer::Peer;
 use super::trial::Trial;
+use crate::rig::statistics::median;
 
 /// Everything that was found out.
 #[derive(Clone, Debug, Serialize)]
@@ -53,7 +54,7 @@ pub struct Row {
     pub rate_ratio: Option<Spread>,
     /// The CPU time by the base's.
     pub cpu_ratio: Option<Spread>,
-    /// Memory, MiB.
+    /// Memory that no file holds, MiB.
     pub memory_mib: Option<Spread>,
     /// Median of the time of a message, ms.
     pub p50_milliseconds: Option<Spread>,
@@ -136,16 +137,10 @@ impl Row {
 impl Spread {
     /// Of finite values; `None` of none.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
-        values.sort_by(f64::total_cmp);
-        let (&min, &max) = (values.first()?, values.last()?);
-        let middle = values.len() / 2;
-        let median = if values.len().is_multiple_of(2) {
-            f64::midpoint(values[middle - 1], values[middle])
-        } else {
-            values[middle]
-        };
-        Some(Self { median, min, max })
+        let values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
+        let min = values.iter().copied().reduce(f64::min)?;
+        let max = values.iter().copied().reduce(f64::max)?;
+        Some(Self { median: median(&values), min, max })
     }
 }
 

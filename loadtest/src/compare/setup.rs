@@ -16,9 +16,10 @@ use anyhow::{Context, bail};
 use super::load::Load;
 use super::peer::Peer;
 use crate::process::{
-    CERTIFICATE, CERTIFICATE_AND_KEY, GatepostSetup, PRIVATE_KEY, Program, find_program, free_port,
-    render, write_certificate,
+    CERTIFICATE, CERTIFICATE_AND_KEY, PRIVATE_KEY, Program, find_program, free_port, render,
+    write_certificate,
 };
+use crate::rig::gatepost::{Encryption, GatepostSetup, Mode, Ports, Span};
 
 const HAPROXY: &str = include_str!("../../compare/haproxy.cfg");
 const NGINX: &str = include_str!("../../compare/nginx.conf");
@@ -55,9 +56,9 @@ pub(super) fn prepare(peer: Peer, site: &Site<'_>) -> anyhow::Result<Option<Prog
         Peer::Exim => queues::exim(site)?,
         Peer::Opensmtpd => queues::opensmtpd(site)?,
         Peer::Haraka => queues::haraka(site)?,
-        Peer::Gatepost => gatepost(site, "sync")?,
-        Peer::GatepostHybrid => gatepost(site, "hybrid")?,
-        Peer::GatepostSpool => gatepost(site, "spool")?,
+        Peer::Gatepost => gatepost(site, Mode::Sync)?,
+        Peer::GatepostHybrid => gatepost(site, Mode::Hybrid)?,
+        Peer::GatepostSpool => gatepost(site, Mode::Spool)?,
         Peer::Direct => return Ok(None),
     };
     Ok(Some(program))
@@ -139,16 +140,21 @@ fn nginx(site: &Site<'_>) -> anyhow::Result<Program> {
     site.program(Peer::Nginx, ["-c", &file.to_string_lossy()])
 }
 
-fn gatepost(site: &Site<'_>, mode: &'static str) -> anyhow::Result<Program> {
+fn gatepost(site: &Site<'_>, mode: Mode) -> anyhow::Result<Program> {
     let Some(program) = site.gatepost else { bail!("there is no --gatepost") };
+    let encryption = if site.is_protected() { Encryption::Starttls } else { Encryption::None };
     let setup = GatepostSetup {
+        program: program.to_owned(),
+        name: format!("gatepost-{mode}"),
         mode,
-        tls: site.is_protected(),
+        entries: 1,
+        upstream: site.sink,
+        encryption,
+        span: Span::AsItComes,
         cpus: site.cpus.to_vec(),
-        ..GatepostSetup::new(program.to_owned(), site.sink)
     };
-    let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    setup.prepare(site.folder, local(site.port), local(free_port()?))
+    let smtp = SocketAddr::from((Ipv4Addr::LOCALHOST, site.port));
+    setup.prepare(site.folder, &Ports { smtp, ..Ports::free()? })
 }
 
 /// The user and the group of a service, by the name of the user.

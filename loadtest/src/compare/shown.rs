@@ -5,12 +5,13 @@ use std::fmt;
 
 use super::load::Load;
 use super::outcome::{Comparison, LoadOutcome, Row, Spread};
-use crate::figures::{Axis, Figures, Plot, Scale, Section, Series, Style, Table};
+use crate::figures::{Axis, Figures, Plot, Section, Series, Style, Table};
+use crate::rig::text::write_table;
 
 /// What stands with the tables.
 const HOW_TO_READ: &str = "Medians over the rounds, with the smallest and the largest; ratios are \
     taken within each round. CPU is that of all processes of the relay, by message that the sink has \
-    counted. A durable relay answers when the message is on the disk, and is compared with Postfix; \
+    counted; memory is what they have after the load that no file holds. A durable relay answers when the message is on the disk, and is compared with Postfix; \
     the others answer with the sink's word, and are compared with HAProxy.";
 
 /// One column: its head, and how a row fills it.
@@ -26,7 +27,7 @@ const COSTS: [Column; 6] = [
     ("CPU ×", |row| cell(row.cpu_ratio, 3)),
     ("rate ×", |row| cell(row.rate_ratio, 2)),
     ("of", |row| row.base.map_or_else(|| "–".to_owned(), |base| base.to_string())),
-    ("PSS MiB", |row| median(row.memory_mib, 1)),
+    ("memory MiB", |row| median(row.memory_mib, 1)),
 ];
 const TIMES: [Column; 2] = [
     ("p50 ms", |row| median(row.p50_milliseconds, 2)),
@@ -118,21 +119,11 @@ impl LoadOutcome {
             let bars = position.zip(&rows);
             bars.filter_map(|(x, row)| Some((f64::from(x), value(row)?.median))).collect()
         };
-        let drawn = series.iter().map(|&(name, value)| Series {
-            name: name.to_owned(),
-            style: Style::Bars,
-            points: points(value),
-        });
-        let names = rows.iter().map(|row| row.relay.to_string()).collect();
-        let axis =
-            |label: &str, names| Axis { label: label.to_owned(), scale: Scale::Linear, names };
-        Some(Plot {
-            title: format!("{label}, {}", self.load),
-            x: axis("", names),
-            y: axis(label, Vec::new()),
-            series: drawn.collect(),
-            marks: Vec::new(),
-        })
+        let drawn =
+            series.iter().map(|&(name, value)| Series::new(name, Style::Bars, points(value)));
+        let names = rows.iter().map(|row| row.relay.to_string());
+        let (title, x) = (format!("{label}, {}", self.load), Axis::named("", names));
+        Some(Plot::new(&title, x, Axis::linear(label), drawn.collect()))
     }
 }
 
@@ -144,7 +135,7 @@ impl fmt::Display for Comparison {
         writeln!(f, "{}; {}; {} rounds", self.machine, self.pinned, self.rounds)?;
         for load in &self.loads {
             writeln!(f, "\n{}: {}\n", load.load, load.description)?;
-            write_table(f, &load.table())?;
+            write_table(f, &load.table(), NAMES.len())?;
             writeln!(f)?;
             for note in load.notes() {
                 writeln!(f, "{note}")?;
@@ -156,24 +147,6 @@ impl fmt::Display for Comparison {
         }
         Ok(())
     }
-}
-
-/// The first two columns to the left, the others to the right.
-fn write_table(f: &mut fmt::Formatter<'_>, table: &Table) -> fmt::Result {
-    let lines: Vec<&Vec<String>> = std::iter::once(&table.columns).chain(&table.rows).collect();
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
-    for line in &lines {
-        for (column, text) in line.iter().enumerate() {
-            let width = width(column).unwrap_or(0);
-            if column < NAMES.len() {
-                write!(f, "{text:<width$}  ")?;
-            } else {
-                write!(f, "{text:>width$}  ")?;
-            }
-        }
-        writeln!(f)?;
-    }
-    Ok(())
 }
 
 /// `13.5 (9.0–18.0)`, or the value alone where it is the only one.
@@ -242,7 +215,7 @@ mod tests {
     fn text_has_a_line_for_each_relay_and_for_each_trouble() {
         let text = comparison(Load::Reused).to_string();
         let line = |name: &str| {
-            let found = text.lines().find(|line| line.starts_with(name));
+            let found = text.lines().find(|line| line.trim_start().starts_with(name));
             found.unwrap_or_else(|| panic!("{name}: {text}")).split_whitespace().collect::<Vec<_>>()
         };
         assert_eq!(line("haproxy ")[..5], ["haproxy", "no", "20", "(19–21)", "20.0"]);

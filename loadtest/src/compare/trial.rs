@@ -7,17 +7,21 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde::Serialize;
 use tempfile::{Builder, TempDir};
 use tokio::time::Instant;
 
-use super::ends::{SinkProcess, SourceReport, run_source};
 use super::load::{Load, Volume};
 use super::peer::{Peer, Protection};
 use super::setup::{Site, prepare};
 use super::{CompareOptions, WorkFolders, own_cpus};
 use crate::process::{Measured, Opening, Usage, free_port};
+use crate::rig::sink::{ANY_PORT, SinkProcess, Taken};
+use crate::rig::source::{self, Report};
+
+/// The time that a relay has until it greets. Postfix looks through its whole queue first.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What all rounds have in common.
 #[derive(Debug)]
@@ -90,7 +94,8 @@ impl Bench {
     pub(super) async fn run(&self, peer: Peer, load: Load) -> anyhow::Result<Trial> {
         let folder = self.folder(peer, load)?;
         let sides = peer.sides(load);
-        let sink = SinkProcess::start(&self.load_cpus, sides.sink, folder.path()).await?;
+        let options: Vec<_> = sides.sink.flag().into_iter().collect();
+        let sink = SinkProcess::start(ANY_PORT, &options, &self.load_cpus).await?;
         let port = free_port()?;
         let site = Site {
             folder: folder.path(),
@@ -109,7 +114,7 @@ impl Bench {
         let client = sides.client;
         let mut line = Line { bench: self, load, sink, relay, target, client, expected: 0 };
         let result = line.measure().await;
-        let told = line.relay.as_ref().map(Measured::log_tail);
+        let told = line.relay.as_ref().map(|relay| relay.running.log_tail());
         if let Some(relay) = line.relay.take() {
             relay.stop().await?;
         }
@@ -141,14 +146,14 @@ impl Line<'_> {
                 Protection::Implicit => Opening::Handshake,
                 Protection::None | Protection::Starttls => Opening::Greeting,
             };
-            relay.ready(self.target, opening).await?;
+            relay.running.ready(self.target, opening, START_TIMEOUT).await?;
         }
         let volume = &self.bench.volume;
         self.send(&self.load.warm_up_arguments(volume)).await.context("before measuring")?;
         let before = self.usage()?;
         let (report, messages, seconds) = self.send(&self.load.arguments(volume)).await?;
         let after = self.usage()?;
-        let latency = report.latency();
+        let latency = report.latency_milliseconds;
         let each = |(before, after): (Usage, Usage)| {
             (after.cpu.saturating_sub(before.cpu)).as_secs_f64() * 1e6 / messages
         };
@@ -156,8 +161,8 @@ impl Line<'_> {
             rate: messages / seconds,
             cpu_microseconds: before.zip(after).map(each),
             memory_mib: after.map(|used| mebibytes(used.memory)),
-            p50_milliseconds: latency.p50,
-            p99_milliseconds: latency.p99,
+            p50_milliseconds: latency.map(|latency| latency.p50),
+            p99_milliseconds: latency.map(|latency| latency.p99),
         })
     }
 
@@ -168,21 +173,27 @@ impl Line<'_> {
 
     /// Sends a load and waits until the sink has all of it: the report, messages, and seconds from
     /// the source's start to the sink's last one.
-    async fn send(&mut self, arguments: &[String]) -> anyhow::Result<(SourceReport, f64, f64)> {
+    async fn send(&mut self, arguments: &[String]) -> anyhow::Result<(Report, f64, f64)> {
         let Bench { load_cpus, timeout, .. } = self.bench;
-        let began = Instant::now();
-        let report = run_source(load_cpus, arguments, self.client, self.target, *timeout).await?;
-        let accepted = report.accepted()?;
-        let whole = began.elapsed().as_secs_f64();
+        let mut arguments = arguments.to_vec();
+        if let Some(flag) = self.client.flag() {
+            arguments.extend([flag.to_owned(), "--insecure".to_owned()]);
+        }
+        arguments.push(self.target.to_string());
+        let report = source::run(&arguments, load_cpus, Some(*timeout)).await?;
+        if let Some(trouble) = report.trouble() {
+            bail!("{trouble}");
+        }
         let answered = Instant::now();
+        let accepted = report.messages.accepted;
         self.expected += accepted * u64::from(self.load.recipients());
         let expected = self.expected;
-        if let Err(taken) = self.sink.wait_for(expected, *timeout).await? {
-            let seconds = timeout.as_secs();
-            return Err(anyhow!("{taken} of {expected} recipients at the sink after {seconds} s"));
-        }
+        let enough = |taken: Taken| taken.recipients >= expected;
+        let taken = self.sink.wait_until(enough, *timeout).await?;
+        let (told, seconds) = (taken.recipients, timeout.as_secs());
+        ensure!(enough(taken), "{told} of {expected} recipients at the sink after {seconds} s");
         // Without the time that the source itself takes to start.
-        let seconds = report.elapsed_seconds.unwrap_or(whole) + answered.elapsed().as_secs_f64();
+        let seconds = report.elapsed_seconds + answered.elapsed().as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a rate is read to a few digits")]
         let messages = accepted as f64;
         Ok((report, messages, seconds))

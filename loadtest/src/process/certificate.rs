@@ -1,6 +1,4 @@
 //! A certificate that is worth nothing to anybody, for relays that should offer TLS.
-//!
-//! Clients of a comparison do not verify it: what is compared is the cost of encryption.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -9,18 +7,21 @@ use std::path::Path;
 
 use anyhow::Context;
 
-/// The certificate, PEM.
-pub const CERTIFICATE: &str = "relay.pem";
-/// Its key, PEM.
-pub const PRIVATE_KEY: &str = "relay.key";
-/// Both in one file, as HAProxy wants them.
-pub const CERTIFICATE_AND_KEY: &str = "relay-both.pem";
+use crate::ThrowAwayCa;
 
-/// Makes a certificate and writes the three files into `folder`.
-pub fn write_certificate(folder: &Path) -> anyhow::Result<()> {
-    let names = ["localhost", "relay.test", "127.0.0.1"].map(str::to_owned);
-    let made = rcgen::generate_simple_self_signed(names).context("cannot make a certificate")?;
-    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+/// The certificate, PEM.
+pub(crate) const CERTIFICATE: &str = "relay.pem";
+/// Its key, PEM.
+pub(crate) const PRIVATE_KEY: &str = "relay.key";
+/// Both in one file, as HAProxy wants them.
+pub(crate) const CERTIFICATE_AND_KEY: &str = "relay-both.pem";
+
+/// Makes a certificate and writes the three files into `folder`. Returns the CA for clients to trust,
+/// PEM.
+pub(crate) fn write_certificate(folder: &Path) -> anyhow::Result<String> {
+    let ca = ThrowAwayCa::new()?;
+    let made = ca.issue_server(&["localhost", "relay.test", "127.0.0.1"].map(str::to_owned))?;
+    let (certificate, key) = (made.certificate, made.private_key);
     let both = format!("{certificate}{key}");
     for (name, text) in
         [(CERTIFICATE, certificate), (PRIVATE_KEY, key), (CERTIFICATE_AND_KEY, both)]
@@ -28,7 +29,7 @@ pub fn write_certificate(folder: &Path) -> anyhow::Result<()> {
         let file = folder.join(name);
         write_private(&file, &text).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    Ok(())
+    Ok(ca.pem())
 }
 
 /// For its owner alone: some relays refuse a key that others could read.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use rustix::process::{Signal, kill_process};
 
-use super::process_id;
+use super::running::process_id;
 use super::usage::{Usage, usage_of};
 
 /// What is killed is gone within milliseconds, unless a disk hangs.

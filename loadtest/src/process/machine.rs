@@ -5,7 +5,9 @@ use std::fs;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{self, Command};
 
+use anyhow::{Context, ensure};
 use jiff::Timestamp;
 
 /// Where daemons are installed, which is not in the `PATH` of everybody.
@@ -24,14 +26,26 @@ pub fn now() -> String {
 }
 
 /// The CPUs that this process may use.
-pub fn allowed_cpus() -> Vec<usize> {
+pub(crate) fn allowed_cpus() -> Vec<usize> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
     list.map(|list| expand(list.trim())).unwrap_or_default()
 }
 
+/// Keeps this process, and all that it will start, on one CPU: the other one is the gateway's.
+pub(crate) fn stay_on(cpu: usize) -> anyhow::Result<()> {
+    let (cpu, pid) = (cpu.to_string(), process::id().to_string());
+    let told = Command::new("taskset")
+        .args(["--all-tasks", "--cpu-list", "--pid", &cpu, &pid])
+        .output()
+        .context("cannot run taskset, which keeps load and gateway on CPUs of their own")?;
+    let reason = String::from_utf8_lossy(&told.stderr);
+    ensure!(told.status.success(), "cannot stay on CPU {cpu}: {}", reason.trim());
+    Ok(())
+}
+
 /// Where a program is installed, if it is.
-pub fn find_program(name: &str) -> Option<PathBuf> {
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var("PATH").unwrap_or_default() + ":" + PLACES_OF_DAEMONS;
     env::split_paths(&path).map(|folder| folder.join(name)).find(|file| is_executable(file))
 }

@@ -19,7 +19,7 @@ static LOOKED_AT: AtomicU16 = AtomicU16::new(0);
 ///
 /// It lies below those that the kernel hands out: some programs take seconds to bind it, and whoever
 /// asks for any port meanwhile must not get this one.
-pub fn free_port() -> io::Result<u16> {
+pub(crate) fn free_port() -> io::Result<u16> {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let handed_out = range.split_ascii_whitespace().next().and_then(|first| first.parse().ok());
     // A machine that hands out nearly all of them leaves no choice.

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 
 /// The text with every place filled in. A value without a place, or a place without a value, is a
 /// fault of whoever wrote one of them.
-pub fn render(template: &str, values: &[(&str, &str)]) -> anyhow::Result<String> {
+pub(crate) fn render(template: &str, values: &[(&str, &str)]) -> anyhow::Result<String> {
     let mut text = template.to_owned();
     for (name, value) in values {
         let place = format!("@{name}@");

@@ -8,29 +8,31 @@ use rustix::param::clock_ticks_per_second;
 
 /// What a process (by its number), or all processes of a group, have and have used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// User and system time. Of a process to a hundredth of a second, of a group to a microsecond.
-    pub cpu: Duration,
-    /// Octets: the proportional set size, in which shared pages count by their share; the resident
-    /// set size where the kernel does not tell it.
-    pub memory: u64,
+    pub(crate) cpu: Duration,
+    /// Octets of memory that no file holds: heap, stacks, and what processes of one program share. Not
+    /// the pages of the binary and of libraries: whose share they are changes whenever anybody else
+    /// starts or ends the same one, and they can be had again from the disk.
+    pub(crate) memory: u64,
     /// Open file descriptors.
-    pub descriptors: u64,
+    pub(crate) descriptors: u64,
 }
 
 /// Of one process that somebody else started, without its children.
-pub fn usage_of(pid: u32) -> io::Result<Usage> {
+pub(crate) fn usage_of(pid: u32) -> io::Result<Usage> {
     let folder = format!("/proc/{pid}");
     let stat = fs::read_to_string(format!("{folder}/stat"))?;
     let ticks = ticks_of(&stat).ok_or_else(|| io::Error::other("the kernel tells no CPU time"))?;
     let microseconds = ticks.saturating_mul(1_000_000) / clock_ticks_per_second();
-    let kibibytes = fs::read_to_string(format!("{folder}/smaps_rollup"))
-        .ok()
-        .and_then(|text| kibibytes_of(&text, "Pss:"))
-        .or_else(|| {
-            let status = fs::read_to_string(format!("{folder}/status")).ok()?;
-            kibibytes_of(&status, "VmRSS:")
-        });
+    let sum = |name: &str, fields: [&str; 2]| {
+        let text = fs::read_to_string(format!("{folder}/{name}")).ok()?;
+        Some(kibibytes_of(&text, fields[0])? + kibibytes_of(&text, fields[1])?)
+    };
+    // Pages that a fork has left in common count by their share, which takes the rights of the process's
+    // user. Anybody may read the second file, in which they count for each process.
+    let kibibytes = sum("smaps_rollup", ["Pss_Anon:", "Pss_Shmem:"])
+        .or_else(|| sum("status", ["RssAnon:", "RssShmem:"]));
     Ok(Usage {
         cpu: Duration::from_micros(microseconds),
         // A process that has ended and is not collected yet has none.
@@ -68,9 +70,9 @@ mod tests {
 
     #[test]
     fn memory_is_found_by_its_name() {
-        let text = "VmPeak:\t 9 kB\nVmRSS:\t    5120 kB\n";
-        assert_eq!(kibibytes_of(text, "VmRSS:"), Some(5120));
-        assert_eq!(kibibytes_of(text, "Pss:"), None);
+        let text = "VmRSS:\t 9 kB\nRssAnon:\t    5120 kB\n";
+        assert_eq!(kibibytes_of(text, "RssAnon:"), Some(5120));
+        assert_eq!(kibibytes_of(text, "Pss_Anon:"), None);
     }
 
     #[test]

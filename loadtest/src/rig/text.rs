@@ -1,6 +1,6 @@
 //! Figures for a terminal: the tables in columns, without the plots.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use crate::figures::{Figures, Table};
 
@@ -13,16 +13,16 @@ pub(crate) fn render(figures: &Figures) -> String {
     for section in &figures.sections {
         let _ = writeln!(text, "\n{}", section.title);
         for table in &section.tables {
-            render_table(&mut text, table);
+            let _ = write_table(&mut text, table, 1);
         }
     }
     text
 }
 
-/// The first column to the left, numbers to the right.
-fn render_table(text: &mut String, table: &Table) {
+/// The first columns, which are names, to the left; the others, which are numbers, to the right.
+pub(crate) fn write_table(text: &mut impl fmt::Write, table: &Table, names: usize) -> fmt::Result {
     if !table.title.is_empty() {
-        let _ = writeln!(text, "  {}", table.title);
+        writeln!(text, "  {}", table.title)?;
     }
     let lines: Vec<&Vec<String>> = std::iter::once(&table.columns).chain(&table.rows).collect();
     let width = |column: usize| {
@@ -31,10 +31,11 @@ fn render_table(text: &mut String, table: &Table) {
     for line in &lines {
         let cells = line.iter().enumerate().map(|(column, cell)| {
             let width = width(column).unwrap_or(0);
-            if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            if column < names { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
         });
-        let _ = writeln!(text, "  {}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        writeln!(text, "  {}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -44,9 +45,8 @@ mod tests {
     #[test]
     fn columns_stand_below_each_other() {
         let mut text = String::new();
-        let columns = vec!["entries".to_owned(), "µs".to_owned()];
         let rows = vec![vec!["10".to_owned(), "70.2".to_owned()]];
-        render_table(&mut text, &Table { title: "cost".to_owned(), columns, rows });
+        write_table(&mut text, &Table::new("cost", &["entries", "µs"], rows), 1).unwrap();
         assert_eq!(text, "  cost\n  entries    µs\n  10       70.2\n");
     }
 }

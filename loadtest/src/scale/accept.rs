@@ -5,9 +5,8 @@ use std::time::Instant;
 use anyhow::ensure;
 use tokio::task::JoinSet;
 
-use super::table::table;
-use super::{Bench, Gateway, GatewaySetup, Listeners, count, seconds_between};
-use crate::figures::Section;
+use super::{Bench, Encryption, GatepostSetup, Gateway, count, seconds_between};
+use crate::figures::{Section, Table};
 use crate::rig::client::{Client, Door};
 use crate::rig::fleet::address;
 use crate::rig::statistics::median;
@@ -27,10 +26,10 @@ struct Rounds {
 }
 
 pub(super) async fn ask(bench: &mut Bench) -> anyhow::Result<Section> {
-    let setup = GatewaySetup { listeners: Listeners::PlainAndTls, ..bench.setup() };
+    let setup = GatepostSetup { encryption: Encryption::SecondListener, ..bench.setup() };
     let gateway = Gateway::start(&setup).await?;
     bench.warm_up(&gateway).await?;
-    let doors = [Some(gateway.files.plain_door()), gateway.files.tls_door()];
+    let doors = [Some(gateway.plain_door()), gateway.tls_door()];
     let mut kinds: [Rounds; 2] = Default::default();
     for round in 0..bench.options.rounds {
         bench.tell(&format!("accept: round {} of {}", round + 1, bench.options.rounds));
@@ -44,7 +43,7 @@ pub(super) async fn ask(bench: &mut Bench) -> anyhow::Result<Section> {
             kinds[kind].cpu_each.push(used * 1e6 / count(connections as u64));
         }
     }
-    gateway.stop().await?;
+    bench.end(gateway).await;
     Ok(section(&kinds))
 }
 
@@ -80,7 +79,7 @@ fn section(kinds: &[Rounds; 2]) -> Section {
             "{CLIENTS} clients that connect, wait for the greeting, say QUIT and hear goodbye, one \
              connection after the other; with TLS each has a full handshake."
         ),
-        tables: vec![table("", &columns, rows.collect())],
+        tables: vec![Table::new("", &columns, rows.collect())],
         plots: Vec::new(),
     }
 }

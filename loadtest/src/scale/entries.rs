@@ -2,9 +2,9 @@
 //!
 //! All gateways run at the same time, each with its policy, and take turns; those that wait use no CPU.
 
-use super::table::{dots, linear, logarithmic, mark, mib, plot, table};
-use super::{Bench, Cost, Gateway, GatewaySetup, Manner, load, middle, middle_ratio, order};
-use crate::figures::{Plot, Section};
+use super::table::{dots, mib};
+use super::{Bench, Cost, GatepostSetup, Gateway, Manner, load, middle, middle_ratio, order};
+use crate::figures::{Axis, Mark, Plot, Section, Table};
 
 /// From a handful to more than any fleet has.
 const ENTRIES: &[u32] = &[10, 1_000, 100_000, 1_000_000];
@@ -35,7 +35,7 @@ pub(super) async fn ask(bench: &mut Bench) -> anyhow::Result<Section> {
             for index in order(round, candidates.len()) {
                 let candidate = &mut candidates[index];
                 let messages = bench.choose([30_000, 10_000], [300, 100])[manner];
-                let load = load(candidate.gateway.files.plain, how, messages);
+                let load = load(candidate.gateway.plain, how, messages);
                 let cost = bench.cost(&candidate.gateway, &load).await?;
                 candidate.costs[manner].push(cost);
             }
@@ -43,7 +43,7 @@ pub(super) async fn ask(bench: &mut Bench) -> anyhow::Result<Section> {
     }
     let section = section(&candidates);
     for candidate in candidates {
-        candidate.gateway.stop().await?;
+        bench.end(candidate.gateway).await;
     }
     Ok(section)
 }
@@ -51,7 +51,7 @@ pub(super) async fn ask(bench: &mut Bench) -> anyhow::Result<Section> {
 async fn start(bench: &mut Bench, entries: u32) -> anyhow::Result<Candidate> {
     bench.tell(&format!("entries: a gateway with {entries}"));
     let name = format!("gatepost-{entries}");
-    let gateway = Gateway::start(&GatewaySetup { name, entries, ..bench.setup() }).await?;
+    let gateway = Gateway::start(&GatepostSetup { name, entries, ..bench.setup() }).await?;
     bench.warm_up(&gateway).await?;
     let memory = super::count(gateway.usage()?.memory);
     Ok(Candidate { entries, gateway, memory, costs: Default::default() })
@@ -87,11 +87,10 @@ fn section(candidates: &[Candidate]) -> Section {
         title: "Entries of the policy".to_owned(),
         text: format!(
             "The ratio is that to the shortest policy in the same round. Goal: the longest one within \
-             {:.0} %. Memory is told right after the start; pages of the program are shared out among \
-             the gateways that run by then.",
+             {:.0} %. Memory is told right after the start, without pages of the program.",
             (GOAL - 1.0) * 100.0
         ),
-        tables: vec![table("", &columns, rows.collect())],
+        tables: vec![Table::new("", &columns, rows.collect())],
         plots: plots(candidates),
     }
 }
@@ -110,17 +109,18 @@ fn plots(candidates: &[Candidate]) -> Vec<Plot> {
             series.map(|(manner, &(name, _))| dots(name, over(&|it| quantity(it, manner))));
         series.collect()
     };
-    let x = || logarithmic("entries");
+    let x = || Axis::logarithmic("entries");
     let costs = by_manner(&|it, manner| middle(&it.costs[manner], cpu));
     let ratios =
         by_manner(&|it, manner| middle_ratio(&it.costs[manner], &candidates[0].costs[manner], cpu));
     let started = dots("start", over(&|it| it.gateway.started_in.as_secs_f64()));
     let memory = dots("memory", over(&|it| it.memory / (1024.0 * 1024.0)));
-    let goal = vec![mark(GOAL, "goal")];
+    let goal = vec![Mark::new(GOAL, "goal")];
     vec![
-        plot("Cost of a message", x(), linear("CPU per message (µs)"), costs, vec![]),
-        plot("Cost beside the shortest policy", x(), linear("ratio"), ratios, goal),
-        plot("From start to greeting", x(), linear("seconds"), vec![started], vec![]),
-        plot("Memory", x(), linear("MiB"), vec![memory], vec![]),
+        Plot::new("Cost of a message", x(), Axis::linear("CPU per message (µs)"), costs),
+        Plot::new("Cost beside the shortest policy", x(), Axis::linear("ratio"), ratios)
+            .with_marks(goal),
+        Plot::new("From start to greeting", x(), Axis::linear("seconds"), vec![started]),
+        Plot::new("Memory", x(), Axis::linear("MiB"), vec![memory]),
     ]
 }

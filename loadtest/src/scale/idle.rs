@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::table::{dots, linear, mark, mib, plot, table};
+use super::table::{dots, mib};
 use super::{
-    Bench, Cost, Gateway, GatewaySetup, Listeners, Manner, count, load, middle, middle_ratio,
+    Bench, Cost, Encryption, GatepostSetup, Gateway, Manner, count, load, middle, middle_ratio,
     seconds_between,
 };
-use crate::figures::Section;
+use crate::figures::{Axis, Mark, Plot, Section, Table};
 use crate::rig::client::Door;
 use crate::rig::fleet::Fleet;
 use crate::rig::statistics::median;
@@ -45,14 +45,14 @@ struct Step {
 }
 
 pub(super) async fn ask(bench: &mut Bench) -> anyhow::Result<Section> {
-    let setup = GatewaySetup { listeners: Listeners::PlainAndTls, ..bench.setup() };
+    let setup = GatepostSetup { encryption: Encryption::SecondListener, ..bench.setup() };
     let mut kinds = Vec::new();
     for kind in KINDS {
         let gateway = Gateway::start(&setup).await?;
-        let tls = gateway.files.tls_door().filter(|_| kind == KINDS[1]);
-        let door = tls.unwrap_or_else(|| gateway.files.plain_door());
+        let tls = gateway.tls_door().filter(|_| kind == KINDS[1]);
+        let door = tls.unwrap_or_else(|| gateway.plain_door());
         kinds.push(climb(bench, kind, &gateway, &door).await?);
-        gateway.stop().await?;
+        bench.end(gateway).await;
     }
     Ok(section(&kinds))
 }
@@ -107,7 +107,7 @@ async fn rest_and_send(
     let used = seconds_between(before, gateway.usage()?);
     step.idle_percent.push(used / window.as_secs_f64() * 100.0);
     let messages = bench.choose(20_000, 200);
-    let load = load(gateway.files.plain, Manner::Reused, messages);
+    let load = load(gateway.plain, Manner::Reused, messages);
     step.costs.push(bench.cost(gateway, &load).await?);
     Ok(())
 }
@@ -146,7 +146,7 @@ fn section(kinds: &[Vec<Step>]) -> Section {
                 step.standing.map_or_else(String::new, |standing| standing.to_string()),
             ]
         });
-        table(&format!("Sessions {kind}"), &columns, rows.collect())
+        Table::new(&format!("Sessions {kind}"), &columns, rows.collect())
     });
     let over = |quantity: &dyn Fn(&[Step], &Step) -> f64, from: usize| {
         let series = KINDS.iter().zip(kinds).map(|(kind, steps)| {
@@ -155,22 +155,22 @@ fn section(kinds: &[Vec<Step>]) -> Section {
         });
         series.collect()
     };
-    let x = || linear("idle sessions");
+    let x = || Axis::linear("idle sessions");
     let each = over(&|steps, step| kib_each(steps, step), 1);
     let memory = over(&|_, step| step.memory / (1024.0 * 1024.0), 0);
     let beside = over(&|_, step| middle(&step.costs, cpu), 0);
     let goals = GOALS_KIB.iter().zip(KINDS);
-    let goals = goals.map(|(&goal, kind)| mark(goal, &format!("goal {kind}"))).collect();
+    let goals = goals.map(|(&goal, kind)| Mark::new(goal, &format!("goal {kind}"))).collect();
     Section {
         title: "Idle sessions".to_owned(),
-        text: "Greeted, EHLO answered, and then silent. Memory is that of the process; sockets in the \
+        text: "Greeted, EHLO answered, and then silent. Memory is that of the process, without pages of its binary; sockets in the \
                kernel come on top, with any server."
             .to_owned(),
         tables: tables.collect(),
         plots: vec![
-            plot("Memory of the gateway", x(), linear("MiB"), memory, vec![]),
-            plot("Memory of one session", x(), linear("KiB"), each, goals),
-            plot("Cost of the mail beside them", x(), linear("CPU per message (µs)"), beside, vec![]),
+            Plot::new("Memory of the gateway", x(), Axis::linear("MiB"), memory),
+            Plot::new("Memory of one session", x(), Axis::linear("KiB"), each).with_marks(goals),
+            Plot::new("Cost of the mail beside them", x(), Axis::linear("CPU per message (µs)"), beside),
         ],
     }
 }

@@ -1,10 +1,10 @@
 //! How much later is a message answered through the gateway? At fixed rates, where latency counts from
 //! the moment a message was due.
 
-use super::table::{dots, linear, plot, table};
+use super::table::dots;
 use super::{Bench, Gateway, Load, Manner, count, load, order};
-use crate::figures::Section;
-use crate::rig::load::Percentiles;
+use crate::figures::{Axis, Plot, Section, Table};
+use crate::rig::source::Percentiles;
 use crate::rig::statistics::median;
 
 /// Messages a second, all of them far from what a gateway can do at most.
@@ -23,20 +23,20 @@ pub(super) async fn ask(bench: &mut Bench) -> anyhow::Result<Section> {
     let seconds = bench.choose(10, 1);
     let rates = bench.choose(RATES, RATES_QUICK).iter();
     let mut steps: Vec<_> = rates.map(|&rate| Step { rate, ways: Default::default() }).collect();
-    let targets = [bench.sink.address, gateway.files.plain];
+    let targets = [bench.sink.address, gateway.plain];
     for round in 0..bench.options.rounds {
         for step in &mut steps {
             bench.tell(&format!("latency: round {}, {} messages/s", round + 1, step.rate));
             for way in order(round, targets.len()) {
                 let messages = u64::from(step.rate) * seconds;
                 let load = load(targets[way], Manner::Reused, messages);
-                let outcome = Load { rate: Some(step.rate), ..load }.run().await?;
-                bench.troubles.extend(outcome.trouble());
-                step.ways[way].push(outcome.latency_milliseconds.unwrap_or_default());
+                let report = Load { rate: Some(step.rate), ..load }.run().await?;
+                bench.troubles.extend(report.trouble());
+                step.ways[way].push(report.latency());
             }
         }
     }
-    gateway.stop().await?;
+    bench.end(gateway).await;
     Ok(section(&steps))
 }
 
@@ -71,13 +71,13 @@ fn section(steps: &[Step]) -> Section {
         dots(name, points.collect())
     };
     let series = vec![added("p50", |latency| latency.p50), added("p99", |latency| latency.p99)];
-    let (x, y) = (linear("messages a second"), linear("added latency (µs)"));
+    let (x, y) = (Axis::linear("messages a second"), Axis::linear("added latency (µs)"));
     Section {
         title: "Latency".to_owned(),
         text: "From the moment a message was due to the reply after its final dot, sessions kept; \
                the sink answers at once."
             .to_owned(),
-        tables: vec![table("", &columns, rows.collect())],
-        plots: vec![plot("What the gateway adds", x, y, series, vec![])],
+        tables: vec![Table::new("", &columns, rows.collect())],
+        plots: vec![Plot::new("What the gateway adds", x, y, series)],
     }
 }

@@ -1,8 +1,8 @@
 //! Does cost grow with the number of messages, and with nothing else? CPU linearly, memory not at all.
 
-use super::table::{dots, linear, logarithmic, mib, plot, table};
+use super::table::{dots, mib};
 use super::{Bench, Cost, Gateway, Manner, count, load, middle, middle_ratio};
-use crate::figures::Section;
+use crate::figures::{Axis, Plot, Section, Table};
 use crate::rig::statistics::median;
 
 const MESSAGES: &[u64] = &[1_000, 3_000, 10_000, 30_000, 100_000];
@@ -28,12 +28,12 @@ pub(super) async fn ask(bench: &mut Bench) -> anyhow::Result<Section> {
     for round in 0..bench.options.rounds {
         for step in &mut steps {
             bench.tell(&format!("messages: round {}, {}", round + 1, step.messages));
-            let load = load(gateway.files.plain, Manner::Reused, step.messages);
+            let load = load(gateway.plain, Manner::Reused, step.messages);
             step.costs.push(bench.cost(&gateway, &load).await?);
             step.memory.push(count(gateway.usage()?.memory));
         }
     }
-    gateway.stop().await?;
+    bench.end(gateway).await;
     Ok(section(&steps))
 }
 
@@ -56,7 +56,7 @@ fn section(steps: &[Step]) -> Section {
     let seconds = dots("CPU", over(&|step| middle(&step.costs, |cost| cost.cpu_seconds)));
     let each = dots("CPU", over(&|step| middle(&step.costs, cpu)));
     let memory = dots("memory", over(&|step| median(&step.memory) / (1024.0 * 1024.0)));
-    let x = || logarithmic("messages");
+    let x = || Axis::logarithmic("messages");
     Section {
         title: "Messages".to_owned(),
         text: format!(
@@ -64,11 +64,11 @@ fn section(steps: &[Step]) -> Section {
              to {} messages in the same round.",
             steps[BESIDE].messages
         ),
-        tables: vec![table("", &columns, rows.collect())],
+        tables: vec![Table::new("", &columns, rows.collect())],
         plots: vec![
-            plot("CPU in all", x(), logarithmic("seconds"), vec![seconds], vec![]),
-            plot("CPU per message", x(), linear("µs"), vec![each], vec![]),
-            plot("Memory afterwards", x(), linear("MiB"), vec![memory], vec![]),
+            Plot::new("CPU in all", x(), Axis::logarithmic("seconds"), vec![seconds]),
+            Plot::new("CPU per message", x(), Axis::linear("µs"), vec![each]),
+            Plot::new("Memory afterwards", x(), Axis::linear("MiB"), vec![memory]),
         ],
     }
 }

@@ -3,9 +3,8 @@
 //! A gateway has as many workers as CPUs. The second one shares its CPU with the load, which says
 //! nothing about the highest rate: CPU time per message is the figure here.
 
-use super::table::{bars, linear, mark, named, plot, table};
-use super::{Bench, Cost, Gateway, GatewaySetup, Manner, load, middle, middle_ratio, order};
-use crate::figures::Section;
+use super::{Bench, Cost, GatepostSetup, Gateway, Manner, load, middle, middle_ratio, order};
+use crate::figures::{Axis, Mark, Plot, Section, Series, Style, Table};
 
 /// A message with two workers costs at most this times what it does with one.
 const GOAL: f64 = 1.1;
@@ -18,7 +17,7 @@ pub(super) async fn ask(bench: &mut Bench) -> anyhow::Result<Section> {
     let mut gateways = Vec::new();
     for cpus in [vec![first], vec![first, second]] {
         let name = format!("gatepost-{}-workers", cpus.len());
-        let gateway = Gateway::start(&GatewaySetup { name, cpus, ..bench.setup() }).await?;
+        let gateway = Gateway::start(&GatepostSetup { name, cpus, ..bench.setup() }).await?;
         bench.warm_up(&gateway).await?;
         gateways.push(gateway);
     }
@@ -29,13 +28,13 @@ pub(super) async fn ask(bench: &mut Bench) -> anyhow::Result<Section> {
         for (manner, (_, how)) in MANNERS.into_iter().enumerate() {
             for index in order(round, gateways.len()) {
                 let messages = bench.choose([30_000, 10_000], [300, 100])[manner];
-                let load = load(gateways[index].files.plain, how, messages);
+                let load = load(gateways[index].plain, how, messages);
                 costs[manner][index].push(bench.cost(&gateways[index], &load).await?);
             }
         }
     }
     for gateway in gateways {
-        gateway.stop().await?;
+        bench.end(gateway).await;
     }
     Ok(section(&costs))
 }
@@ -63,15 +62,20 @@ fn section(costs: &[[Vec<Cost>; 2]; 2]) -> Section {
     ];
     let ratios: Vec<_> = costs.iter().map(|[one, two]| middle_ratio(two, one, cpu)).collect();
     let names = MANNERS.map(|(name, _)| name);
-    let bars = vec![bars("two workers beside one", &ratios)];
-    let (x, y) = (named("", &names), linear("ratio of CPU per message"));
+    let points = (0..).map(f64::from).zip(ratios).collect();
+    let bars = vec![Series::new("two workers beside one", Style::Bars, points)];
+    let names = names.map(str::to_owned);
+    let (x, y) = (Axis::named("", names), Axis::linear("ratio of CPU per message"));
     Section {
         title: "Workers".to_owned(),
         text: format!(
             "The second worker has the CPU of the load, so the rates say little. Goal: a ratio of at \
              most {GOAL}."
         ),
-        tables: vec![table("", &columns, rows.collect())],
-        plots: vec![plot("What a second worker costs", x, y, bars, vec![mark(GOAL, "goal")])],
+        tables: vec![Table::new("", &columns, rows.collect())],
+        plots: vec![
+            Plot::new("What a second worker costs", x, y, bars)
+                .with_marks(vec![Mark::new(GOAL, "goal")]),
+        ],
     }
 }

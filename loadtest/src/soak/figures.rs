@@ -6,14 +6,15 @@ use super::history::{Moment, RoundPoint};
 use super::round::Kind;
 use super::verdict::{Judgement, Slope, Verdict};
 use super::{SoakOutcome, clock};
-use crate::figures::{Axis, Figures, Plot, Scale, Section, Series, Style, Table};
+use crate::figures::{Axis, Figures, Plot, Section, Series, Style, Table};
 use crate::process::machine;
 
 const OCTETS_PER_KIB: f64 = 1024.0;
 const OCTETS_PER_MIB: f64 = 1024.0 * 1024.0;
 
 /// How the verdict is reached, for whoever reads the page.
-const HOW_TO_READ: &str = "Judged is the gateway at rest, between two cycles of rounds. The slope is that of Theil and Sen over medians of blocks of time behind \
+const HOW_TO_READ: &str = "Judged is the gateway at rest, between two cycles of rounds. Memory is what no file \
+holds. The slope is that of Theil and Sen over medians of blocks of time behind \
 the warm-up, with the interval that holds it 99 times of 100. It is a leak if even the lower end, over \
 the judged time, is more than the tolerance, and the latter half still rises as fast.";
 
@@ -58,10 +59,7 @@ impl SoakOutcome {
         Section {
             title: "Does it grow?".to_owned(),
             text: HOW_TO_READ.to_owned(),
-            tables: vec![
-                Table { title: String::new(), columns: columns.map(str::to_owned).to_vec(), rows },
-                self.counts_table(),
-            ],
+            tables: vec![Table::new("", &columns, rows), self.counts_table()],
             plots,
         }
     }
@@ -77,8 +75,7 @@ impl SoakOutcome {
             vec!["troubles".to_owned(), self.trouble_count.to_string()],
         ];
         rows.extend(self.troubles.iter().map(|trouble| vec![String::new(), trouble.clone()]));
-        let columns = ["", "count"].map(str::to_owned).to_vec();
-        Table { title: "Every message arrives".to_owned(), columns, rows }
+        Table::new("Every message arrives", &["", "count"], rows)
     }
 
     /// One quantity over time, with the line that was found.
@@ -89,8 +86,7 @@ impl SoakOutcome {
         unit: f64,
         quantity: impl Fn(&super::Sample) -> f64,
     ) -> Plot {
-        let line =
-            |name: &str, points| Series { name: name.to_owned(), style: Style::Line, points };
+        let line = |name, points| Series::new(name, Style::Line, points);
         let measured = |moment| {
             let samples = self.history.samples(moment).iter();
             samples.map(|sample| (sample.hours, quantity(sample))).collect()
@@ -129,17 +125,15 @@ impl SoakOutcome {
         let series = Kind::all(true).iter().filter_map(|&kind| {
             let points = self.history.rounds(kind).iter();
             let points: Vec<_> = points.map(|point| (point.hours, quantity(point))).collect();
-            let series = Series { name: kind.to_string(), style: Style::Line, points };
-            (!series.points.is_empty()).then_some(series)
+            let some = !points.is_empty();
+            some.then(|| Series::new(&kind.to_string(), Style::Line, points))
         });
         plot(name, series.collect())
     }
 }
 
 fn plot(name: &str, series: Vec<Series>) -> Plot {
-    let axis =
-        |label: &str| Axis { label: label.to_owned(), scale: Scale::Linear, names: Vec::new() };
-    Plot { title: name.to_owned(), x: axis("hours"), y: axis(name), series, marks: Vec::new() }
+    Plot::new(name, Axis::linear("hours"), Axis::linear(name), series)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a tolerance has few digits")]

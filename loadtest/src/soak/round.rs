@@ -8,7 +8,8 @@ use super::SoakOptions;
 use super::target::Target;
 use crate::rig::client::{Client, Door};
 use crate::rig::fleet::{Fleet, address};
-use crate::rig::load::{Load, Manner, Outcome};
+use crate::rig::load::{Load, Manner};
+use crate::rig::source::Report;
 
 /// Octets of a message.
 const SIZE: u64 = 4096;
@@ -119,39 +120,39 @@ pub(super) async fn run(
     options: &SoakOptions,
 ) -> anyhow::Result<RoundOutcome> {
     let load = kind.load(target, options);
-    let (outcome, beside) = match kind {
+    let (report, beside) = match kind {
         Kind::Idle => beside_idle(&load, target).await?,
         Kind::HangUps => {
-            let (outcome, beside) = tokio::join!(load.run(), hang_ups(target));
-            (outcome?, beside.err().map(|error| format!("{error:#}")))
+            let (report, beside) = tokio::join!(load.run(), hang_ups(target));
+            (report?, beside.err().map(|error| format!("{error:#}")))
         }
         _ => (load.run().await?, None),
     };
-    let troubles = outcome.trouble().into_iter().chain(beside).collect();
+    let troubles = report.trouble().into_iter().chain(beside).collect();
     Ok(RoundOutcome {
-        asked: outcome.messages.asked,
-        accepted: outcome.messages.accepted,
-        rate: outcome.messages_per_second,
-        p99: outcome.latency_milliseconds.unwrap_or_default().p99,
+        asked: report.messages.asked,
+        accepted: report.messages.accepted,
+        rate: report.messages_per_second,
+        p99: report.latency().p99,
         troubles,
     })
 }
 
 /// A load while sessions stand, which then all still stand.
-async fn beside_idle(load: &Load, target: &Target) -> anyhow::Result<(Outcome, Option<String>)> {
+async fn beside_idle(load: &Load, target: &Target) -> anyhow::Result<(Report, Option<String>)> {
     let doors = [Some(target.door()), target.tls_door()];
     let mut fleets: Vec<_> = doors.into_iter().flatten().map(Fleet::new).collect();
     for fleet in &mut fleets {
         fleet.grow_to(IDLE_SESSIONS).await?;
     }
-    let outcome = load.run().await?;
+    let report = load.run().await?;
     let mut fallen = 0;
     for mut fleet in fleets {
         fallen += IDLE_SESSIONS - fleet.still_standing().await?;
         fleet.leave().await;
     }
     let trouble = (fallen > 0).then(|| format!("{fallen} idle sessions did not last"));
-    Ok((outcome, trouble))
+    Ok((report, trouble))
 }
 
 /// Clients that go away in the middle, at each place of a transaction.

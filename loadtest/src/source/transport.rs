@@ -17,7 +17,7 @@ use crate::tls::{Handshake, TlsClient};
 
 /// A connected transport.
 #[derive(Debug)]
-pub(super) enum Transport {
+pub(crate) enum Transport {
     /// As it is.
     Plain(TcpStream),
     /// Encrypted; in a box, because it is large and most are plain.
@@ -27,7 +27,7 @@ pub(super) enum Transport {
 
 impl Transport {
     /// Connects, from this address if one is given.
-    pub(super) async fn connect(target: SocketAddr, from: Option<IpAddr>) -> io::Result<Self> {
+    pub(crate) async fn connect(target: SocketAddr, from: Option<IpAddr>) -> io::Result<Self> {
         let socket = match target {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -42,7 +42,7 @@ impl Transport {
 
     /// Does the TLS handshake.
     #[cfg(feature = "tls")]
-    pub(super) async fn encrypt(self, client: &TlsClient) -> io::Result<(Self, Handshake)> {
+    pub(crate) async fn encrypt(self, client: &TlsClient) -> io::Result<(Self, Handshake)> {
         let Self::Plain(stream) = self else {
             return Err(io::Error::other("TLS inside of TLS"));
         };
@@ -52,7 +52,7 @@ impl Transport {
     }
 
     /// Writes all slices, in as few system calls as the socket lets it.
-    pub(super) async fn write_slices(&mut self, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+    pub(crate) async fn write_slices(&mut self, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
         let mut rest = slices;
         // Drops empty slices at the front, so that nothing left to write is no slice left.
         IoSlice::advance_slices(&mut rest, 0);
@@ -68,7 +68,7 @@ impl Transport {
 
     /// True if the server has neither closed nor said anything: what it says unasked is the 421 before
     /// it closes (RFC 5321 §3.8). Does not wait.
-    pub(super) async fn stands(&mut self) -> bool {
+    pub(crate) async fn stands(&mut self) -> bool {
         let mut octet = [0; 1];
         let mut buffer = ReadBuf::new(&mut octet);
         future::poll_fn(|context| {

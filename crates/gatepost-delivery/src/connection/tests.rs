@@ -81,7 +81,9 @@ async fn the_second_connection_goes_on_with_the_session_of_the_first() {
                 let state = connection.stream.tls().expect("TLS");
                 assert_eq!(state.handshake_kind(), Some(kind), "{versions:?} {tls:?}");
                 if state.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
-                    let group = state.negotiated_key_exchange_group().map(|group| group.name());
+                    let group = state
+                        .negotiated_key_exchange_group()
+                        .map(rustls::crypto::SupportedKxGroup::name);
                     assert_eq!(group, Some(NamedGroup::X25519MLKEM768), "resumed or not");
                 }
             }

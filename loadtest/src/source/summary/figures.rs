@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use super::text::columns;
 use super::{SecondPoint, Summary};
-use crate::figures::{Axis, Figures, Plot, Scale, Section, Series, Style, Table};
+use crate::figures::{Axis, Figures, Plot, Section, Series, Style, Table};
 
 impl Summary {
     /// What a page shows of this run: `command` repeats it, `began` is RFC 3339, `machine` says where.
@@ -48,7 +48,7 @@ impl Summary {
             rows.push(row("stood at the beginning", &idle.at_beginning));
             rows.push(row("stood at the end", &idle.at_end));
         }
-        let mut tables = vec![table("", &["", "value"], rows)];
+        let mut tables = vec![Table::new("", &["", "value"], rows)];
         let troubles: Vec<_> = self.refusals.iter().chain(&self.failures).collect();
         if !troubles.is_empty() {
             let rows = troubles.iter().map(|trouble| {
@@ -56,7 +56,7 @@ impl Summary {
                 vec![trouble.stage.clone(), trouble.cause.clone(), count, trouble.example.clone()]
             });
             let columns = ["stage", "cause", "messages", "example"];
-            tables.push(table("Refusals and failures", &columns, rows.collect()));
+            tables.push(Table::new("Refusals and failures", &columns, rows.collect()));
         }
         let text = match &self.open_loop {
             None => format!(
@@ -83,17 +83,17 @@ impl Summary {
         let points = self.latency_curve.iter();
         let points =
             points.map(|point| (1.0 / (1.0 - point.percentile / 100.0), point.milliseconds));
-        let curve = plot(
+        let curve = Plot::new(
             "Latency by percentile",
-            axis("one message of (2: p50, 10: p90, 100: p99, 1000: p99.9)", Scale::Logarithmic),
-            axis("at least as slow as (ms)", Scale::Logarithmic),
+            Axis::logarithmic("one message of (2: p50, 10: p90, 100: p99, 1000: p99.9)"),
+            Axis::logarithmic("at least as slow as (ms)"),
             vec![line("message", points.collect())],
         );
         Section {
             title: "Latency".to_owned(),
             text: "Where the time of accepted messages went, in milliseconds; the last row is the whole."
                 .to_owned(),
-            tables: vec![table("Phases (ms)", &heads, rows.collect())],
+            tables: vec![Table::new("Phases (ms)", &heads, rows.collect())],
             plots: if self.latency_curve.is_empty() { Vec::new() } else { vec![curve] },
         }
     }
@@ -102,20 +102,20 @@ impl Summary {
         let over_time = |value: fn(&SecondPoint) -> f64| {
             self.seconds.iter().map(|point| (seconds(point), value(point))).collect()
         };
-        let time = || axis("time (s)", Scale::Linear);
-        let rate = plot(
+        let time = || Axis::linear("time (s)");
+        let rate = Plot::new(
             "Rate",
             time(),
-            axis("messages/s", Scale::Linear),
+            Axis::linear("messages/s"),
             vec![
                 line("accepted", over_time(|point| per_second(point.accepted, point))),
                 line("refused or failed", over_time(|point| per_second(point.not_accepted, point))),
             ],
         );
-        let latency = plot(
+        let latency = Plot::new(
             "Latency",
             time(),
-            axis("latency (ms)", Scale::Logarithmic),
+            Axis::logarithmic("latency (ms)"),
             vec![
                 line("p50", positive(over_time(|point| milliseconds(point.p50_us)))),
                 line("p99", positive(over_time(|point| milliseconds(point.p99_us)))),
@@ -132,21 +132,8 @@ fn row(name: &str, value: &dyn Display) -> Vec<String> {
     vec![name.to_owned(), value.to_string()]
 }
 
-fn table(title: &str, columns: &[&str], rows: Vec<Vec<String>>) -> Table {
-    let columns = columns.iter().map(|&column| column.to_owned()).collect();
-    Table { title: title.to_owned(), columns, rows }
-}
-
-fn axis(label: &str, scale: Scale) -> Axis {
-    Axis { label: label.to_owned(), scale, names: Vec::new() }
-}
-
-fn plot(title: &str, x: Axis, y: Axis, series: Vec<Series>) -> Plot {
-    Plot { title: title.to_owned(), x, y, series, marks: Vec::new() }
-}
-
 fn line(name: &str, points: Vec<(f64, f64)>) -> Series {
-    Series { name: name.to_owned(), style: Style::Line, points }
+    Series::new(name, Style::Line, points)
 }
 
 /// A logarithmic axis has no zero: a second without messages is a gap.
