@@ -1,7 +1,7 @@
 //! Rows, and where counting begins and ends.
 //!
-//! Callgrind is told to count from the moment [`counted`] is entered until it is left, and not inside
-//! [`uncounted`]. Both are found by their names, so they must never be inlined or renamed.
+//! Callgrind is told to count from the moment `counted` is entered until it is left, and not inside
+//! `uncounted`. Both are found by their names, so they must never be inlined or renamed.
 
 use std::{
     future::Future,
