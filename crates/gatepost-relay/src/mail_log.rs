@@ -2,7 +2,7 @@
 //!
 //! Writing an event puts a line into a bounded buffer and never waits for a disk or a pipe: a
 //! thread of its own takes the buffer ten times a second. What does not fit is dropped and
-//! counted; the log is a record, not the promise. [`line`] escapes control characters, so an event is
+//! counted; the log is a record, not the promise. `line.rs` escapes control characters, so an event is
 //! one line whatever a client has sent.
 
 use std::borrow::Cow;

@@ -102,17 +102,21 @@ impl World {
         world
     }
 
-    /// Commits until no message is taken, of whatever length.
+    /// Commits until no message is taken, of whatever length: each was refused since the last one that was
+    /// taken. SQLite may free some of its log meanwhile, so a length that had no room may find some again.
     async fn fill(&mut self) -> usize {
         let before = self.kept.len();
-        let mut has_room = true;
-        while has_room {
-            has_room = false;
-            for length in LENGTHS {
-                has_room |= self.commit(length).await.is_ok();
+        let mut refused = 0;
+        for length in LENGTHS.into_iter().cycle() {
+            match self.commit(length).await {
+                Ok(()) => refused = 0,
+                Err(SpoolError::Full { .. }) => refused += 1,
+                Err(other) => panic!("full, and not {other:?}"),
+            }
+            if refused > LENGTHS.len() {
+                break;
             }
         }
-        self.is_refused().await;
         println!("{} messages taken, {} in the spool", self.kept.len() - before, self.kept.len());
         self.kept.len() - before
     }
