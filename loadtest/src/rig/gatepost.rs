@@ -184,7 +184,7 @@ mod tests {
 
     fn configuration(encryption: Encryption, span: Span) -> (String, Ports) {
         let ports = Ports::free().unwrap();
-        (setup(encryption, span).configuration(Path::new("/work"), &ports).unwrap(), ports)
+        (setup(encryption, span).configuration(Path::new("/srv/load"), &ports).unwrap(), ports)
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
             &format!("bind = [\"{}\"]\n", ports.smtp),
             "hosts = [\"127.0.0.1:2525\"]\n",
             "mode = \"hybrid\"\n",
-            "state_dir = \"/work/state\"\n",
+            "state_dir = \"/srv/load/state\"\n",
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }
