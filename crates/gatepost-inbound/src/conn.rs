@@ -109,8 +109,10 @@ impl Conn {
     pub(crate) fn perform(&mut self, step: Step<Infallible>) -> Result<(), End> {
         match step {
             Step::Close(reply) => {
-                // Only QUIT is answered by a last word that is no refusal.
-                let has_left = reply.is_positive() && self.stream.input().is_empty();
+                // Only QUIT is answered by a last word that is no refusal. Who has said more behind it would
+                // lose its replies to a reset, and with TLS the end is still to be said.
+                let has_left =
+                    reply.is_positive() && self.stream.tls().is_none() && self.stream.is_quiet();
                 let told = self.say_last(&reply);
                 Err(if has_left { End::Left } else { told })
             }
