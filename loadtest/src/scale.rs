@@ -145,6 +145,22 @@ struct Cost {
     latency: Percentiles,
 }
 
+impl Cost {
+    /// Of two halves of one load.
+    fn and(self, other: Self) -> Self {
+        let mean = |quantity: fn(&Self) -> f64| f64::midpoint(quantity(&self), quantity(&other));
+        Self {
+            cpu_seconds: self.cpu_seconds + other.cpu_seconds,
+            cpu_per_message: mean(|cost| cost.cpu_per_message),
+            rate: mean(|cost| cost.rate),
+            latency: Percentiles {
+                p50: mean(|cost| cost.latency.p50),
+                p99: mean(|cost| cost.latency.p99),
+            },
+        }
+    }
+}
+
 impl Bench {
     async fn ask(&mut self, question: Question) -> anyhow::Result<Section> {
         match question {
@@ -204,6 +220,25 @@ impl Bench {
             rate: report.messages_per_second,
             latency: report.latency(),
         })
+    }
+
+    /// A round of the same load through each of these gateways, forth and back, half of it each way: none
+    /// of them is the first, and a machine that gets slower meanwhile does so for all of them alike.
+    async fn round(
+        &mut self,
+        gateways: &[&Gateway],
+        manner: Manner,
+        messages: u64,
+    ) -> anyhow::Result<Vec<Cost>> {
+        let half = |gateway: &Gateway| load(gateway.plain, manner, messages.div_ceil(2));
+        let mut costs = Vec::with_capacity(gateways.len());
+        for gateway in gateways {
+            costs.push(self.cost(gateway, &half(gateway)).await?);
+        }
+        for (gateway, forth) in gateways.iter().zip(&mut costs).rev() {
+            *forth = forth.and(self.cost(gateway, &half(gateway)).await?);
+        }
+        Ok(costs)
     }
 
     /// Ends a gateway; that it does not end well spoils no figure, but is told.
@@ -269,6 +304,14 @@ mod tests {
         let ratio = middle_ratio(&long, &short, |cost| cost.cpu_per_message);
         assert!((ratio - 1.1).abs() < 1e-9, "{ratio}");
         assert!((middle(&short, |cost| cost.cpu_per_message) - 10.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn two_halves_are_one_cost() {
+        let half = |cpu_seconds, rate| Cost { cpu_seconds, rate, ..cost(cpu_seconds * 10.0) };
+        let whole = half(1.0, 100.0).and(half(3.0, 300.0));
+        let told = format!("{} {} {}", whole.cpu_seconds, whole.cpu_per_message, whole.rate);
+        assert_eq!(told, "4 20 200");
     }
 
     #[test]

@@ -40,6 +40,10 @@ const WORKERS: usize = 2;
 const ROWS: &str = "--rows";
 const BUDGETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/budgets.toml");
 
+/// The one of the program: a message allocates.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Rows = fn(&mut Counter<'_>);
 
 fn main() -> ExitCode {

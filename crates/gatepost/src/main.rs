@@ -4,6 +4,12 @@
 use std::process::ExitCode;
 
 use gatepost::{cli, errors};
+use mimalloc::MiMalloc;
+
+/// One that keeps what belongs together in one place: the C library's scatters a message among what a
+/// policy with a million entries has left free, and the message pays for it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let exit = match cli::parse(std::env::args_os()) {

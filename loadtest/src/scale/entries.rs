@@ -3,7 +3,7 @@
 //! All gateways run at the same time, each with its policy, and take turns; those that wait use no CPU.
 
 use super::table::{dots, mib};
-use super::{Bench, Cost, GatepostSetup, Gateway, Manner, load, middle, middle_ratio, order};
+use super::{Bench, Cost, GatepostSetup, Gateway, Manner, middle, middle_ratio};
 use crate::figures::{Axis, Mark, Plot, Section, Table};
 
 /// From a handful to more than any fleet has.
@@ -32,11 +32,10 @@ pub(super) async fn ask(bench: &mut Bench) -> anyhow::Result<Section> {
     for round in 0..bench.options.rounds {
         bench.tell(&format!("entries: round {} of {}", round + 1, bench.options.rounds));
         for (manner, (_, how)) in MANNERS.into_iter().enumerate() {
-            for index in order(round, candidates.len()) {
-                let candidate = &mut candidates[index];
-                let messages = bench.choose([30_000, 10_000], [300, 100])[manner];
-                let load = load(candidate.gateway.plain, how, messages);
-                let cost = bench.cost(&candidate.gateway, &load).await?;
+            let messages = bench.choose([30_000, 10_000], [300, 100])[manner];
+            let gateways: Vec<_> = candidates.iter().map(|it| &it.gateway).collect();
+            let costs = bench.round(&gateways, how, messages).await?;
+            for (candidate, cost) in candidates.iter_mut().zip(costs) {
                 candidate.costs[manner].push(cost);
             }
         }

@@ -3,7 +3,7 @@
 //! A gateway has as many workers as CPUs. The second one shares its CPU with the load, which says
 //! nothing about the highest rate: CPU time per message is the figure here.
 
-use super::{Bench, Cost, GatepostSetup, Gateway, Manner, load, middle, middle_ratio, order};
+use super::{Bench, Cost, GatepostSetup, Gateway, Manner, middle, middle_ratio};
 use crate::figures::{Axis, Mark, Plot, Section, Series, Style, Table};
 
 /// A message with two workers costs at most this times what it does with one.
@@ -21,15 +21,16 @@ pub(super) async fn ask(bench: &mut Bench) -> anyhow::Result<Section> {
         bench.warm_up(&gateway).await?;
         gateways.push(gateway);
     }
+    let turns: Vec<_> = gateways.iter().collect();
     // By manner, then by workers.
     let mut costs: [[Vec<Cost>; 2]; 2] = Default::default();
     for round in 0..bench.options.rounds {
         bench.tell(&format!("workers: round {} of {}", round + 1, bench.options.rounds));
         for (manner, (_, how)) in MANNERS.into_iter().enumerate() {
-            for index in order(round, gateways.len()) {
-                let messages = bench.choose([30_000, 10_000], [300, 100])[manner];
-                let load = load(gateways[index].plain, how, messages);
-                costs[manner][index].push(bench.cost(&gateways[index], &load).await?);
+            let messages = bench.choose([30_000, 10_000], [300, 100])[manner];
+            let each = bench.round(&turns, how, messages).await?;
+            for (costs, cost) in costs[manner].iter_mut().zip(each) {
+                costs.push(cost);
             }
         }
     }
