@@ -311,7 +311,7 @@ impl Pool {
             self.metrics.discarded(reason);
             return Some(connection);
         }
-        connection.stream.release();
+        connection.stream.release_grown();
         self.metrics.idle.increment(1);
         self.idle.push(Idle::new(connection, ready, now));
         self.returned.notify_one();

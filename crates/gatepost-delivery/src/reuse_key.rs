@@ -71,11 +71,12 @@ impl ReuseKey {
         // Field by field, as `opened` has it, without a count of references touched: this is asked
         // for every message, by all threads at once.
         let Self { upstream, address: _, security, ehlo_name, source_address, identity } = self;
-        let current = config.access.peek();
-        let current = current.as_deref();
+        let keys_of_now;
         let (is_same_security, wanted) = match (security, config.tls) {
             (Security::Plain, TlsPolicy::None) => (true, None),
             (Security::Tls { policy, server_name, keys }, wanted) if *policy == wanted => {
+                keys_of_now = config.access.peek();
+                let current = keys_of_now.as_deref();
                 let is_expected = config.server_name.as_ref().is_none_or(|it| it == server_name);
                 let is_same = match current {
                     Some(current) => *keys.0 == *current.fingerprints,

@@ -1,7 +1,7 @@
 //! The upstream's side of one transaction.
 //!
 //! ```text
-//! begin ─► exchange (MAIL, RCPT…, perhaps DATA) ─► go_ahead (354) ─► send … ─► finish
+//! begin ─► exchange (MAIL, RCPT…, perhaps DATA) ─► go_ahead (354) ─► send … ─► finish ─► give_back
 //!              ├──► begin_chunk ─► send … ─► end_chunk, or finish
 //!              └────────────────────────────────────► abandon
 //! ```
@@ -15,7 +15,7 @@ mod ending;
 
 use std::time::Duration;
 
-use gatepost_smtp::client::{Answer, Body, Chunks, Envelope, MailParameters, SentChunk};
+use gatepost_smtp::client::{Answer, Body, Chunks, Envelope, MailParameters, Ready, SentChunk};
 use gatepost_smtp::extension::Capabilities;
 use gatepost_smtp::reply::Reply;
 
@@ -42,6 +42,12 @@ impl Answers {
     pub fn any_positive(&self) -> bool {
         self.mail.iter().chain(&self.recipients).any(Reply::is_positive)
     }
+
+    /// Forgets them, for the next group.
+    pub fn clear(&mut self) {
+        self.mail = None;
+        self.recipients.clear();
+    }
 }
 
 /// An open transaction on a leased connection.
@@ -56,6 +62,8 @@ enum State {
     Body(Body),
     Chunks(Chunks),
     SentChunk(SentChunk),
+    /// It was brought to its end, and the connection can carry another.
+    Ready(Ready),
     /// Something failed: the connection will be closed.
     Broken,
 }
@@ -93,6 +101,7 @@ impl Transaction {
             State::Body(body) => *body.capabilities(),
             State::Chunks(chunks) => *chunks.capabilities(),
             State::SentChunk(chunk) => *chunk.capabilities(),
+            State::Ready(ready) => *ready.capabilities(),
             State::Broken => Capabilities::default(),
         }
     }
@@ -104,7 +113,7 @@ impl Transaction {
             State::Body(body) => body.standing(),
             State::Chunks(chunks) => chunks.standing(),
             State::SentChunk(chunk) => chunk.standing(),
-            State::Broken => 0,
+            State::Ready(_) | State::Broken => 0,
         }
     }
 
@@ -122,6 +131,7 @@ impl Transaction {
         else {
             return Err(Trouble::Desync("the envelope is closed"));
         };
+        answers.recipients.reserve(paths.len());
         let pipelining = envelope.capabilities().pipelining;
         if !pipelining {
             self.collect(&mut envelope, answers).await?;
@@ -205,7 +215,7 @@ impl Transaction {
                 self.state = State::Body(body);
                 return Ok(GoAhead::Data);
             }
-            State::Chunks(_) | State::SentChunk(_) | State::Broken => {
+            State::Chunks(_) | State::SentChunk(_) | State::Ready(_) | State::Broken => {
                 return Err(Trouble::Desync("DATA was not sent"));
             }
         };

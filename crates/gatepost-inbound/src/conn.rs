@@ -20,6 +20,9 @@ use crate::drain::Place;
 
 /// Octets of replies that are gathered before they are sent in any case.
 const REPLIES_OCTETS_MAX: usize = 16 * 1024;
+
+/// Octets of the replies to most envelopes, MAIL to DATA: a buffer that is empty grows once for all of them.
+const REPLIES_OCTETS_USUAL: usize = 192;
 /// Commands in a row that bring no mail (NOOP, RSET, EHLO, VRFY, HELP) before a session is closed.
 /// A pool that asks every few seconds whether its connection lives is far below it in the hour that
 /// a session lasts; a flood is over before it costs anything.
@@ -78,7 +81,11 @@ impl Conn {
 
     /// Appends a reply, to be sent before the next wait.
     pub(crate) fn say(&mut self, reply: &Reply) {
-        reply.encode(self.stream.output());
+        let output = self.stream.output();
+        if output.is_empty() {
+            output.reserve(REPLIES_OCTETS_USUAL);
+        }
+        reply.encode(output);
     }
 
     /// Appends a last reply.

@@ -76,8 +76,9 @@ pub(crate) struct Leg {
     front: Bytes,
     /// Named, not yet asked for.
     pending: Paths,
-    /// Asked for last; [`Leg::answers`] has the replies to them.
+    /// Asked for last; [`Leg::answers`] has the replies to them. Empty if they are all who are accepted.
     asked: Paths,
+    asked_are: Asked,
     /// The upstream has accepted these.
     accepted: Paths,
     answers: Answers,
@@ -93,6 +94,16 @@ pub(crate) struct Leg {
     decided: Decided,
     is_unreached: bool,
     has_put_off: bool,
+}
+
+/// Where those stand who were asked for last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// In a list of their own.
+    Apart,
+    /// In the list of those who are accepted: they are all of it, as in most transactions, and no list
+    /// is copied.
+    Accepted,
 }
 
 #[allow(clippy::large_enum_variant)] // one per transaction, and nearly always the large one
@@ -143,6 +154,7 @@ impl Leg {
             front: Bytes::new(),
             pending: Paths::default(),
             asked: Paths::default(),
+            asked_are: Asked::Apart,
             accepted: Paths::default(),
             answers: Answers::default(),
             asked_before: 0,

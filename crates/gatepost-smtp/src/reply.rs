@@ -106,18 +106,21 @@ impl EnhancedStatus {
     /// Reads the status that begins a reply text, if its class agrees with the code
     /// (RFC 2034 §4), and says where the text goes on.
     fn split_from(text: &[u8], code: ReplyCode) -> Option<(Self, usize)> {
-        let end = text.iter().position(|&b| b == b' ').unwrap_or(text.len());
-        let mut parts = text[..end].split(|&b| b == b'.');
-        let (class, subject, detail) = (parts.next()?, parts.next()?, parts.next()?);
-        if parts.next().is_some()
-            || class != [code.digits()[0]]
-            || !matches!(class, b"2" | b"4" | b"5")
-        {
+        let &[class @ (b'2' | b'4' | b'5'), b'.', ..] = text else { return None };
+        if class != code.digits()[0] {
             return None;
         }
-        let status =
-            Self { class: class[0] - b'0', subject: number(subject)?, detail: number(detail)? };
-        Some((status, (end + 1).min(text.len())))
+        let (subject, end) = number(text, "2.".len())?;
+        if text.get(end) != Some(&b'.') {
+            return None;
+        }
+        let (detail, end) = number(text, end + 1)?;
+        let goes_on = match text.get(end) {
+            None => end,
+            Some(b' ') => end + 1,
+            Some(_) => return None,
+        };
+        Some((Self { class: class - b'0', subject, detail }, goes_on))
     }
 }
 
@@ -186,11 +189,25 @@ impl Reply {
         Self { code, enhanced: Some(enhanced), text }
     }
 
+    /// The same of a single line, out of a buffer. Copied: a slice would keep the whole buffer alive for
+    /// the sake of a few octets.
+    pub(crate) fn heard_line(code: ReplyCode, line: &[u8]) -> Self {
+        let status = EnhancedStatus::split_from(line, code);
+        let text = status.map_or(line, |(_, at)| &line[at..]);
+        let enhanced = status.map(|(enhanced, _)| enhanced);
+        Self { code, enhanced, text: Bytes::copy_from_slice(text) }
+    }
+
     /// The same reply with an enhanced status code: its own, or the undefined one of its class.
     #[must_use]
     pub fn with_status(mut self) -> Self {
-        self.enhanced.get_or_insert(EnhancedStatus::undefined(self.code.severity()));
+        self.add_status();
         self
+    }
+
+    /// Gives it an enhanced status code if it has none: the undefined one of its class.
+    pub fn add_status(&mut self) {
+        self.enhanced.get_or_insert(EnhancedStatus::undefined(self.code.severity()));
     }
 
     /// The reply code.
@@ -304,14 +321,20 @@ fn put_status(status: EnhancedStatus, out: &mut BytesMut) {
     out.put_u8(b' ');
 }
 
-/// One to three digits, as subject and detail are written (RFC 3463 §2).
-fn number(digits: &[u8]) -> Option<u16> {
-    if digits.is_empty() || digits.len() > 3 || (digits.len() > 1 && digits[0] == b'0') {
-        return None;
+/// One to three digits from `start` on, as subject and detail are written (RFC 3463 §2): the number, and
+/// where they end.
+fn number(text: &[u8], start: usize) -> Option<(u16, usize)> {
+    let mut number = 0;
+    let mut end = start;
+    while let Some(&digit @ b'0'..=b'9') = text.get(end) {
+        // A fourth, or one behind a zero in front.
+        if end == start + 3 || (end > start && number == 0) {
+            return None;
+        }
+        number = number * 10 + u16::from(digit - b'0');
+        end += 1;
     }
-    digits.iter().try_fold(0, |sum, &digit| {
-        digit.is_ascii_digit().then(|| sum * 10 + u16::from(digit - b'0'))
-    })
+    (end > start).then_some((number, end))
 }
 
 #[cfg(test)]
@@ -354,6 +377,12 @@ mod tests {
         assert_eq!(heard(250, b"2.1 odd").enhanced(), None);
         assert_eq!(heard(250, b"2.01.1 odd").enhanced(), None);
         assert_eq!(heard(354, b"3.0.0 go").enhanced(), None);
+        for odd in ["2..1 odd", "2.1. odd", "2.1.1odd", "2.1.1.1 odd", "2.1000.1 odd", "2.1.00 odd"]
+        {
+            let reply = heard(250, odd.as_bytes());
+            assert_eq!((reply.enhanced(), reply.text()), (None, odd.as_bytes()));
+        }
+        assert_eq!(heard(250, b"2.100.999 x").enhanced(), Some(EnhancedStatus::new(2, 100, 999)));
         assert_eq!(heard(250, b"2.0.0").text(), b"");
         assert_eq!(heard(550, b"5.1.1 a\n5.1.1 b").text(), b"a\nb");
         assert_eq!(wire(&heard(450, b"busy").with_status()), "450 4.0.0 busy\r\n");

@@ -200,6 +200,16 @@ impl Stream {
         }
     }
 
+    /// Gives back buffers that hold nothing and have grown. Those that any message needs are kept: for a
+    /// peer that waits for the next one, of whom there are few.
+    pub fn release_grown(&mut self) {
+        // Only what is larger than a first read can make room for more.
+        let has_grown = |buffer: &mut BytesMut| buffer.try_reclaim(READ_OCTETS_MIN + 1);
+        if self.is_block || has_grown(&mut self.input) || has_grown(&mut self.output) {
+            self.release();
+        }
+    }
+
     /// Sends everything gathered in [`Stream::output`].
     pub async fn flush(&mut self) -> Result<(), StreamError> {
         self.flush_with(Bytes::new()).await

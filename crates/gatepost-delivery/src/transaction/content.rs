@@ -10,7 +10,7 @@ use gatepost_smtp::client::{Chunked, Desync, Final, SentChunk};
 use gatepost_smtp::reply::{Reply, Severity};
 use gatepost_stream::{Flushed, StreamError};
 
-use super::ending::{is_beyond_reset, keep};
+use super::ending::{is_beyond_reset, is_leaving};
 use super::{State, Transaction};
 use crate::trouble::Trouble;
 
@@ -23,7 +23,7 @@ impl Transaction {
                 envelope.into_chunks().map_err(|_| Trouble::Desync("a reply is owed"))?
             }
             State::Chunks(chunks) => chunks,
-            State::Body(_) | State::SentChunk(_) | State::Broken => {
+            State::Body(_) | State::SentChunk(_) | State::Ready(_) | State::Broken => {
                 return Err(Trouble::Desync("no chunk was awaited"));
             }
         };
@@ -81,11 +81,12 @@ impl Transaction {
     }
 
     /// Sends the last content, and waits for the upstream's word. With DATA the terminator is in it;
-    /// in a chunk it is the rest of what the last BDAT has announced.
+    /// in a chunk it is the rest of what the last BDAT has announced. What remains is to
+    /// [`Transaction::give_back`] the connection.
     ///
     /// An `Err` of [`Unfinished::BeforeDot`] means that the upstream cannot have the message;
     /// [`Unfinished::AfterDot`] that nobody knows.
-    pub async fn finish(mut self, last: Bytes, within: Duration) -> Result<Reply, Unfinished> {
+    pub async fn finish(&mut self, last: Bytes, within: Duration) -> Result<Reply, Unfinished> {
         match self.send(last).await {
             Ok(Sent::All) => {}
             Ok(Sent::Interrupted(reply)) => return Ok(reply),
@@ -94,7 +95,7 @@ impl Transaction {
         let last = match std::mem::replace(&mut self.state, State::Broken) {
             State::Body(body) => Last::Dot(body.finish()),
             State::SentChunk(chunk) => Last::Chunk(chunk),
-            State::Envelope(_) | State::Chunks(_) | State::Broken => {
+            State::Envelope(_) | State::Chunks(_) | State::Ready(_) | State::Broken => {
                 return Err(Unfinished::BeforeDot(Trouble::Desync("no data was awaited")));
             }
         };
@@ -105,12 +106,10 @@ impl Transaction {
             self.lease.accepted();
         }
         match ended {
-            Chunked::Ready(ready) => keep(self.lease, ready, &reply),
+            Chunked::Ready(_) if is_leaving(&reply) => {}
+            Chunked::Ready(ready) => self.state = State::Ready(ready),
             Chunked::More(_) if is_beyond_reset(&reply) => {}
-            Chunked::More(chunks) => {
-                self.state = State::Chunks(chunks);
-                self.abandon();
-            }
+            Chunked::More(chunks) => self.state = State::Chunks(chunks),
         }
         Ok(reply)
     }

@@ -7,6 +7,16 @@ use crate::pool::Lease;
 use crate::trouble::Trouble;
 
 impl Transaction {
+    /// After [`Transaction::finish`]: gives the connection back, or closes it if it is not in order.
+    pub fn give_back(self) {
+        match self.state {
+            State::Ready(ready) => self.lease.give_back(ready),
+            // The upstream has refused the last chunk, and may keep the envelope.
+            State::Chunks(_) => self.abandon(),
+            State::Envelope(_) | State::Body(_) | State::SentChunk(_) | State::Broken => {}
+        }
+    }
+
     /// Gives the transaction up before its data, and the connection back if it is in order. That
     /// takes a round trip which nobody has to wait for: it is a task of its own.
     pub fn abandon(self) {
@@ -46,6 +56,7 @@ impl Transaction {
                 }
                 return;
             }
+            State::Ready(ready) => return lease.give_back(ready),
             State::Body(_) | State::SentChunk(_) | State::Broken => return,
         };
         let Some(reply) = ask(&mut lease).await else { return };
@@ -74,7 +85,7 @@ pub(super) fn is_beyond_reset(reply: &Reply) -> bool {
 }
 
 /// Back into the pool, unless the upstream is leaving.
-pub(super) fn keep(lease: Lease, ready: gatepost_smtp::client::Ready, last: &Reply) {
+fn keep(lease: Lease, ready: gatepost_smtp::client::Ready, last: &Reply) {
     if !is_leaving(last) {
         lease.give_back(ready);
     }

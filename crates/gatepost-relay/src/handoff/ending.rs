@@ -160,9 +160,10 @@ impl Handoff {
 
     /// The upstream has the message but for its end.
     async fn end_upstream(&mut self, last: Last, origin: &Origin<'_>) -> Ended {
-        let relay = self.relay.clone();
         let mut parts = Vec::new();
-        if let Some(spool) = relay.spool.as_ref().filter(|_| self.keep.is_owed()) {
+        if let Some(relay) = self.keep.is_owed().then(|| self.relay.clone())
+            && let Some(spool) = &relay.spool
+        {
             let owed = self.keep.commit_owed((&relay, spool), &self.message, origin);
             match Box::pin(owed).await {
                 Ok(committed) => parts = committed,
@@ -175,15 +176,16 @@ impl Handoff {
             }
         }
         let accepted = self.leg.take_accepted();
-        // Boxed, because it may stay for longer than the client does; and so is what seldom happens.
-        let mut finishing = Box::pin(self.leg.take().finish(last.octets()));
         let ending = if self.mode == Mode::Hybrid {
-            match tokio::time::timeout(relay.config.answer_within, &mut finishing).await {
+            // Boxed, because it may stay for longer than the client does; and so is what seldom happens.
+            let mut leg = self.leg.take();
+            let mut finishing = Box::pin(async move { leg.finish(last.octets()).await });
+            match tokio::time::timeout(self.relay.config.answer_within, &mut finishing).await {
                 Ok(ending) => ending,
                 Err(_) => return Box::pin(self.leave(finishing, parts, accepted, origin)).await,
             }
         } else {
-            finishing.await
+            self.leg.finish(last.octets()).await
         };
         match ending {
             Ending::Accepted(reply) if parts.is_empty() => {

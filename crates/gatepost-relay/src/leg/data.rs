@@ -3,7 +3,7 @@
 //! What must not be relayed is found here, whether the upstream still listens or not.
 
 use bytes::Bytes;
-use gatepost_delivery::{GoAhead, Sent, Transaction, Unfinished};
+use gatepost_delivery::{GoAhead, Sent, Unfinished};
 use gatepost_smtp::reply::Reply;
 use gatepost_smtp::server::replies::NO_VALID_RECIPIENTS;
 use tokio::time::Instant;
@@ -61,16 +61,29 @@ impl Leg {
     }
 
     /// Sends the last octets, with the terminator or as the rest of the last chunk, and brings the
-    /// upstream's word on the message back.
-    pub(crate) async fn finish(mut self, last: Bytes) -> Ending {
+    /// upstream's word on the message back. After that the leg holds nothing of it.
+    pub(crate) async fn finish(&mut self, last: Bytes) -> Ending {
         if self.inspect(&last) {
             self.go_ahead().await;
         }
-        match std::mem::replace(&mut self.link, Link::Unopened) {
-            Link::Open(transaction) => self.end(transaction, last).await,
-            Link::Closed(reply) => self.refused(reply),
-            Link::Unopened => self.refused(NO_VALID_RECIPIENTS),
+        let Link::Open(transaction) = &mut self.link else {
+            return match std::mem::replace(&mut self.link, Link::Unopened) {
+                Link::Closed(reply) => self.refused(reply),
+                Link::Unopened | Link::Open(_) => self.refused(NO_VALID_RECIPIENTS),
+            };
+        };
+        let finished = {
+            let dot = Instant::now();
+            let mut cut_off = CutOff { outlet: &self.outlet, id: self.mail.id, armed: true };
+            let finished = transaction.finish(last, self.terms.final_reply_timeout).await;
+            cut_off.armed = false;
+            self.outlet.metrics.duration.record(dot.elapsed());
+            finished
+        };
+        if let Link::Open(transaction) = std::mem::replace(&mut self.link, Link::Unopened) {
+            transaction.give_back();
         }
+        self.end(finished)
     }
 
     /// DATA went out with recipients of whom none stands: ends the upstream's transaction. The next
@@ -89,13 +102,8 @@ impl Leg {
         }
     }
 
-    async fn end(&mut self, transaction: Transaction, last: Bytes) -> Ending {
-        let dot = Instant::now();
-        let mut cut_off = CutOff { outlet: &self.outlet, id: self.mail.id, armed: true };
-        let finished = transaction.finish(last, self.terms.final_reply_timeout).await;
-        cut_off.armed = false;
-        drop(cut_off);
-        self.outlet.metrics.duration.record(dot.elapsed());
+    /// What the upstream's last word means.
+    fn end(&mut self, finished: Result<Reply, Unfinished>) -> Ending {
         let reply = match finished {
             Ok(reply) if reply.is_positive() => {
                 self.outlet.accepted();

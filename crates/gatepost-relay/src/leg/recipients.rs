@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use gatepost_delivery::{Answers, DataFollows, Paths, Transaction, Trouble};
+use gatepost_delivery::{DataFollows, Paths, Transaction, Trouble};
 use gatepost_smtp::client::MailParameters;
 use gatepost_smtp::dsn::{Occasion, RcptDsn};
 use gatepost_smtp::extension::Capabilities;
 use gatepost_smtp::reply::Reply;
 
-use super::{Leg, Link, TellsSuccess};
+use super::{Asked, Leg, Link, TellsSuccess};
 use crate::trouble::Stage;
 
 const TOO_LARGE_UPSTREAM: Reply =
@@ -69,6 +69,7 @@ impl Leg {
             self.reason = None;
         }
         self.asked.truncate(0);
+        self.asked_are = Asked::Apart;
         std::mem::swap(&mut self.pending, &mut self.asked);
         if self.asked.is_empty() {
             return;
@@ -93,16 +94,25 @@ impl Leg {
         &mut self,
         mut other: impl FnMut((&[u8], &[u8]), &Reply) -> Option<Reply>,
     ) {
-        for (recipient, reply) in self.asked.with_parameters().zip(&mut self.replies) {
+        let mut replies = std::mem::take(&mut self.replies);
+        for (recipient, reply) in self.asked().with_parameters().zip(&mut replies) {
             if let Some(other) = other(recipient, reply) {
                 *reply = other;
             }
         }
+        self.replies = replies;
     }
 
     /// The recipients that were asked for last, and the upstream's word on each.
     pub(crate) fn answers(&self) -> impl Iterator<Item = (&[u8], &Reply)> {
-        self.asked.iter().zip(&self.replies)
+        self.asked().iter().zip(&self.replies)
+    }
+
+    const fn asked(&self) -> &Paths {
+        match self.asked_are {
+            Asked::Apart => &self.asked,
+            Asked::Accepted => &self.accepted,
+        }
     }
 
     /// Opens the transaction, on a new connection if a reused one turns out dead before anything
@@ -145,7 +155,7 @@ impl Leg {
         transaction: &mut Transaction,
         data: DataFollows,
     ) -> Result<(), Trouble> {
-        self.answers = Answers::default();
+        self.answers.clear();
         let askable = || self.askable(&transaction.capabilities());
         let mut all = askable();
         if self.asked.with_parameters().all(|recipient| all.refusal(recipient).is_none()) {
@@ -165,6 +175,9 @@ impl Leg {
             let reply = self.outlet.hear(Stage::Mail, reply);
             transaction.abandon();
             return Err(reply);
+        }
+        if self.all_are_accepted() {
+            return Ok(transaction);
         }
         let mut askable = self.askable(&transaction.capabilities());
         let mut answers = self.answers.recipients.drain(..);
@@ -187,6 +200,23 @@ impl Leg {
         }
         drop(answers);
         Ok(transaction)
+    }
+
+    /// Takes the answers over as they are, where the first group was asked for whole and is accepted
+    /// whole. False if it is not so, and nothing is taken.
+    fn all_are_accepted(&mut self) -> bool {
+        let answers = &mut self.answers.recipients;
+        let is_so = self.accepted.is_empty()
+            && answers.len() == self.asked.len()
+            && answers.iter().all(Reply::is_positive);
+        if is_so {
+            self.asked_before = self.asked_before.saturating_add(answers.len() as u32);
+            answers.iter_mut().for_each(Reply::add_status);
+            std::mem::swap(answers, &mut self.replies);
+            std::mem::swap(&mut self.asked, &mut self.accepted);
+            self.asked_are = Asked::Accepted;
+        }
+        is_so
     }
 
     fn askable(&self, offered: &Capabilities) -> Askable {

@@ -36,41 +36,50 @@ pub fn next_reply(input: &mut BytesMut) -> Result<Option<Reply>, ReplyFault> {
                 Ok(None)
             };
         };
-        let (code, last) = line(&input[octets..=octets + feed])?;
+        let Line { code, text, is_last } = line(&input[octets..=octets + feed])?;
         octets += feed + 1;
         if octets > REPLY_OCTETS_MAX {
             return Err(ReplyFault::TooLong);
         }
-        if *first.get_or_insert(code) != code {
+        if first.is_some_and(|first| first != code) {
             return Err(ReplyFault::CodeChanged);
         }
-        if last {
-            let text = text(&input[..octets]);
+        if is_last {
+            let reply = match first {
+                None => Reply::heard_line(code, text),
+                Some(_) => Reply::heard(code, texts(&input[..octets])),
+            };
             input.advance(octets);
-            return Ok(Some(Reply::heard(code, text)));
+            return Ok(Some(reply));
         }
+        first = Some(code);
     }
 }
 
-/// One line with its CRLF: its code, and whether it is the last.
-fn line(line: &[u8]) -> Result<(ReplyCode, bool), ReplyFault> {
+/// A line of a reply.
+struct Line<'a> {
+    code: ReplyCode,
+    text: &'a [u8],
+    is_last: bool,
+}
+
+/// Reads one line with its CRLF.
+fn line(line: &[u8]) -> Result<Line<'_>, ReplyFault> {
     let content = line.strip_suffix(b"\r\n").ok_or(ReplyFault::Malformed)?;
     let (digits, rest) = content.split_at_checked(3).ok_or(ReplyFault::Malformed)?;
     let code = ReplyCode::parse(digits).ok_or(ReplyFault::Malformed)?;
-    match rest.first() {
-        None | Some(b' ') => Ok((code, true)),
-        Some(b'-') => Ok((code, false)),
-        Some(_) => Err(ReplyFault::Malformed),
-    }
+    let (text, is_last) = match rest {
+        [] => (rest, true),
+        [b' ', text @ ..] => (text, true),
+        [b'-', text @ ..] => (text, false),
+        _ => return Err(ReplyFault::Malformed),
+    };
+    Ok(Line { code, text, is_last })
 }
 
-/// The text of a whole reply, lines separated by LF. Copied: a slice would keep the whole read
-/// buffer alive for the sake of a few octets.
-fn text(reply: &[u8]) -> Bytes {
+/// The text of a reply of several lines, separated by LF. Copied, like that of one line.
+fn texts(reply: &[u8]) -> Bytes {
     let content = &reply[..reply.len() - 2];
-    if !content.contains(&b'\n') {
-        return Bytes::copy_from_slice(content.get(4..).unwrap_or_default());
-    }
     let texts: Vec<&[u8]> = content
         .split(|&b| b == b'\n')
         .map(|line| line.get(4..).unwrap_or_default().trim_ascii_end())

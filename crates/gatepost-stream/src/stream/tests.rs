@@ -191,4 +191,27 @@ async fn small_reads_take_no_block() {
     assert_eq!(stream.deadline.clock().spare().len(), 0);
 }
 
+#[tokio::test]
+async fn what_any_message_needs_is_kept_and_what_has_grown_is_not() {
+    let (mut stream, mut far) = pair(Duration::from_secs(5)).await;
+    let mut one = async |stream: &mut Stream| {
+        far.write_all(b"250 Ok\r\n").await.expect("sent");
+        stream.fill().await.expect("read");
+        stream.input_mut().advance(8);
+        stream.release_grown();
+        stream.input.capacity() + stream.output.capacity()
+    };
+    let kept = one(&mut stream).await;
+    assert!((1..=READ_OCTETS_MIN).contains(&kept), "{kept}");
+    for _ in 0..3 {
+        assert!(one(&mut stream).await <= READ_OCTETS_MIN, "it does not grow");
+    }
+    stream.output().reserve(READ_OCTETS_MIN + 1);
+    assert_eq!(one(&mut stream).await, 0);
+    let large = read_large(&mut stream, &mut far).await;
+    stream.release_grown();
+    assert_eq!(stream.input.capacity(), 0);
+    drop(large);
+}
+
 const LARGE_OCTETS: usize = 1 << 20;

@@ -393,6 +393,7 @@ async fn rset_is_said_to_those_that_need_it() {
     transaction.data().await.expect("sent");
     transaction.go_ahead().await.expect("354");
     transaction.finish("Subject: x\r\n\r\n.\r\n".into(), PATIENCE).await.expect("accepted");
+    transaction.give_back();
     envelope(leased(&upstream).await).await.expect("polite").abandon();
     settled(&upstream).await;
     envelope(leased(&upstream).await).await.expect("polite").abandon();
