@@ -1,15 +1,19 @@
 //! The trace field that is put in front of every message (RFC 5321 §4.4, RFC 5322 §3.6.7).
 
-use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
 use bytes::Bytes;
 use gatepost_policy::network::Network;
+use gatepost_smtp::ascii::{self, Latest, Text};
+use jiff::fmt::StdFmtWrite;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use jiff::tz::TimeZone;
 
 use crate::config::ReceivedStyle;
 use gatepost_relay::Id;
+
+/// Octets of the longest date (RFC 5322 §3.3).
+const DATE_OCTETS_MAX: usize = "Sat, 21 Nov 2026 22:05:09 +0000".len();
 
 /// What a `Received:` line says.
 pub(crate) struct Received<'a> {
@@ -35,26 +39,51 @@ impl Received<'_> {
     pub(crate) fn line(&self, style: ReceivedStyle) -> Bytes {
         /// Most lines; one for every message, so it is written without pieces of its own.
         const LINE_OCTETS: usize = 192;
-        static DATE: DateTimePrinter = DateTimePrinter::new();
-        let mut line = String::with_capacity(LINE_OCTETS);
-        line.push_str("Received: ");
+        let mut line = Vec::with_capacity(LINE_OCTETS);
+        line.extend_from_slice(b"Received: ");
         if style == ReceivedStyle::Full || !is_internal(self.client) {
-            line.push_str("from ");
-            line.extend(self.helo.chars().map(printable));
-            // A String takes everything.
-            let _ = write!(line, " ({}) ", Literal(self.client));
+            line.extend_from_slice(b"from ");
+            put_name(self.helo, &mut line);
+            // An address literal (RFC 5321 §4.1.3).
+            let tag: &[u8] = if self.client.is_ipv4() { b" ([" } else { b" ([IPv6:" };
+            line.extend_from_slice(tag);
+            line.extend_from_slice(ascii::address(self.client).as_bytes());
+            line.extend_from_slice(b"]) ");
         }
-        line.push_str("by ");
-        line.push_str(self.hostname);
-        line.push_str(match self.protocol {
-            Protocol::Esmtp => " with ESMTP id ",
-            Protocol::Esmtps => " with ESMTPS id ",
-            Protocol::Esmtpsa => " with ESMTPSA id ",
+        line.extend_from_slice(b"by ");
+        line.extend_from_slice(self.hostname.as_bytes());
+        line.extend_from_slice(match self.protocol {
+            Protocol::Esmtp => b" with ESMTP id ",
+            Protocol::Esmtps => b" with ESMTPS id ",
+            Protocol::Esmtpsa => b" with ESMTPSA id ",
         });
-        let _ = write!(line, "{}; ", self.id);
-        let _ = DATE.print_zoned(&self.at.to_zoned(TimeZone::UTC), &mut line);
-        line.push_str("\r\n");
+        line.extend_from_slice(self.id.text().as_bytes());
+        line.extend_from_slice(b"; ");
+        line.extend_from_slice(self.date().as_bytes());
+        line.extend_from_slice(b"\r\n");
         Bytes::from(line)
+    }
+
+    /// The date, worded once for all messages of a second.
+    fn date(&self) -> Text<DATE_OCTETS_MAX> {
+        static PRINTER: DateTimePrinter = DateTimePrinter::new();
+        thread_local! {
+            static SECOND: Latest<DATE_OCTETS_MAX> = const { Latest::new() };
+        }
+        let word = |text: &mut Text<DATE_OCTETS_MAX>| {
+            // A Text takes everything.
+            let _ = PRINTER.print_zoned(&self.at.to_zoned(TimeZone::UTC), StdFmtWrite(text));
+        };
+        SECOND.with(|latest| latest.of(self.at.as_second(), word))
+    }
+}
+
+/// Adds what a client calls itself: nearly always ASCII, which is looked up octet by octet.
+fn put_name(name: &str, line: &mut Vec<u8>) {
+    if name.is_ascii() {
+        line.extend(name.bytes().map(|octet| PRINTABLE[usize::from(octet)]));
+    } else {
+        line.extend(name.chars().map(|c| u8::try_from(c).map_or(b'?', printable)));
     }
 }
 
@@ -64,23 +93,22 @@ fn is_internal(address: IpAddr) -> bool {
     Network::new(address, octets_bits).is_ok_and(|host| !host.is_public())
 }
 
-/// A character of a client's name for itself, if it can neither end the field's words nor open a comment.
-const fn printable(c: char) -> char {
-    match c {
-        '0'..='9' | 'A'..='Z' | 'a'..='z' | '.' | '-' | '_' | ':' | '[' | ']' => c,
-        _ => '?',
+/// [`printable`], looked up.
+const PRINTABLE: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut octet = 0;
+    while octet < table.len() {
+        table[octet] = printable(octet as u8);
+        octet += 1;
     }
-}
+    table
+};
 
-/// An address literal (RFC 5321 §4.1.3).
-struct Literal(IpAddr);
-
-impl fmt::Display for Literal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            IpAddr::V4(address) => write!(f, "[{address}]"),
-            IpAddr::V6(address) => write!(f, "[IPv6:{address}]"),
-        }
+/// A character of a client's name for itself, if it can neither end the field's words nor open a comment.
+const fn printable(octet: u8) -> u8 {
+    match octet {
+        b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'.' | b'-' | b'_' | b':' | b'[' | b']' => octet,
+        _ => b'?',
     }
 }
 
@@ -88,6 +116,7 @@ impl fmt::Display for Literal {
 mod tests {
     use super::*;
     use gatepost_relay::Ids;
+    use proptest::prelude::*;
 
     fn line(client: &str, helo: &str, style: ReceivedStyle) -> String {
         let received = Received {
@@ -96,7 +125,7 @@ mod tests {
             hostname: "relay.example.com",
             protocol: Protocol::Esmtp,
             id: Ids::new().next(),
-            at: "2026-11-21T22:05:09Z".parse().expect("a time"),
+            at: "2026-11-21T22:05:09.7Z".parse().expect("a time"),
         };
         String::from_utf8(received.line(style).to_vec()).expect("ASCII")
     }
@@ -129,6 +158,36 @@ mod tests {
     fn a_name_cannot_say_more_than_a_name() {
         let odd = line("10.0.0.1", "a) by evil (; x", ReceivedStyle::Full);
         assert!(odd.starts_with("Received: from a??by?evil????x ([10.0.0.1])"), "{odd}");
+        let odd = line("10.0.0.1", "[a_B:9]\u{e9}\u{20ac}(.-", ReceivedStyle::Full);
+        assert!(odd.starts_with("Received: from [a_B:9]???.- ([10.0.0.1])"), "{odd}");
         assert!(line("10.0.0.1", &"x".repeat(255), ReceivedStyle::Full).len() < 998);
+    }
+
+    proptest! {
+        #[test]
+        fn dates_are_those_of_their_seconds(
+            at in prop::collection::vec((1_790_000_000_i64..1_790_000_003, 0..1_000_000_000), 1..9),
+            other in 0_i64..200_000_000_000,
+        ) {
+            let all = at.into_iter().chain([(other, 1)]);
+            for (second, nanosecond) in all {
+                let at = jiff::Timestamp::new(second, nanosecond).expect("a moment");
+                let zoned = at.to_zoned(TimeZone::UTC);
+                let expected = jiff::fmt::rfc2822::to_string(&zoned).expect("a year of ours");
+                let received = Received {
+                    helo: "a",
+                    client: [10, 0, 0, 1].into(),
+                    hostname: "b",
+                    protocol: Protocol::Esmtps,
+                    id: Ids::new().next(),
+                    at,
+                };
+                let id = received.id;
+                let line = received.line(ReceivedStyle::Full);
+                let expected =
+                    format!("Received: from a ([10.0.0.1]) by b with ESMTPS id {id}; {expected}\r\n");
+                prop_assert_eq!(str::from_utf8(&line), Ok(&*expected));
+            }
+        }
     }
 }

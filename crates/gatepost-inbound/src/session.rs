@@ -11,6 +11,7 @@ use gatepost_policy::generation::Generation;
 use gatepost_policy::state::Connection;
 use gatepost_policy::usage::Use;
 use gatepost_relay::{Message, Origin};
+use gatepost_smtp::ascii::Text;
 use gatepost_smtp::command::Mail;
 use gatepost_smtp::path::ReversePathBuf;
 use gatepost_smtp::reply::Reply;
@@ -362,11 +363,11 @@ impl Session {
     /// Where this session's messages come from, for the log.
     pub(crate) fn origin<'a>(&'a self, names: &'a OriginNames, hello: &'a Hello) -> Origin<'a> {
         Origin {
-            session_id: &names.session_id,
+            session_id: names.session_id.as_str(),
             listener: &self.listener.config.name,
             entry: Some(self.entry.id()),
             credential: self.login.as_ref().map(|login| &**login.credential.id()),
-            generation: &names.generation,
+            generation: names.generation.as_str(),
             client: self.client,
             helo: Some(&hello.name),
             tls: self.tls.as_ref().map(|tls| &*tls.description),
@@ -374,7 +375,7 @@ impl Session {
     }
 
     pub(crate) fn origin_names(&self) -> OriginNames {
-        OriginNames { session_id: self.id.to_string(), generation: self.generation.to_string() }
+        OriginNames { session_id: self.id.text(), generation: self.generation.text() }
     }
 }
 
@@ -388,6 +389,6 @@ impl Now {
 
 /// The parts of an [`Origin`] that are written out for it.
 pub(crate) struct OriginNames {
-    session_id: String,
-    generation: String,
+    session_id: Text<{ Id::TEXT_OCTETS }>,
+    generation: Text<{ Generation::TEXT_OCTETS_MAX }>,
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use gatepost_smtp::ascii::Text;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
@@ -28,6 +29,9 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// Octets of the longest text: the digits of a revision, a hyphen, and six of the hash.
+    pub const TEXT_OCTETS_MAX: usize = 27;
+
     /// The generation of a policy with this content.
     pub const fn new(revision: u64, content: ContentHash) -> Self {
         let ContentHash([first, second, third, ..]) = content;
@@ -53,12 +57,20 @@ impl Generation {
         let [first, second, third] = self.hash;
         self.revision << 24 | u32::from_be_bytes([0, first, second, third]) as u64
     }
+
+    /// Revision and hash, as they are shown.
+    pub fn text(self) -> Text<{ Self::TEXT_OCTETS_MAX }> {
+        let mut text = Text::new();
+        text.push_decimal(self.revision);
+        text.push_octet(b'-');
+        self.hash.into_iter().for_each(|octet| text.push_hexadecimal(octet));
+        text
+    }
 }
 
 impl fmt::Display for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [first, second, third] = self.hash;
-        write!(f, "{}-{first:02x}{second:02x}{third:02x}", self.revision)
+        f.write_str(self.text().as_str())
     }
 }
 
@@ -81,6 +93,11 @@ mod tests {
         // FIPS 180-4: SHA-256("abc") = ba7816bf…
         assert_eq!(generation(41, "abc").to_string(), "41-ba7816");
         assert_eq!(generation(0, "abc").with_revision(7).to_string(), "7-ba7816");
+        let longest = generation(u64::MAX, "abc").to_string();
+        assert_eq!(
+            (&*longest, longest.len()),
+            ("18446744073709551615-ba7816", Generation::TEXT_OCTETS_MAX)
+        );
     }
 
     #[test]

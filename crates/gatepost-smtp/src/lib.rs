@@ -8,12 +8,13 @@
 //! - [`server`]: the side that clients talk to, one struct per state of a session;
 //! - [`client`]: the side that talks to an upstream, likewise;
 //! - [`mod@line`], [`command`], [`path`], [`reply`], [`data`], [`bdat`], [`dsn`], [`header`], [`extension`]: the words
-//!   that both are made of;
+//!   that both are made of, and [`ascii`], in which they are written;
 //! - [`sasl`]: how a client says who it is;
 //! - [`proxy`]: what a load balancer says in front of a session.
 //!
 //! This crate must never depend on a runtime, a socket, TLS or a clock.
 
+pub mod ascii;
 pub mod bdat;
 pub mod client;
 pub mod command;

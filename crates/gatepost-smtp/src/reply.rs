@@ -8,14 +8,16 @@ use std::fmt;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use crate::ascii::{self, Text};
+
 /// Octets of one reply line, code and CRLF included (RFC 5321 §4.5.3.1.5).
 pub const LINE_OCTETS_MAX: usize = 512;
 
-/// Octets of a reply line beside its text: code, status and CRLF.
-const AROUND_OCTETS: usize = "250 2.100.100 \r\n".len();
+/// Octets of a reply line in front of its text: code and status.
+const HEAD_OCTETS_MAX: usize = "250 2.100.100 ".len();
 
-/// Octets that a log takes at a time: one by one costs as much as the rest of the line.
-const SHOWN_OCTETS: usize = 64;
+/// Octets of a reply line beside its text.
+const AROUND_OCTETS: usize = HEAD_OCTETS_MAX + "\r\n".len();
 
 /// What the first digit of a reply code says (RFC 5321 §4.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,75 +252,75 @@ impl Reply {
         // A buffer that is empty grows once, and not with each of the parts.
         out.reserve(self.text.len() + AROUND_OCTETS);
         let mut rest = &self.text[..];
-        loop {
-            let feed = memchr::memchr(b'\n', rest);
-            let start = out.len();
-            let [hundreds, tens, ones] = self.code.digits();
-            let mark = if feed.is_some() { b'-' } else { b' ' };
-            out.put_slice(&[hundreds, tens, ones, mark]);
-            if let Some(enhanced) = self.enhanced {
-                put_status(enhanced, out);
-            }
-            let room = LINE_OCTETS_MAX - 2 - (out.len() - start);
-            let line = &rest[..feed.unwrap_or(rest.len())];
-            put_printable(&line[..line.len().min(room)], out);
-            out.put_slice(b"\r\n");
-            let Some(feed) = feed else { break };
+        while let Some(feed) = memchr::memchr(b'\n', rest) {
+            self.encode_line(b'-', &rest[..feed], out);
             rest = &rest[feed + 1..];
         }
+        self.encode_line(b' ', rest, out);
         out.len() - before
     }
-}
 
-/// One line for logs and for `explain`: code, status and text, made printable, lines joined by `/`.
-impl fmt::Display for Reply {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.code)?;
-        if let Some(enhanced) = self.enhanced {
-            write!(f, " {enhanced}")?;
+    fn encode_line(&self, mark: u8, line: &[u8], out: &mut BytesMut) {
+        let head = self.head(mark);
+        let head = head.as_bytes();
+        out.put_slice(head);
+        let line = &line[..line.len().min(LINE_OCTETS_MAX - 2 - head.len())];
+        let start = out.len();
+        out.put_slice(line);
+        if !ascii::is_printable(line, []) {
+            out[start..].iter_mut().for_each(|octet| *octet = printable(*octet));
         }
-        if !self.text.is_empty() {
-            f.write_str(" ")?;
-        }
-        let text = &self.text[..self.text.len().min(LINE_OCTETS_MAX)];
-        for piece in text.chunks(SHOWN_OCTETS) {
-            let mut shown = [0; SHOWN_OCTETS];
-            for (shown, &octet) in shown.iter_mut().zip(piece) {
-                *shown = if octet == b'\n' { b'/' } else { printable(octet) };
+        out.put_slice(b"\r\n");
+    }
+
+    /// What stands in front of the text of a line: code, mark and status.
+    fn head(&self, mark: u8) -> Text<HEAD_OCTETS_MAX> {
+        let mut head = Text::new();
+        self.code.digits().into_iter().for_each(|digit| head.push_octet(digit));
+        head.push_octet(mark);
+        if let Some(EnhancedStatus { class, subject, detail }) = self.enhanced {
+            head.push_octet(b'0' + class);
+            for part in [subject, detail] {
+                head.push_octet(b'.');
+                head.push_decimal(part.into());
             }
-            // What is printable ASCII is UTF-8.
-            f.write_str(str::from_utf8(&shown[..piece.len()]).map_err(|_| fmt::Error)?)?;
+            head.push_octet(b' ');
         }
-        Ok(())
+        head
+    }
+
+    /// Appends one line for logs and for `explain`: code, status and text, made printable, lines joined by
+    /// `/`. What is appended is ASCII.
+    pub fn show(&self, out: &mut Vec<u8>) {
+        let text = &self.text[..self.text.len().min(LINE_OCTETS_MAX)];
+        let head = self.head(b' ');
+        let head = head.as_bytes();
+        out.reserve(head.len() + text.len());
+        if text.is_empty() {
+            return out.extend_from_slice(head.trim_ascii_end());
+        }
+        out.extend_from_slice(head);
+        let start = out.len();
+        out.extend_from_slice(text);
+        if !ascii::is_printable(text, []) {
+            let shown = |octet| if octet == b'\n' { b'/' } else { printable(octet) };
+            out[start..].iter_mut().for_each(|octet| *octet = shown(*octet));
+        }
     }
 }
 
-fn put_printable(text: &[u8], out: &mut BytesMut) {
-    let start = out.len();
-    out.put_slice(text);
-    for octet in &mut out[start..] {
-        *octet = printable(*octet);
+/// The line of [`Reply::show`].
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = Vec::new();
+        self.show(&mut line);
+        // What is printable ASCII is UTF-8.
+        f.write_str(str::from_utf8(&line).map_err(|_| fmt::Error)?)
     }
 }
 
 const fn printable(octet: u8) -> u8 {
     if matches!(octet, b' '..=b'~') { octet } else { b'?' }
-}
-
-fn put_status(status: EnhancedStatus, out: &mut BytesMut) {
-    out.put_u8(b'0' + status.class);
-    for part in [status.subject, status.detail] {
-        out.put_u8(b'.');
-        let mut divisor = 100;
-        while divisor > 1 && part < divisor {
-            divisor /= 10;
-        }
-        while divisor > 0 {
-            out.put_u8(b'0' + (part / divisor % 10) as u8);
-            divisor /= 10;
-        }
-    }
-    out.put_u8(b' ');
 }
 
 /// One to three digits from `start` on, as subject and detail are written (RFC 3463 §2): the number, and
@@ -375,14 +377,32 @@ mod tests {
         assert_eq!(agreed.text(), b"unknown");
         assert_eq!(heard(250, b"5.1.1 odd").enhanced(), None);
         assert_eq!(heard(250, b"2.1 odd").enhanced(), None);
-        assert_eq!(heard(250, b"2.01.1 odd").enhanced(), None);
-        assert_eq!(heard(354, b"3.0.0 go").enhanced(), None);
-        for odd in ["2..1 odd", "2.1. odd", "2.1.1odd", "2.1.1.1 odd", "2.1000.1 odd", "2.1.00 odd"]
-        {
-            let reply = heard(250, odd.as_bytes());
-            assert_eq!((reply.enhanced(), reply.text()), (None, odd.as_bytes()));
+        for odd in [
+            &b"2.01.1 odd"[..],
+            b"2.1.01 odd",
+            b"2.1. odd",
+            b"2..1 odd",
+            b".1.1 odd",
+            b"2.1.1x odd",
+            b"2.1.1.1 odd",
+            b"2.1000.1 odd",
+            b"2.1.1000 odd",
+            b"22.1.1 odd",
+            b"2.1",
+            b"2.",
+            b"2",
+            b"",
+            b"2,1.1 odd",
+            b"2.-1.1 odd",
+        ] {
+            assert_eq!(heard(250, odd).enhanced(), None, "{}", odd.escape_ascii());
+            assert_eq!(heard(250, odd).text(), odd);
         }
-        assert_eq!(heard(250, b"2.100.999 x").enhanced(), Some(EnhancedStatus::new(2, 100, 999)));
+        let longest = heard(250, b"2.100.999  x");
+        assert_eq!(longest.enhanced(), Some(EnhancedStatus::new(2, 100, 999)));
+        assert_eq!(longest.text(), b" x");
+        assert_eq!(heard(250, b"2.0.10").enhanced(), Some(EnhancedStatus::new(2, 0, 10)));
+        assert_eq!(heard(354, b"3.0.0 go").enhanced(), None);
         assert_eq!(heard(250, b"2.0.0").text(), b"");
         assert_eq!(heard(550, b"5.1.1 a\n5.1.1 b").text(), b"a\nb");
         assert_eq!(wire(&heard(450, b"busy").with_status()), "450 4.0.0 busy\r\n");

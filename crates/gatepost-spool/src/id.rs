@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use gatepost_smtp::ascii::Text;
+
 /// Crockford's base 32: no letter is taken for a digit when an id is read out.
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Digits of every id.
@@ -23,6 +25,9 @@ pub struct QueueId(u64);
 pub struct InvalidQueueId;
 
 impl QueueId {
+    /// Octets of the text of every id.
+    pub const TEXT_OCTETS: usize = LENGTH;
+
     /// The id of that number, if it has no more than eleven digits.
     pub const fn new(number: u64) -> Option<Self> {
         if number <= MAX { Some(Self(number)) } else { None }
@@ -36,6 +41,16 @@ impl QueueId {
     /// The number.
     pub const fn as_u64(self) -> u64 {
         self.0
+    }
+
+    /// Its digits.
+    #[inline]
+    pub fn text(self) -> Text<{ Self::TEXT_OCTETS }> {
+        let mut digits = Text::new();
+        for place in (0..LENGTH as u32).rev() {
+            digits.push_octet(DIGITS[(self.0 >> (DIGIT_BITS * place) & 31) as usize]);
+        }
+        digits
     }
 
     pub(crate) const fn to_sql(self) -> i64 {
@@ -65,11 +80,7 @@ impl FromStr for QueueId {
 
 impl fmt::Display for QueueId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut digits = [0; LENGTH];
-        for (place, digit) in (0..LENGTH as u32).rev().zip(&mut digits) {
-            *digit = DIGITS[(self.0 >> (DIGIT_BITS * place) & 31) as usize];
-        }
-        f.pad(std::str::from_utf8(&digits).unwrap_or_default())
+        f.pad(self.text().as_str())
     }
 }
 

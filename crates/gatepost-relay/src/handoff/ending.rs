@@ -309,7 +309,8 @@ impl Handoff {
 
     /// What the client hears of a message that is in the spool.
     pub(super) fn queued(&self) -> Reply {
-        Reply::new(250, (2, 0, 0), format!("Ok: queued as {}", self.message.id))
+        let text = ["Ok: queued as ", self.message.id.text().as_str()].concat();
+        Reply::new(250, (2, 0, 0), text)
     }
 
     fn refused(&self, reply: Reply) -> Refused {

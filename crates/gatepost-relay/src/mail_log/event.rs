@@ -1,14 +1,15 @@
 //! What an event says, and the line that it becomes.
 
 use std::borrow::Cow;
-use std::io::Write as _;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use gatepost_delivery::Paths;
+use gatepost_smtp::ascii;
 use gatepost_smtp::reply::Reply;
 
-use super::line::Line;
+use super::line::Lines;
 use crate::id::Id;
 
 /// What an event is about; the words are those of KumoMTA's log, so that tools carry over.
@@ -148,30 +149,29 @@ impl<'a> Event<'a> {
     /// Its lines under several names, each with its number of an attempt.
     pub fn lines(&self, names: &[(EventType, Option<u32>)]) -> Vec<u8> {
         /// Most events are a few hundred octets, and few messages have more than two.
-        const EVENT_OCTETS: usize = 480;
-        let mut members = Line::with_capacity(EVENT_OCTETS);
-        self.encode(&mut members);
-        let members = members.as_slice();
-        let mut lines = Vec::with_capacity(names.len() * (members.len() + 48));
-        for (r#type, attempt) in names {
-            lines.extend_from_slice(b"{\"type\":\"");
-            lines.extend_from_slice(r#type.name().as_bytes());
-            lines.push(b'"');
+        const EVENT_OCTETS: usize = 512;
+        let mut lines = Lines::with_capacity(names.len() * EVENT_OCTETS);
+        let mut members = None;
+        for &(r#type, attempt) in names {
+            lines.begin(r#type.name());
             if let Some(attempt) = attempt {
-                // A Vec takes everything.
-                let _ = write!(lines, ",\"attempt\":{attempt}");
+                lines.number("attempt", attempt.into());
             }
-            lines.extend_from_slice(members);
-            lines.extend_from_slice(b"}\n");
+            match members.clone() {
+                Some(members) => lines.repeat(members),
+                None => members = Some(self.encode(&mut lines)),
+            }
+            lines.end();
         }
-        lines
+        lines.into_octets()
     }
 
-    /// All members of its line but those that two events of one message differ in.
-    fn encode(&self, line: &mut Line) {
-        line.plain("time", self.time);
+    /// All members of its line but those that two events of one message differ in, and where they stand.
+    fn encode(&self, line: &mut Lines) -> Range<usize> {
+        let start = line.len();
+        line.time("time", self.time);
         if let Some(id) = self.id {
-            line.plain("id", id);
+            line.plain("id", id.text().as_bytes());
         }
         self.origin.encode(line);
         if let Some(sender) = self.sender {
@@ -189,21 +189,19 @@ impl<'a> Event<'a> {
         if let Some(upstream) = self.upstream {
             line.text("upstream", upstream);
         }
-        match self.reply {
-            Some(reply) => line.text("reply", &reply.to_string()),
-            None => line.text("reply", ""),
-        }
+        line.reply("reply", self.reply);
         if let Some(milliseconds) = self.duration_ms {
             line.number("duration_ms", milliseconds);
         }
         if let Some(reason) = &self.reason {
             line.text("reason", reason);
         }
+        start..line.len()
     }
 }
 
 impl Origin<'_> {
-    fn encode(&self, line: &mut Line) {
+    fn encode(&self, line: &mut Lines) {
         line.text("session_id", self.session_id);
         line.text("listener", self.listener);
         line.text_or_null("entry", self.entry);
@@ -211,7 +209,7 @@ impl Origin<'_> {
             line.text("credential", credential);
         }
         line.text("generation", self.generation);
-        line.plain("client", self.client);
+        line.plain("client", ascii::address(self.client).as_bytes());
         line.text_or_null("helo", self.helo);
         line.text_or_null("tls", self.tls);
     }

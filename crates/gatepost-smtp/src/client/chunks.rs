@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
+use crate::ascii;
 use crate::bdat::Chunk;
 use crate::client::{Desync, Ready, Resetting};
 use crate::extension::Capabilities;
@@ -48,7 +49,7 @@ impl Chunks {
     /// Appends BDAT. The caller sends as many octets behind it as it says.
     pub fn chunk(self, Chunk { octets, last }: Chunk, out: &mut BytesMut) -> SentChunk {
         out.put_slice(b"BDAT ");
-        out.put_slice(octets.to_string().as_bytes());
+        out.put_slice(ascii::decimal(octets).as_bytes());
         out.put_slice(if last { b" LAST\r\n" } else { b"\r\n" });
         SentChunk { chunks: self, last }
     }

@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
+use crate::ascii;
 use crate::client::{Body, Chunks, Desync, Ready, Resetting};
 use crate::command::Body as BodyType;
 use crate::reply::{Reply, Severity};
@@ -66,7 +67,7 @@ impl Envelope {
             mail.size.filter(|_| capabilities.size != crate::extension::SizeOffer::Absent)
         {
             out.put_slice(b" SIZE=");
-            out.put_slice(octets.to_string().as_bytes());
+            out.put_slice(ascii::decimal(octets).as_bytes());
         }
         if let Some(body) = mail.body.filter(|_| capabilities.eight_bit_mime) {
             out.put_slice(match body {
