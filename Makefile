@@ -1,13 +1,16 @@
 # Every check of this workspace has its recipe here. `make ci` runs those that must be green before a
 # change is merged, `make long` those that take too long for that; `.ci/run` installs the foreign
 # programs first. A check whose program is missing fails: nothing skips itself.
+#
+# What is built for tests is named with `--workspace`, a single target too: `-p` selects other features of
+# what all depend on, and that would be built once more.
 
 target := $(or $(CARGO_TARGET_DIR),target)
 gatepost := $(target)/release/gatepost
 # A client of the checks against foreign peers, a workspace of its own.
 lettre := tests/foreign/senders/lettre
 # Kills gateways: a test that `cargo test` does not run. The program that is killed is that of --program.
-crash := cargo test --locked -p gatepost --test crash --
+crash := cargo test --locked --workspace --test crash --
 # How long each of the long jobs goes on.
 SECONDS_EACH ?= 600
 # How often the gateway is killed, in each mode.
@@ -48,7 +51,7 @@ rules:
 
 clippy:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo clippy -p gatepost --test crash --locked -- -D warnings
+	cargo clippy --workspace --test crash --locked -- -D warnings
 	cargo clippy --manifest-path fuzz/Cargo.toml --all-targets --locked -- -D warnings
 
 tests:
@@ -56,18 +59,18 @@ tests:
 
 # The spool on a file system that is filled to the brim, and what it says of that.
 full-disk:
-	cargo build --locked -p gatepost-spool --example full_disk
+	cargo build --locked --workspace --example full_disk
 	scripts/full-disk $(target)/debug/examples/full_disk
 
 # The network parser beside Python's, on 10^5 texts.
 networks:
-	cargo build --locked -p gatepost-policy --example networks
+	cargo build --locked --workspace --example networks
 	tests/foreign/networks.py $(target)/debug/examples/networks
 
 # Notifications as Python's email package reads them.
 notifications:
 	rm -rf $(target)/notifications
-	NOTIFICATIONS=$(abspath $(target)/notifications) cargo test --locked -p gatepost-relay --lib -- --ignored --exact dsn::tests::samples::write_samples
+	NOTIFICATIONS=$(abspath $(target)/notifications) cargo test --locked --workspace --lib -- --ignored --exact dsn::tests::samples::write_samples
 	tests/foreign/notifications.py $(target)/notifications
 
 docs:
@@ -95,9 +98,9 @@ crash: release
 	$(crash) full-disk --program $(abspath $(gatepost))
 	$(crash) --seconds 12 --program $(abspath $(gatepost)) --report $(abspath $(target))/crash.json
 
-# Each bench runs once, to see that it does.
+# Each bench runs once, to see that it does: not as `cargo bench` builds it, because nothing is measured.
 bench-smoke:
-	cargo bench --locked -p gatepost-benches -- --test
+	cargo test --locked --workspace --bench '*'
 
 # How many instructions the steps of a message take, and a whole gateway, against benches/budgets.toml.
 instructions:

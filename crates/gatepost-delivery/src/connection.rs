@@ -19,6 +19,7 @@ use crate::access::Current;
 use crate::auth::{Credentials, Secret};
 use crate::hosts::{Attempts, Candidate, Hosts};
 use crate::offer::Offer;
+use crate::pool::Slot;
 use crate::reuse_key::ReuseKey;
 use crate::transcript::{self, Transcript};
 use crate::trouble::Trouble;
@@ -31,6 +32,9 @@ pub(crate) struct Connection {
     pub(crate) key: ReuseKey,
     pub(crate) opened: Instant,
     pub(crate) messages: u32,
+    /// One of those that the upstream has room for; none outside a pool. Last, because it is given
+    /// up behind the socket.
+    _room: Option<Slot>,
 }
 
 /// Where a connection is opened to, and how.
@@ -151,6 +155,7 @@ impl Connection {
             key: ReuseKey::opened(config, &server_name, address, current),
             opened: Instant::now(),
             messages: 0,
+            _room: None,
         };
         let keys = (&*server_name, current);
         let (ready, offer) = connection.greet(place, keys, secret.as_deref()).await?;
@@ -231,6 +236,11 @@ impl Connection {
         Ok(())
     }
 
+    /// The same connection, in a room that it has until it is closed.
+    pub(crate) fn in_room(self, room: Slot) -> Self {
+        Self { _room: Some(room), ..self }
+    }
+
     /// Before something is asked, nothing may be unread: it would be taken for the answer.
     pub(crate) fn expect_quiet(&mut self) -> Result<(), Trouble> {
         if self.stream.is_quiet() {
@@ -259,7 +269,7 @@ impl Connection {
         let _ = self.say_quit().await;
     }
 
-    /// Says QUIT, and waits a moment for the upstream to close.
+    /// Says QUIT, and waits a moment for the upstream to close. Until then it has its room.
     pub(crate) async fn part(mut self) {
         // One reply, and the end of the stream. What comes instead is not worth more reads.
         if self.say_quit().await.is_ok() && self.reply().await.is_ok() {

@@ -3,7 +3,8 @@
 //! A [`Lease`] is the right to one of `max_connections`, granted in fair turns of policy entries
 //! ([`slots`]), with an open connection in it. The connection used last is used next. Where none is
 //! idle a few are opened at a time ([`openings`]), and whoever waits for that takes one that comes
-//! back instead. An upstream that throttles gets fewer at once, one that is down is left alone for a
+//! back instead. There are never more than `max_connections`, and those that are being closed are
+//! among them. An upstream that throttles gets fewer at once, one that is down is left alone for a
 //! while ([`governor`]). The locks are held for a push or a pop, never across a wait.
 //!
 //! Only a connection in the ready state comes back ([`Lease::give_back`]): after a transaction that
@@ -22,6 +23,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub(crate) mod breaker;
+mod closing;
 mod concurrency;
 mod governor;
 mod idle;
@@ -32,10 +34,11 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
+use self::closing::CLOSER;
 use self::governor::{Governor, Probe};
 use self::idle::{Idle, IdleConnections};
 use self::lease::Held;
-use self::openings::Openings;
+use self::openings::{Openings, Place};
 use crate::connection::{Connection, Opened};
 use crate::hosts::Hosts;
 use crate::metrics::{Discard, PoolMetrics};
@@ -48,9 +51,6 @@ pub use self::governor::BreakerStatus;
 pub use self::lease::Lease;
 pub use self::line::LineFull;
 pub use self::slots::{FairSlots, Slot};
-
-/// Who closes connections takes a slot for each, like anybody else. No policy entry has this id.
-const CLOSER: &str = "";
 
 pub(crate) struct Pool {
     config: UpstreamConfig,
@@ -88,7 +88,7 @@ pub struct PoolStatus {
 #[allow(clippy::large_enum_variant)] // on its way to a lease, and nearly always the large one
 enum Found {
     Idle(Idle),
-    Opening(Slot),
+    Opening(Place),
 }
 
 impl Pool {
@@ -98,6 +98,7 @@ impl Pool {
         let offers = OfferWatch::new(&config.name);
         let keys_seen = AtomicU64::new(config.access.version());
         let slots = FairSlots::new(config.max_connections);
+        let openings = Openings::new(config.max_connections);
         let governor = Governor::new(&config.name, config.max_connections, Arc::clone(&slots));
         Arc::new(Self {
             config,
@@ -106,7 +107,7 @@ impl Pool {
             clock,
             metrics,
             slots,
-            openings: Openings::new(),
+            openings,
             governor,
             idle: IdleConnections::default(),
             returned: Notify::new(),
@@ -203,8 +204,12 @@ impl Pool {
     }
 
     /// Finds a connection for a slot: an idle one, or a new one.
-    async fn lease(&self, mut held: Held, deadline: &mut Deadline) -> Result<Lease, Trouble> {
-        let found = match self.pop().await {
+    async fn lease(
+        self: &Arc<Self>,
+        mut held: Held,
+        deadline: &mut Deadline,
+    ) -> Result<Lease, Trouble> {
+        let found = match self.pop() {
             Some(idle) => Found::Idle(idle),
             None => match self.openings.try_begin(&held.who) {
                 Some(place) => Found::Opening(place),
@@ -221,7 +226,7 @@ impl Pool {
     }
 
     /// Waits for a connection that comes back, or for the turn to open one: whichever is first.
-    async fn find(&self, held: &mut Held, deadline: Instant) -> Result<Found, Trouble> {
+    async fn find(self: &Arc<Self>, held: &mut Held, deadline: Instant) -> Result<Found, Trouble> {
         let _wait = self.metrics.wait();
         let who = Arc::clone(&held.who);
         let mut turn = pin!(self.openings.begin(&who));
@@ -229,7 +234,7 @@ impl Pool {
             let mut returned = pin!(self.returned.notified());
             // From here on nothing that comes back is missed.
             returned.as_mut().enable();
-            if let Some(idle) = self.pop().await {
+            if let Some(idle) = self.pop() {
                 return Ok(Found::Idle(idle));
             }
             tokio::select! {
@@ -260,17 +265,17 @@ impl Pool {
     }
 
     /// Opens a connection in a slot. What is idle was used up before, or came back later: together
-    /// with those that are busy they are never more than the slots.
-    async fn open(&self, held: Held, place: Slot) -> Result<Lease, Trouble> {
+    /// with those that are busy they are never more than the slots. So whoever had to wait for room has
+    /// waited for one that was being closed.
+    async fn open(&self, held: Held, place: Place) -> Result<Lease, Trouble> {
         // Boxed, because nearly every transaction finds a connection, and would carry the room for this.
         let opened = Box::pin(Connection::open(&self.config, &self.hosts, &self.clock, None));
         match opened.await {
             Ok(Opened { connection, ready, offer, .. }) => {
                 self.offers.observe(&offer);
-                let connection = Box::new(connection);
                 self.metrics.opened.increment(1);
                 self.openings.succeeded();
-                drop(place);
+                let connection = Box::new(connection.in_room(place.room));
                 Ok(Lease { connection, ready: Some(ready), reused: false, held })
             }
             Err(trouble) => {
@@ -285,7 +290,7 @@ impl Pool {
     }
 
     /// The idle connection that was used last, of those that can be used.
-    async fn pop(&self) -> Option<Idle> {
+    fn pop(self: &Arc<Self>) -> Option<Idle> {
         let now = Instant::now();
         loop {
             let mut idle = self.idle.pop()?;
@@ -293,9 +298,7 @@ impl Pool {
             let Some(reason) = idle.unfit(&self.config, now) else { return Some(idle) };
             self.metrics.discarded(reason);
             if reason != Discard::Upstream {
-                // Six octets into an empty buffer: this does not wait, and the upstream hears of
-                // it before another connection is opened in its place.
-                idle.connection.quit().await;
+                self.part(*idle.connection);
             }
         }
     }
@@ -316,50 +319,6 @@ impl Pool {
         self.idle.push(Idle::new(connection, ready, now));
         self.returned.notify_one();
         None
-    }
-
-    /// Closes what has been idle for too long, until the pool is dropped.
-    pub(crate) fn spawn_monitor(self: Arc<Self>) {
-        /// Looking more often gains nothing; more seldom keeps dead sockets.
-        const LOOK: std::ops::RangeInclusive<Duration> =
-            Duration::from_millis(100)..=Duration::from_secs(5);
-        let pause = (self.config.idle_timeout / 2).clamp(*LOOK.start(), *LOOK.end());
-        let pool = Arc::downgrade(&self);
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(pause).await;
-                let Some(pool) = pool.upgrade() else { return };
-                for (connection, reason) in pool.idle.take_unfit(&pool.config) {
-                    pool.close_idle(connection, reason);
-                }
-                pool.close_surplus();
-            }
-        });
-    }
-
-    /// An upstream that bears fewer connections bears fewer idle ones too.
-    fn close_surplus(self: &Arc<Self>) {
-        let limit = self.governor.limit();
-        if limit == self.config.max_connections {
-            return;
-        }
-        let left = limit.saturating_sub(self.slots.taken());
-        for connection in self.idle.take_surplus(left) {
-            self.close_idle(connection, Discard::Throttled);
-        }
-    }
-
-    /// Closes a connection that was idle. While the upstream has not let go of it, it takes a slot.
-    fn close_idle(self: &Arc<Self>, connection: Connection, reason: Discard) {
-        self.metrics.idle.decrement(1);
-        self.metrics.discarded(reason);
-        // There is none left only while others are about to take an idle one, or were throttled.
-        let slot = self.slots.try_acquire(&self.closer);
-        let held = slot.map(|slot| Held::new(self, &self.closer, slot, None));
-        tokio::spawn(async move {
-            connection.part().await;
-            drop(held);
-        });
     }
 }
 

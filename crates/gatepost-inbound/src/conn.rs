@@ -316,3 +316,6 @@ impl Conn {
 fn line_reply(fault: LineFault) -> Reply {
     Reply::new(500, (5, 5, 2), fault.to_string())
 }
+
+#[cfg(test)]
+mod tests;

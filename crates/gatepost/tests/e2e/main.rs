@@ -28,6 +28,7 @@ mod providers;
 mod proxy;
 mod relay;
 mod reload;
+mod room;
 mod route;
 mod service;
 mod shadow;

@@ -11,11 +11,12 @@ use gatepost_testkit::ScriptedUpstream;
 use gatepost_testkit::upstream::{Action, CONNECT};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-use crate::pool::BreakerStatus;
 use crate::pool::concurrency::INTERVAL;
+use crate::pool::{BreakerStatus, Deadline, Pool};
 use crate::{
     Answers, DataFollows, Lease, Paths, Signal, Transaction, Trouble, Upstream, UpstreamConfig,
 };
@@ -77,35 +78,47 @@ async fn envelope(lease: Lease) -> Result<Transaction, Trouble> {
 }
 
 /// Connections that are open: now, at most, and in all.
-#[derive(Debug, Default)]
-struct Count([AtomicUsize; 3]);
+#[derive(Debug)]
+struct Count {
+    open: [AtomicUsize; 3],
+    /// How many more may end.
+    ends: Semaphore,
+}
 
 impl Count {
     fn one_more(&self) {
-        let [now, most, all] = &self.0;
+        let [now, most, all] = &self.open;
         most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         all.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn one_less(&self) {
-        self.0[0].fetch_sub(1, Ordering::SeqCst);
+    async fn one_less(&self) {
+        self.ends.acquire().await.expect("it is never closed").forget();
+        self.open[0].fetch_sub(1, Ordering::SeqCst);
     }
 
     fn most(&self) -> usize {
-        self.0[1].load(Ordering::SeqCst)
+        self.open[1].load(Ordering::SeqCst)
     }
 
     fn all(&self) -> usize {
-        self.0[2].load(Ordering::SeqCst)
+        self.open[2].load(Ordering::SeqCst)
     }
 }
 
 /// An upstream for which a connection is over when it has heard QUIT, or the end of the stream. It
 /// takes its time to say so.
 async fn counting(pause: Duration) -> (SocketAddr, Arc<Count>, JoinHandle<()>) {
+    let (address, count, server) = clinging(pause).await;
+    count.ends.add_permits(Semaphore::MAX_PERMITS);
+    (address, count, server)
+}
+
+/// The same, and it lets go of no connection before it is told to.
+async fn clinging(pause: Duration) -> (SocketAddr, Arc<Count>, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr().expect("bound");
-    let count = Arc::<Count>::default();
+    let count = Arc::new(Count { open: <[AtomicUsize; 3]>::default(), ends: Semaphore::new(0) });
     (address, Arc::clone(&count), tokio::spawn(serve(listener, count, pause)))
 }
 
@@ -127,7 +140,7 @@ async fn serve(listener: TcpListener, count: Arc<Count>, pause: Duration) {
                 }
             }
             tokio::time::sleep(pause).await;
-            count.one_less();
+            count.one_less().await;
             let _ = socket.write_all(b"221 2.0.0 Bye\r\n").await;
         });
     }
@@ -163,6 +176,56 @@ async fn the_upstream_never_sees_more_than_it_is_asked_to_bear() {
         tokio::time::sleep(Duration::from_millis(290)).await;
     }
     assert_eq!(count.most(), 3);
+    server.abort();
+}
+
+/// A pool with one connection, that has become too old while it was idle.
+async fn with_an_expired_one(address: SocketAddr, connections_max: usize) -> Arc<Upstream> {
+    /// Nobody has looked for what is idle by then.
+    const AGE: Duration = Duration::from_secs(2);
+    let upstream = upstream_at(address, |config| {
+        config.max_connections = connections_max;
+        config.max_age = AGE;
+    });
+    leased(&upstream).await.release();
+    tokio::time::pause();
+    tokio::time::advance(AGE).await;
+    tokio::time::resume();
+    assert_eq!((upstream.status().idle, upstream.status().busy), (1, 0));
+    upstream
+}
+
+/// Whoever finds it, a transaction or the monitor in front of one: there is one connection, and while
+/// the upstream has not let go of it, no other.
+#[tokio::test]
+async fn an_expired_one_has_its_room_until_the_upstream_lets_go() {
+    for meanwhile in [|_: &Arc<Pool>| (), Pool::close_unfit] {
+        let (address, count, server) = clinging(Duration::ZERO).await;
+        let upstream = with_an_expired_one(address, 1).await;
+        let (pool, mut deadline) = (Arc::clone(&upstream.pool), Deadline::new(PATIENCE));
+        let held = pool.slot(&"a".into(), &mut deadline).await.expect("it is free");
+        meanwhile(&pool);
+        let lease = tokio::spawn(async move { pool.lease(held, &mut deadline).await });
+        while upstream.status().waiting == 0 && !lease.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!((count.most(), count.all()), (1, 1));
+        count.ends.add_permits(1);
+        let lease = timeout(PATIENCE, lease).await.expect("there is room").expect("no panic");
+        assert!(!lease.expect("a connection").is_reused());
+        assert_eq!((count.most(), count.all()), (1, 2));
+        server.abort();
+    }
+}
+
+#[tokio::test]
+async fn who_finds_an_expired_one_and_other_room_does_not_wait() {
+    let (address, count, server) = clinging(Duration::ZERO).await;
+    let upstream = with_an_expired_one(address, 2).await;
+    let lease = leased(&upstream).await;
+    assert!(!lease.is_reused());
+    let busy = upstream.status().busy;
+    assert_eq!((busy, count.most()), (2, 2), "the other one is still being closed");
     server.abort();
 }
 

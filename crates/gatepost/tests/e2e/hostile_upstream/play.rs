@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::wire::secret_in;
 use super::{Fate, Grouping, Row, State};
 use crate::harness::{Harness, POLICY, Settings, config_text, send_message};
+use crate::room::room;
 
 /// Rows at once: they wait more than they work.
 const AT_ONCE: usize = 40;
@@ -56,6 +57,7 @@ pub(super) async fn play(rows: impl IntoIterator<Item = Row>) {
 }
 
 async fn play_one(row: Row) {
+    let _room = room().await;
     let (event, nth) = row.event();
     let world = row.wire.world();
     let mut extensions = vec!["8BITMIME", "ENHANCEDSTATUSCODES"];
