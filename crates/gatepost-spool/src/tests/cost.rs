@@ -168,8 +168,8 @@ fn a_record_shares_the_flush_of_a_message() {
         .await;
         commit(&spool, 31, 10).await.expect("is taken");
         let after = work(&spool).await;
-        // What kept the writer busy, both of these, and the last one.
-        assert_eq!(after.commits - between.commits, 3);
+        // What kept the writer busy, both of these, and the last one, if it was not in time for that.
+        assert!((2..=3).contains(&(after.commits - between.commits)), "{:?}", (between, after));
         assert!(spool.show(id(20)).await.expect("reads").is_none());
         assert!(spool.show(id(30)).await.expect("reads").is_some());
     });
