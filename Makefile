@@ -54,8 +54,9 @@ clippy:
 	cargo clippy --workspace --test crash --locked -- -D warnings
 	cargo clippy --manifest-path fuzz/Cargo.toml --all-targets --locked -- -D warnings
 
+# Most of them wait for something, so there are twice as many at a time as a small machine has processors.
 tests:
-	cargo test --workspace
+	RUST_TEST_THREADS=4 cargo test --workspace
 
 # The spool on a file system that is filled to the brim, and what it says of that.
 full-disk:
