@@ -28,7 +28,6 @@ mod providers;
 mod proxy;
 mod relay;
 mod reload;
-mod room;
 mod route;
 mod service;
 mod shadow;

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 use gatepost_delivery::Patience;
 use gatepost_testkit::{ByteClient, ScriptedUpstream};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::wire::secret_in;
 use super::{Fate, Grouping, Row, State};
 use crate::harness::{Harness, POLICY, Settings, config_text, send_message};
-use crate::room::room;
 
-/// Rows at once: they wait more than they work.
-const AT_ONCE: usize = 40;
+/// Rows at once, of all tests that run beside each other: they wait more than they work, and so many of
+/// them that a small machine is busy. Deadlines mean the same to each, however many tests run at a time.
+static ROOM: Semaphore = Semaphore::const_new(40);
 /// Every deadline in these tests: many times what a busy machine takes for a polite reply.
 const DEADLINE: Duration = Duration::from_millis(1500);
 /// By then the client has its answer. What drips goes on for much longer.
@@ -33,31 +34,24 @@ const SECOND: &[u8] = b"Subject: second\r\n\r\ntwo\r\n";
 
 /// Plays all rows; those that fail are named.
 pub(super) async fn play(rows: impl IntoIterator<Item = Row>) {
-    let mut rows = rows.into_iter();
     let (mut playing, mut names, mut failures) = (JoinSet::new(), HashMap::new(), Vec::new());
-    loop {
-        while playing.len() < AT_ONCE
-            && let Some(row) = rows.next()
-        {
-            let name = row.name();
-            names.insert(playing.spawn(play_one(row)).id(), name);
-        }
-        match playing.join_next_with_id().await {
-            None => break,
-            Some(Ok(_)) => {}
-            Some(Err(failure)) => {
-                let name = &names[&failure.id()];
-                let panic = failure.into_panic();
-                let what = panic.downcast::<String>().map_or_else(|_| String::new(), |what| *what);
-                failures.push(format!("== {name}\n{what}"));
-            }
-        }
+    for row in rows {
+        let name = row.name();
+        names.insert(playing.spawn(play_one(row)).id(), name);
+    }
+    while let Some(ended) = playing.join_next_with_id().await {
+        let Err(failure) = ended else { continue };
+        let name = &names[&failure.id()];
+        let panic = failure.into_panic();
+        let what = panic.downcast::<String>().map_or_else(|_| String::new(), |what| *what);
+        failures.push(format!("== {name}\n{what}"));
     }
     assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), names.len(), failures.join("\n"));
 }
 
 async fn play_one(row: Row) {
-    let _room = room().await;
+    // Before anything is timed.
+    let _room = ROOM.acquire().await.expect("it is never closed");
     let (event, nth) = row.event();
     let world = row.wire.world();
     let mut extensions = vec!["8BITMIME", "ENHANCEDSTATUSCODES"];
