@@ -9,7 +9,8 @@ target := $(or $(CARGO_TARGET_DIR),target)
 gatepost := $(target)/release/gatepost
 # A client of the checks against foreign peers, a workspace of its own.
 lettre := tests/foreign/senders/lettre
-# Kills gateways: a test that `cargo test` does not run. The program that is killed is that of --program.
+# Kills gateways: a test that `cargo test` does not run, and the only one of its name. The program that is killed is
+# that of --program.
 crash := cargo test --locked --workspace --test crash --
 # How long each of the long jobs goes on.
 SECONDS_EACH ?= 600

@@ -3,7 +3,7 @@
 //!
 //! A crash is the directory as it is at some moment between two operations, copied and opened
 //! elsewhere: nothing was closed, and the log was not copied into the database. (What a kill in the
-//! middle of an operation leaves is tried in `crash.rs`.)
+//! middle of an operation leaves is tried in `kills.rs`.)
 
 mod world;
 
